@@ -1,0 +1,335 @@
+/* kilter: the normalization layers of neural networks, forward and backward.  The whole contract, in C11.
+ *
+ * Every op is one function per direction, taking one argument struct whose first member is its own size and returning a
+ * status.  Nothing here throws, aborts, prints (unless the environment variable KILTER_LOG asks) or synchronizes, and
+ * every function may be called from any thread.  Host memory: a call allocates nothing; the OpenMP runtime may create
+ * its threads during the first call that uses them.
+ *
+ * Words used throughout.  A tensor is a stack of `rows` rows of `n` elements: n is the last dimension, rows is the
+ * product of all others.  "T" is x's type: fp64, fp32, fp16 or bf16.  Statistics, sums and products are computed in fp32
+ * (fp64 when T is fp64); docs/numerics.md states every operation, and every backend, SIMD target and thread count gives
+ * the same bits.
+ *
+ * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
+ * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
+ * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
+ * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
+ *
+ * Aliasing.  An output may be exactly the memory of an input where the argument says "may be", and must otherwise share
+ * no element with any other tensor of the call.  Overlap is judged by elements: interleaved column slices of one buffer
+ * are legal.  A violation is KILTER_OVERLAP and nothing is written.
+ *
+ * Errors.  Arguments are checked in full before anything is written; on any status but KILTER_OK no output was touched.
+ * kilter_last_error() then names op, argument, expected and got.
+ */
+#ifndef KILTER_KILTER_H_
+#define KILTER_KILTER_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kilter/version.h"
+
+#if defined(KILTER_STATIC)
+#define KILTER_API
+#elif defined(_WIN32)
+#if defined(KILTER_BUILDING)
+#define KILTER_API __declspec(dllexport)
+#else
+#define KILTER_API __declspec(dllimport)
+#endif
+#else
+#define KILTER_API __attribute__((visibility("default")))
+#endif
+
+#if defined(__cplusplus)
+#define KILTER_NODISCARD [[nodiscard]]
+#define KILTER_NOEXCEPT noexcept
+#elif defined(__GNUC__)
+#define KILTER_NODISCARD __attribute__((warn_unused_result))
+#define KILTER_NOEXCEPT
+#else
+#define KILTER_NODISCARD
+#define KILTER_NOEXCEPT
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- status */
+
+typedef enum kilter_status {
+  KILTER_OK = 0,
+  KILTER_INVALID_ARGUMENT = 1,     /* the arguments contradict each other or the header */
+  KILTER_UNSUPPORTED = 2,          /* valid, but no implementation here */
+  KILTER_OVERLAP = 3,              /* tensors share memory in a way the op does not allow */
+  KILTER_WORKSPACE_TOO_SMALL = 4,  /* see the op's ..._workspace function */
+  KILTER_OUT_OF_MEMORY = 5,
+  KILTER_DEVICE_ERROR = 6,         /* the device reported an error during this call */
+  KILTER_PENDING_DEVICE_ERROR = 7, /* the device was already in error when the call began */
+  KILTER_IO = 8,                   /* statuses 8 to 10 are used by the tools */
+  KILTER_TRUNCATED = 9,
+  KILTER_BAD_FORMAT = 10,
+  KILTER_INTERNAL = 11
+} kilter_status;
+
+/* "KILTER_OK", ...; never null. */
+KILTER_API const char* kilter_status_name(kilter_status status) KILTER_NOEXCEPT;
+
+/* What went wrong in the last failing call of this thread; "" if none failed.  Valid until this thread's next call. */
+KILTER_API const char* kilter_last_error(void) KILTER_NOEXCEPT;
+
+/* The version of the library at run time: major * 10000 + minor * 100 + patch. */
+KILTER_API int kilter_version(void) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- tensors */
+
+enum { KILTER_MAX_RANK = 32 };
+
+/* Device and type codes are DLPack's. */
+enum { KILTER_DEVICE_CPU = 1, KILTER_DEVICE_CUDA = 2, KILTER_DEVICE_METAL = 8 };
+enum { KILTER_FLOAT = 2, KILTER_BFLOAT = 4 };
+
+typedef struct kilter_device {
+  int32_t type;
+  int32_t id;
+} kilter_device;
+
+typedef struct kilter_dtype {
+  uint8_t code;
+  uint8_t bits;
+  uint16_t lanes; /* 1 */
+} kilter_dtype;
+
+/* DLPack's DLTensor, field for field: a DLTensor can be passed as is.  Element (i, j, ...) lies at
+ * data + byte_offset + itemsize * (i * strides[0] + j * strides[1] + ...).  strides counts elements; null means row-major.
+ * The address of every element must be a multiple of the item size (else KILTER_INVALID_ARGUMENT).
+ * An optional tensor with null data is absent; a required one may have null data only if it has no elements. */
+typedef struct kilter_tensor {
+  void* data;
+  kilter_device device;
+  int32_t ndim;
+  kilter_dtype dtype;
+  int64_t* shape;
+  int64_t* strides;
+  uint64_t byte_offset;
+} kilter_tensor;
+
+/* A device queue: a cudaStream_t, an id<MTLCommandBuffer>.  Null on the CPU, where a call returns when it has finished. */
+typedef void* kilter_stream;
+
+/* ---------------------------------------------------------------- shared parts of argument structs */
+
+/* How y is rounded to T.  ROUND_ONCE: y = T(xhat * w + b), everything inside in fp32.
+ * ROUND_THEN_MULTIPLY: y = T(T(T(xhat) * w) + b), the order of several published model implementations; w and b keep
+ * their own type.  The same for fp32 and fp64.  Backward treats rounding as the identity. */
+typedef enum kilter_rounding { KILTER_ROUND_ONCE = 0, KILTER_ROUND_THEN_MULTIPLY = 1 } kilter_rounding;
+
+typedef enum kilter_activation {
+  KILTER_ACTIVATION_NONE = 0,
+  KILTER_ACTIVATION_SILU = 1,
+  KILTER_ACTIVATION_GELU = 2,
+  KILTER_ACTIVATION_GELU_TANH = 3
+} kilter_activation;
+
+typedef enum kilter_output_kind {
+  KILTER_OUTPUT_PLAIN = 0, /* y has type T */
+  KILTER_OUTPUT_FP8_E4M3 = 1,
+  KILTER_OUTPUT_FP8_E5M2 = 2,
+  KILTER_OUTPUT_INT8 = 3
+} kilter_output_kind;
+
+/* What happens to x before the norm: it normalizes s = R(x + residual), or R(residual + gate * x) with a gate, where R
+ * rounds the fp32 sum to residual's type.  Null: s = x. */
+typedef struct kilter_prologue {
+  size_t struct_size;
+  kilter_tensor residual;     /* input, x's shape, type T or fp32; required */
+  kilter_tensor residual_out; /* output, optional: s, in residual's type; may be x (same type) or residual */
+  kilter_tensor gate;         /* input, optional; no implementation yet: KILTER_UNSUPPORTED */
+} kilter_prologue;
+
+/* What happens to the fp32 result v after the norm: y = T(activation(v) + post_residual), one rounding.  Null: y = T(v). */
+typedef struct kilter_epilogue {
+  size_t struct_size;
+  int32_t activation;          /* kilter_activation; others than NONE have no implementation yet: KILTER_UNSUPPORTED */
+  kilter_tensor post_residual; /* input, optional, x's shape, type T or fp32; its gradient is dy itself */
+} kilter_epilogue;
+
+/* Quantized output; kinds other than PLAIN have no implementation yet: KILTER_UNSUPPORTED.  Null: plain. */
+typedef struct kilter_quantization {
+  size_t struct_size;
+  int32_t kind;          /* kilter_output_kind */
+  int32_t from_fp32;     /* 0: quantize y as rounded to T; 1: quantize the fp32 value */
+  kilter_tensor scale;   /* input or output scale(s), by kind */
+} kilter_quantization;
+
+/* ---------------------------------------------------------------- layer_norm
+ *
+ * Layer Normalization (Ba, Kiros, Hinton 2016, arXiv:1607.06450, section 3), per row, biased variance:
+ *   mean = sum(x) / n,  rstd = 1 / sqrt(sum((x - mean)^2) / n + eps),  xhat = (x - mean) * rstd,
+ *   y = xhat * (weight_offset + weight) + bias.
+ * Backward (docs/numerics.md, "Backward"), with g = dy * (weight_offset + weight):
+ *   dx = rstd * (g - sum(g) / n - xhat * sum(g * xhat) / n) + dresidual_out,
+ *   dweight = sum over rows of dy * xhat,  dbias = sum over rows of dy.
+ * Deterministic: equal bits run to run, for any thread count and SIMD target; y, mean, rstd and dx of a row also do not
+ * depend on the other rows, the number of rows, strides, alignment or in-place use. */
+
+typedef struct kilter_layer_norm_forward_args {
+  size_t struct_size;
+  kilter_tensor x;      /* input */
+  kilter_tensor weight; /* input, optional, [n], type T or fp32 */
+  kilter_tensor bias;   /* input, optional, [n], type T or fp32 */
+  kilter_tensor y;      /* output, type T; may be x, residual or post_residual (same type) */
+  kilter_tensor mean;   /* output, optional, fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd;   /* output, optional, fp32 (fp64 if T is fp64) */
+  double eps;           /* finite; a negative eps computes the root of what it gives (NaN if negative) */
+  double weight_offset; /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
+  int32_t rounding;     /* kilter_rounding */
+  const kilter_prologue* prologue;         /* optional */
+  const kilter_epilogue* epilogue;         /* optional */
+  const kilter_quantization* quantization; /* optional */
+  const char* impl; /* null: the first implementation that supports the call; else this one or KILTER_UNSUPPORTED */
+} kilter_layer_norm_forward_args;
+
+typedef struct kilter_layer_norm_backward_args {
+  size_t struct_size;
+  kilter_tensor x;      /* input: what the norm normalized (residual_out if a residual was added); T, or fp32 */
+  kilter_tensor weight; /* input, optional, as in forward */
+  kilter_tensor mean;   /* input, as forward wrote it */
+  kilter_tensor rstd;   /* input, as forward wrote it */
+  kilter_tensor dy;     /* input, type T */
+  kilter_tensor dresidual_out; /* input, optional, x's shape, type T or x's: gradient that reaches residual_out from elsewhere */
+  kilter_tensor dx;        /* output, optional, type T; may be x, dy or dresidual_out (same type) */
+  kilter_tensor dresidual; /* output, optional: dx's value in type T or x's; may be x, dy or dresidual_out (same type) */
+  kilter_tensor dweight;   /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
+  kilter_tensor dbias;     /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
+  double weight_offset;    /* as in forward */
+  void* workspace;         /* scratch that the caller owns; needed for dweight and dbias only */
+  size_t workspace_size;   /* bytes; see kilter_layer_norm_backward_workspace */
+  const char* impl;
+} kilter_layer_norm_backward_args;
+
+/* stream: null on the CPU. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter_layer_norm_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+
+/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments (data pointers are not read,
+ * null or not decides only what is absent).  On the CPU the size serves the calling thread's thread count; a smaller
+ * workspace, down to the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need
+ * zeroed counters: zero the workspace once, every call leaves it zero; one workspace serves one stream at a time. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args, size_t* bytes) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- rms_norm
+ *
+ * Root Mean Square Layer Normalization (Zhang, Sennrich 2019, arXiv:1910.07467, section 4), per row:
+ *   rstd = 1 / sqrt(sum(x^2) / n + eps),  xhat = x * rstd,  y = xhat * (weight_offset + weight) + bias.
+ * Backward, with g = dy * (weight_offset + weight):
+ *   dx = rstd * (g - xhat * sum(g * xhat) / n) + dresidual_out,
+ *   dweight = sum over rows of dy * xhat,  dbias = sum over rows of dy.
+ * Fields, aliasing and determinism as in layer_norm; there is no mean. */
+
+typedef struct kilter_rms_norm_forward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor weight;
+  kilter_tensor bias;
+  kilter_tensor y;
+  kilter_tensor rstd;
+  double eps;
+  double weight_offset;
+  int32_t rounding;
+  const kilter_prologue* prologue;
+  const kilter_epilogue* epilogue;
+  const kilter_quantization* quantization;
+  const char* impl;
+} kilter_rms_norm_forward_args;
+
+typedef struct kilter_rms_norm_backward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor weight;
+  kilter_tensor rstd;
+  kilter_tensor dy;
+  kilter_tensor dresidual_out;
+  kilter_tensor dx;
+  kilter_tensor dresidual;
+  kilter_tensor dweight;
+  kilter_tensor dbias;
+  double weight_offset;
+  void* workspace;
+  size_t workspace_size;
+  const char* impl;
+} kilter_rms_norm_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- what exists */
+
+typedef enum kilter_direction { KILTER_FORWARD = 0, KILTER_BACKWARD = 1 } kilter_direction;
+
+/* Bits of kilter_query.features. */
+enum {
+  KILTER_FEATURE_RESIDUAL = 1 << 0,
+  KILTER_FEATURE_GATE = 1 << 1,
+  KILTER_FEATURE_POST_RESIDUAL = 1 << 2,
+  KILTER_FEATURE_WEIGHT_OFFSET = 1 << 3,
+  KILTER_FEATURE_ROUND_THEN_MULTIPLY = 1 << 4,
+  KILTER_FEATURE_DRESIDUAL_OUT = 1 << 5
+};
+
+/* A question about a call: types with bits = 0 are absent.  rows and n may be -1: any. */
+typedef struct kilter_query {
+  size_t struct_size;
+  const char* op;    /* "layer_norm", "rms_norm" */
+  int32_t direction; /* kilter_direction */
+  kilter_device device;
+  kilter_dtype x;
+  kilter_dtype dy; /* backward: T if x (the norm's input) is a wider residual stream; absent: x */
+  kilter_dtype weight;
+  kilter_dtype residual;
+  kilter_dtype dweight;
+  uint32_t features;
+  int32_t activation;
+  int32_t output_kind;
+  int64_t rows;
+  int64_t n;
+  const char* impl; /* null, or the implementation to ask about */
+} kilter_query;
+
+/* KILTER_OK if a call of this kind would find an implementation; KILTER_UNSUPPORTED, with the reasons in
+ * kilter_last_error(), if none; KILTER_INVALID_ARGUMENT if the question is not one. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_supports(const kilter_query* query) KILTER_NOEXCEPT;
+
+/* One step of the walk through an op's ordered implementation list: reason is null where it would run. */
+typedef struct kilter_candidate {
+  const char* impl;
+  const char* reason;
+} kilter_candidate;
+
+/* Writes up to capacity candidates, in order, and their number to *count.  Strings are static. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity, size_t* count) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- CPU execution */
+
+/* Threads that later calls from this thread may use; 0 (the start): what OpenMP would take.  Bits never depend on it. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_set_num_threads(int threads) KILTER_NOEXCEPT;
+KILTER_API int kilter_get_num_threads(void) KILTER_NOEXCEPT;
+
+/* The SIMD target in use: "AVX3", "AVX2", "SSE4", "SCALAR", "NEON".  The environment variable KILTER_CPU_TARGET forces one;
+ * a name that this CPU or build lacks makes every CPU call answer KILTER_INVALID_ARGUMENT. */
+KILTER_API const char* kilter_cpu_target(void) KILTER_NOEXCEPT;
+
+/* Switches the target for the whole process (tests, comparisons); null: back to the default.  Not while calls run. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_set_cpu_target(const char* name) KILTER_NOEXCEPT;
+
+/* Names of targets compiled in that this CPU can run, best first; null past the end. */
+KILTER_API const char* kilter_cpu_target_at(int index) KILTER_NOEXCEPT;
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* KILTER_KILTER_H_ */

@@ -1,0 +1,102 @@
+#include "core/dispatch.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include "core/dtype.h"
+#include "core/log.h"
+#include "core/tensor.h"
+
+namespace kilter {
+
+#define KILTER_OP(name) extern const OpInfo name##_op;
+#include "kilter_ops.inc"
+#undef KILTER_OP
+
+namespace {
+
+constexpr size_t kMaxCandidates = 16;
+
+const OpInfo* const kOps[] = {
+#define KILTER_OP(name) &name##_op,
+#include "kilter_ops.inc"
+#undef KILTER_OP
+};
+
+kilter_status check_query(const kilter_query* query, const OpInfo** op) {
+  const char* self = "query";
+  KILTER_RETURN_IF_ERROR(check_struct(self, "query", query, sizeof(kilter_query), sizeof(kilter_query)));
+  *op = query->op ? find_op(query->op) : nullptr;
+  if (!*op) return fail(KILTER_INVALID_ARGUMENT, self, "op: expected the name of an op, got %s", query->op ? query->op : "null");
+  if (query->direction != KILTER_FORWARD && query->direction != KILTER_BACKWARD)
+    return fail(KILTER_INVALID_ARGUMENT, self, "direction: expected 0 or 1, got %d", int(query->direction));
+  if (query->activation < KILTER_ACTIVATION_NONE || query->activation > KILTER_ACTIVATION_GELU_TANH)
+    return fail(KILTER_INVALID_ARGUMENT, self, "activation: expected 0 to 3, got %d", int(query->activation));
+  if (query->output_kind < KILTER_OUTPUT_PLAIN || query->output_kind > KILTER_OUTPUT_INT8)
+    return fail(KILTER_INVALID_ARGUMENT, self, "output_kind: expected 0 to 3, got %d", int(query->output_kind));
+  return KILTER_OK;
+}
+
+}  // namespace
+
+const OpInfo* find_op(const char* name) {
+  for (const OpInfo* op : kOps)
+    if (std::strcmp(op->name, name) == 0) return op;
+  return nullptr;
+}
+
+const OpInfo* op_at(size_t index) { return index < sizeof kOps / sizeof *kOps ? kOps[index] : nullptr; }
+
+kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen) {
+  char reasons[700] = "";
+  size_t used = 0;
+  bool known = false;
+  for (size_t i = 0; i < count; ++i) {
+    if (query.impl && std::strcmp(query.impl, candidates[i].impl) != 0) continue;
+    known = true;
+    if (!candidates[i].reason) {
+      *chosen = i;
+      log_dispatch(query, candidates[i].impl);
+      return KILTER_OK;
+    }
+    if (used < sizeof reasons)
+      used += size_t(std::snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used ? "; " : "", candidates[i].impl,
+                                   candidates[i].reason));
+  }
+  if (!known) {
+    for (size_t i = 0; i < count && used < sizeof reasons; ++i)
+      used += size_t(std::snprintf(reasons + used, sizeof reasons - used, "%s%s", used ? ", " : "", candidates[i].impl));
+    return fail(KILTER_INVALID_ARGUMENT, query.op, "impl: expected one of %s, got %s", reasons, query.impl);
+  }
+  return fail(KILTER_UNSUPPORTED, query.op, "no implementation takes this %s call: %s",
+              query.direction == KILTER_FORWARD ? "forward" : "backward", reasons);
+}
+
+}  // namespace kilter
+
+using namespace kilter;
+
+extern "C" {
+
+kilter_status kilter_supports(const kilter_query* query) noexcept {
+  return guarded("query", [&] {
+    const OpInfo* op = nullptr;
+    KILTER_RETURN_IF_ERROR(check_query(query, &op));
+    kilter_candidate candidates[kMaxCandidates];
+    size_t chosen = 0;
+    const size_t count = op->walk(*query, candidates, kMaxCandidates);
+    return choose(*query, candidates, count, &chosen);
+  });
+}
+
+kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity, size_t* count) noexcept {
+  return guarded("query", [&] {
+    const OpInfo* op = nullptr;
+    KILTER_RETURN_IF_ERROR(check_query(query, &op));
+    if (!count || (capacity && !candidates)) return fail(KILTER_INVALID_ARGUMENT, "query", "candidates, count: expected memory, got null");
+    *count = op->walk(*query, candidates, capacity);
+    return KILTER_OK;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,44 @@
+// Dispatch is a plain ordered array per op and direction: the first entry without a reason against the call runs it.
+#pragma once
+
+#include <cstddef>
+
+#include "core/status.h"
+#include "kilter/kilter.h"
+
+namespace kilter {
+
+template <class Problem>
+struct Implementation {
+  const char* name;
+  const char* (*supports)(const kilter_query&);  // null, or a static sentence that says why not
+  kilter_status (*run)(const Problem&);
+};
+
+// An op as the queries see it.  Found by name in the list that the build makes from the folders under src/ops.
+struct OpInfo {
+  const char* name;
+  size_t (*walk)(const kilter_query&, kilter_candidate*, size_t capacity);  // returns the length of the list
+};
+const OpInfo* find_op(const char* name);
+const OpInfo* op_at(size_t index);  // null past the end
+
+template <class Problem, size_t N>
+size_t walk(const Implementation<Problem> (&list)[N], const kilter_query& query, kilter_candidate* out, size_t capacity) {
+  for (size_t i = 0; i < N && i < capacity; ++i) out[i] = {list[i].name, list[i].supports(query)};
+  return N;
+}
+
+// KILTER_OK and *chosen, or KILTER_UNSUPPORTED with every reason, or KILTER_INVALID_ARGUMENT for an unknown query.impl.
+[[nodiscard]] kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen);
+
+template <class Problem, size_t N>
+[[nodiscard]] kilter_status dispatch(const Implementation<Problem> (&list)[N], const kilter_query& query, const Problem& problem) {
+  kilter_candidate candidates[N];
+  size_t chosen = 0;
+  walk(list, query, candidates, N);
+  KILTER_RETURN_IF_ERROR(choose(query, candidates, N, &chosen));
+  return list[chosen].run(problem);
+}
+
+}  // namespace kilter

@@ -1,0 +1,5 @@
+// Helpers used by code that is compiled once per SIMD target must never leave an out-of-line copy behind: the linker keeps
+// one copy of an inline function for the whole library, and it could be the one with instructions this CPU lacks.
+#pragma once
+
+#define KILTER_INLINE [[gnu::always_inline]] inline

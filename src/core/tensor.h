@@ -1,0 +1,34 @@
+// Checks of single tensors: from what the caller wrote to a View, or a status that names op, argument, expected and got.
+#pragma once
+
+#include "core/status.h"
+#include "core/view.h"
+
+namespace kilter {
+
+// What all activations of one call share, read off x.
+struct Rows {
+  int ndim = 0;  // of x
+  const int64_t* shape = nullptr;
+  int64_t rows = 0;
+  int64_t n = 0;
+};
+
+// Reads x itself: any shape.  out->data stays null if there are no elements.
+[[nodiscard]] kilter_status read_first(const char* op, const char* name, const kilter_tensor& t, Rows* rows, View* out);
+
+enum class Need { required, optional };
+
+// Reads another activation, which must have x's shape; absent optional tensors leave *out empty.
+[[nodiscard]] kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);
+
+// Reads a vector of shape [n] (weight, bias and their gradients).
+[[nodiscard]] kilter_status read_vector(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);
+
+// Reads one value per row: x's shape without its last dimension, or with that dimension 1.  A View with n = 1.
+[[nodiscard]] kilter_status read_per_row(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);
+
+// INVALID_ARGUMENT unless size bytes are at least the first version's `minimum` and whatever lies beyond `known` is zero.
+[[nodiscard]] kilter_status check_struct(const char* op, const char* name, const void* args, size_t minimum, size_t known);
+
+}  // namespace kilter

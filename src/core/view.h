@@ -1,0 +1,38 @@
+// A checked tensor as the kernels see it: rows of n contiguous elements at arbitrary row offsets.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "core/inline.h"
+
+namespace kilter {
+
+// Element offset of row r.  Leading dimensions are coalesced; ndim is 0 or 1 for nearly every call.
+struct RowMap {
+  int ndim = 0;                          // innermost dimension first
+  int64_t size[KILTER_MAX_RANK] = {};    // sizes > 1
+  int64_t stride[KILTER_MAX_RANK] = {};  // in elements
+
+  KILTER_INLINE int64_t at(int64_t row) const {
+    if (ndim == 0) return 0;
+    if (ndim == 1) return row * stride[0];
+    int64_t offset = 0;
+    for (int d = 0; d < ndim; ++d) {
+      offset += row % size[d] * stride[d];
+      row /= size[d];
+    }
+    return offset;
+  }
+};
+
+struct View {
+  char* data = nullptr;  // null: absent
+  DType dtype = DType::none;
+  RowMap map;
+
+  KILTER_INLINE bool present() const { return data != nullptr; }
+  KILTER_INLINE char* row(int64_t r) const { return data + map.at(r) * item_size(dtype); }
+};
+
+}  // namespace kilter

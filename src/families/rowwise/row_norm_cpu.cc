@@ -1,0 +1,191 @@
+#include "families/rowwise/row_norm_cpu.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/element.h"
+#include "cpu/parallel.h"
+#include "families/rowwise/row_norm_reference.h"
+
+namespace kilter {
+namespace {
+
+// Below this many elements a second thread costs more than it gives.
+constexpr int64_t kElementsPerThread = 32768;
+
+// Outputs above this many bytes are written past the caches.
+constexpr int64_t kStreamBytes = 4 << 20;
+
+int threads_for(int64_t rows, int64_t n) {
+  const int64_t useful = std::max<int64_t>(1, rows * std::max<int64_t>(n, 1) / kElementsPerThread);
+  return int(std::min<int64_t>({available_threads(), useful, std::max<int64_t>(rows, 1)}));
+}
+
+bool same_memory(const View& a, const View& b) { return a.present() && a.data == b.data; }
+
+// In place, the lines are in cache already.
+bool should_stream(const View& out, int64_t rows, int64_t n, std::initializer_list<const View*> inputs) {
+  if (!out.present() || rows * n * item_size(out.dtype) < kStreamBytes) return false;
+  return std::none_of(inputs.begin(), inputs.end(), [&](const View* in) { return same_memory(out, *in); });
+}
+
+// How dweight and dbias are summed: blocks of 2^level chunks, each by one thread, then a tree over blocks.
+struct SumPlan {
+  RowPartition partition;
+  int level = 0;        // log2 of chunks per block
+  int64_t blocks = 1;
+  int planes = 2;       // dweight, dbias: those asked for
+  int64_t stride = 0;   // elements of one padded row of n
+  int threads = 1;
+  size_t item = 4;
+
+  int64_t scratch_rows() const { return partition.accumulators + level; }  // of one thread, per plane
+  size_t bytes() const { return size_t(stride * planes * (blocks + threads * scratch_rows())) * item + 63; }
+};
+
+SumPlan sum_plan(const RowNormBackward& p, int threads) {
+  SumPlan plan;
+  plan.partition = row_partition(p.n, p.rows);
+  plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
+  plan.stride = (p.n + 15) / 16 * 16;
+  plan.item = p.dy.dtype == DType::f64 ? 8 : 4;
+  plan.threads = threads;
+  const int64_t wanted = threads == 1 ? 1 : 4 * threads;  // blocks, for balance
+  while ((plan.partition.chunks + (int64_t(2) << plan.level) - 1) >> (plan.level + 1) >= wanted && plan.partition.chunks >> plan.level > 1) ++plan.level;
+  plan.blocks = std::max<int64_t>(1, (plan.partition.chunks + (int64_t(1) << plan.level) - 1) >> plan.level);
+  return plan;
+}
+
+// left[i] = left[i] + right[i]
+template <class C>
+void add_rows(C* __restrict left, const C* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) left[i] = left[i] + right[i];
+}
+
+// In place over `count` rows: row 0 ends as the binary tree's root, lowest bit first.
+template <class C>
+void add_tree(C* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
+  for (int64_t step = 1; step < count; step *= 2)
+    for (int64_t i = 0; i + step < count; i += 2 * step) add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
+}
+
+template <class C>
+auto backward_kernel(const RowNormKernels& kernels) {
+  if constexpr (sizeof(C) == 8)
+    return kernels.backward_f64;
+  else
+    return kernels.backward_f32;
+}
+
+// One block: its chunks in order, partial trees in scratch, the block's sum to `out` (planes rows of stride).
+template <class C>
+void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, C* scratch, C* out, const RowNormKernels& kernels, bool stream) {
+  const RowPartition& part = plan.partition;
+  const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level);
+  const int64_t plane = plan.scratch_rows() * plan.stride;
+  C* const levels = scratch + part.accumulators * plan.stride;
+  Accumulators<C> acc{nullptr, nullptr, plan.stride, part.accumulators};
+  (p.dweight.present() ? acc.weight : acc.bias) = scratch;
+  if (plan.planes == 2) acc.bias = scratch + plane;
+  for (int64_t c = first; c < last; ++c) {
+    for (int k = 0; k < plan.planes; ++k) std::fill_n(scratch + k * plane, part.accumulators * plan.stride, C(0));
+    backward_kernel<C>(kernels)(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), acc, stream);
+    for (int k = 0; k < plan.planes; ++k) {
+      C* sum = scratch + k * plane;
+      add_tree(sum, plan.stride, part.accumulators, 0, p.n);
+      int b = 0;  // a binary counter: chunk c - first completes one subtree per trailing one bit
+      for (int64_t index = c - first; index & 1; index >>= 1, ++b) add_rows(sum, levels + k * plane + b * plan.stride, p.n);
+      if (c + 1 < last) std::copy_n(sum, p.n, levels + k * plane + b * plan.stride);
+    }
+  }
+  const int64_t index = last - first - 1;  // of the last chunk: its sum, in scratch, still lacks the subtrees on its left
+  for (int k = 0; k < plan.planes; ++k) {
+    C* sum = scratch + k * plane;
+    int done = 0;
+    while (index >> done & 1) ++done;
+    for (int b = done; index >> b; ++b)
+      if (index >> b & 1) add_rows(sum, levels + k * plane + b * plan.stride, p.n);
+    std::copy_n(sum, p.n, out + k * plan.stride);
+  }
+}
+
+template <class C>
+kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels& kernels, int threads, bool stream) {
+  SumPlan plan = sum_plan(p, threads);
+  while (plan.threads > 1 && plan.bytes() > p.workspace_size) plan = sum_plan(p, plan.threads - 1);
+  if (!p.workspace || plan.bytes() > p.workspace_size)
+    return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", plan.bytes(), p.workspace ? p.workspace_size : 0);
+  C* const blocks = reinterpret_cast<C*>((reinterpret_cast<uintptr_t>(p.workspace) + 63) & ~uintptr_t(63));
+  C* const scratch = blocks + plan.blocks * plan.planes * plan.stride;
+  const int64_t per_thread = plan.planes * plan.scratch_rows() * plan.stride;
+  if (p.rows == 0) {
+    std::fill_n(blocks, plan.planes * plan.stride, C(0));
+  } else {
+    parallel_for(plan.blocks, plan.threads, [&](int64_t b, int thread) {
+      sum_block(p, plan, b, scratch + thread * per_thread, blocks + b * plan.planes * plan.stride, kernels, stream);
+    });
+  }
+  const auto finish = [&](int64_t begin, int64_t end) {
+    for (int k = 0; k < plan.planes; ++k) {
+      C* sum = blocks + k * plan.stride;
+      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end);
+      const View& out = k == 0 && p.dweight.present() ? p.dweight : p.dbias;
+      for (int64_t i = begin; i < end; ++i) write(out, 0, i, sum[i]);
+    }
+  };
+  constexpr int64_t kColumns = 4096;
+  parallel_for((p.n + kColumns - 1) / kColumns, plan.blocks * p.n > kElementsPerThread ? plan.threads : 1,
+               [&](int64_t b, int) { finish(b * kColumns, std::min(p.n, (b + 1) * kColumns)); });
+  return KILTER_OK;
+}
+
+// Rows without elements: their statistics are those of an empty sum, 0 / 0.
+void write_empty_statistics(const RowNormForward& p) {
+  for (int64_t r = 0; r < p.rows; ++r) {
+    write(p.mean, r, 0, std::numeric_limits<double>::quiet_NaN());
+    write(p.rstd, r, 0, std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+}  // namespace
+
+kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels& kernels) {
+  if (p.rows == 0) return KILTER_OK;
+  if (p.n == 0) {
+    write_empty_statistics(p);
+    return KILTER_OK;
+  }
+  const auto kernel = p.x.dtype == DType::f64 ? kernels.forward_f64 : kernels.forward_f32;
+  const bool stream = should_stream(p.y, p.rows, p.n, {&p.x, &p.residual, &p.post_residual});
+  const int threads = threads_for(p.rows, p.n);
+  parallel_for(threads, threads, [&](int64_t b, int) { kernel(p, p.rows * b / threads, p.rows * (b + 1) / threads, stream); });
+  return KILTER_OK;
+}
+
+kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKernels& kernels) {
+  if (p.n == 0) return KILTER_OK;
+  const int threads = threads_for(p.rows, p.n);
+  const bool stream = should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) &&
+                      should_stream(p.dx, p.rows, p.n, {&p.dresidual});
+  const bool wide = p.dy.dtype == DType::f64;
+  if (p.dweight.present() || p.dbias.present())
+    return wide ? backward_with_sums<double>(p, kernels, threads, stream) : backward_with_sums<float>(p, kernels, threads, stream);
+  if (p.rows == 0) return KILTER_OK;
+  parallel_for(threads, threads, [&](int64_t b, int) {
+    const int64_t begin = p.rows * b / threads, end = p.rows * (b + 1) / threads;
+    if (wide)
+      kernels.backward_f64(p, begin, end, {}, stream);
+    else
+      kernels.backward_f32(p, begin, end, {}, stream);
+  });
+  return KILTER_OK;
+}
+
+size_t row_norm_cpu_workspace(const RowNormBackward& p, int threads) {
+  if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
+  return std::max(sum_plan(p, threads).bytes(), row_norm_reference_workspace(p.n));
+}
+
+size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }
+
+}  // namespace kilter

@@ -1,0 +1,17 @@
+// The float64 references of the row norms (fp64 rows: __float128), one per op in ops/<op>/reference.cc.
+#pragma once
+
+#include "families/rowwise/row_norm.h"
+
+namespace kilter {
+
+// Output views may have any type: an fp64 y receives the unrounded result, which is what `kilter check` compares with.
+[[nodiscard]] kilter_status layer_norm_reference_forward(const RowNormForward& problem);
+[[nodiscard]] kilter_status layer_norm_reference_backward(const RowNormBackward& problem);
+[[nodiscard]] kilter_status rms_norm_reference_forward(const RowNormForward& problem);
+[[nodiscard]] kilter_status rms_norm_reference_backward(const RowNormBackward& problem);
+
+// Column sums in the workspace: two rows of n of the reference's type.
+size_t row_norm_reference_workspace(int64_t n);
+
+}  // namespace kilter
