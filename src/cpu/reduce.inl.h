@@ -4,10 +4,11 @@
 
 #include <cstdint>
 
+#include "cpu/vec_io.inl.h"
+
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
 constexpr int kLanes = 256;
-constexpr int kSegment = 1024;
 
 // Lanes combine bit 0 first: neighbours, then pairs of neighbours.
 template <int kWidth, class C>
@@ -37,9 +38,37 @@ C lane_tree(const C* lane, int width) {
   }
 }
 
-// N sums over one segment of m <= 1024 elements at once; term(i, t) writes the N terms of element i to t.
+inline int power_of_two_at_least(int m) {
+  int width = 1;
+  while (width < m) width *= 2;
+  return width;
+}
+
+// Lane sums of `count` consecutive values dealt to kWidth lanes, at most four each; lanes in [count, width) become +0.0.
+// term(i, t) writes the N terms of value i to t.
+template <int N, int kWidth, class C, class F>
+inline void lane_sums(int count, int width, C (&lane)[N][kWidth], F term) {
+  const int first = count < kWidth ? count : kWidth;
+  for (int l = 0; l < first; ++l) {
+    C t[N];
+    term(l, t);
+    for (int j = 0; j < N; ++j) lane[j][l] = C(0) + t[j];
+  }
+  for (int j = 0; j < N; ++j)
+    for (int l = first; l < width; ++l) lane[j][l] = C(0);
+  for (int start = kWidth; start < count; start += kWidth) {
+    const int stripe = count - start < kWidth ? count - start : kWidth;
+    for (int l = 0; l < stripe; ++l) {
+      C t[N];
+      term(start + l, t);
+      for (int j = 0; j < N; ++j) lane[j][l] = lane[j][l] + t[j];
+    }
+  }
+}
+
+// N sums over one segment in natural order.
 template <int N, class C, class F>
-inline void segment_sums(int m, C (&sums)[N], F term) {
+inline void natural_sums(int m, C (&sums)[N], F term) {
   alignas(64) C lane[N][kLanes];
   int width = kLanes;
   if (m == kSegment) {
@@ -49,29 +78,40 @@ inline void segment_sums(int m, C (&sums)[N], F term) {
       for (int j = 0; j < N; ++j) lane[j][l] = (((C(0) + a[j]) + b[j]) + c[j]) + d[j];
     }
   } else {
-    const int first = m < kLanes ? m : kLanes;
-    for (int l = 0; l < first; ++l) {
-      C t[N];
-      term(l, t);
-      for (int j = 0; j < N; ++j) lane[j][l] = C(0) + t[j];
+    width = power_of_two_at_least(m < kLanes ? m : kLanes);
+    lane_sums(m, width, lane, term);
+  }
+  for (int j = 0; j < N; ++j) sums[j] = lane_tree(lane[j], width);
+}
+
+// N sums over one segment in pairs order.  even(i, t) and odd(i, t) give the terms of elements 2i and 2i + 1.
+template <int N, class E, class O>
+inline void pair_sums(int m, float (&sums)[N], E even, O odd) {
+  constexpr int kHalf = kLanes / 2;
+  alignas(64) float lane[N][kHalf];
+  int width = kHalf;
+  if (m == kSegment) {
+    for (int l = 0; l < kHalf; ++l) {
+      float a[N], b[N], c[N], d[N], e[N], f[N], g[N], h[N];
+      even(l, a), even(l + kHalf, b), even(l + 2 * kHalf, c), even(l + 3 * kHalf, d);
+      odd(l, e), odd(l + kHalf, f), odd(l + 2 * kHalf, g), odd(l + 3 * kHalf, h);
+      for (int j = 0; j < N; ++j)
+        lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
     }
-    for (width = 1; width < first;) width *= 2;
+  } else {
+    const int evens = (m + 1) / 2;
+    width = power_of_two_at_least(evens < kHalf ? evens : kHalf);
+    alignas(64) float other[N][kHalf];
+    lane_sums(evens, width, lane, even);
+    lane_sums(m / 2, width, other, odd);
     for (int j = 0; j < N; ++j)
-      for (int l = first; l < width; ++l) lane[j][l] = C(0);
-    for (int start = kLanes; start < m; start += kLanes) {
-      const int count = m - start < kLanes ? m - start : kLanes;
-      for (int l = 0; l < count; ++l) {
-        C t[N];
-        term(start + l, t);
-        for (int j = 0; j < N; ++j) lane[j][l] = lane[j][l] + t[j];
-      }
-    }
+      for (int l = 0; l < width; ++l) lane[j][l] = lane[j][l] + other[j][l];
   }
   for (int j = 0; j < N; ++j) sums[j] = lane_tree(lane[j], width);
 }
 
 // A binary tree over items that arrive in order, lowest index bit first, missing right siblings adding nothing: the
-// subtrees of a binary counter.  Node has no default meaning here; combine(left, right) gives their parent.
+// subtrees of a binary counter.  combine(left, right) gives their parent.
 template <class Node>
 struct TreeCounter {
   Node level[44];

@@ -1,16 +1,17 @@
-// Segments of a row in and out of memory: conversion to the compute type C (float or double), and streaming stores.
-// Compiled once per SIMD target, inside that target's namespace.  Plain loops: the compiler vectorizes them.
+// Segments (at most 1024 elements of a row) in and out of memory, in the compute type C and in one of two orders.
+//
+// Natural: element i at index i.  Pairs, for bf16: the even elements, then the odd ones.  Two bf16 share a 32-bit word, so
+// reading and writing them in this order takes a shift and a mask where the natural one takes shuffles, and the tree's first
+// level, which adds neighbours, becomes a plain addition.  Element-wise code does not care: it runs over extent(m) values.
+// Compiled once per SIMD target, inside that target's namespace.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-
 #include "core/dtype.h"
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
+#include "cpu/vector.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
+
+constexpr int kSegment = 1024;
 
 template <class C>
 constexpr DType kDTypeOf = sizeof(C) == 8 ? DType::f64 : DType::f32;
@@ -32,22 +33,6 @@ inline void floats_to_halves(const float* __restrict in, int m, uint16_t* __rest
   for (; i < m; ++i) out[i] = float_to_half(in[i]);
 }
 
-// m elements at p as C: p itself if it holds C, else converted into buffer.
-template <class C>
-inline const C* load(DType type, const char* p, int m, C* __restrict buffer) {
-  if (type == kDTypeOf<C>) return reinterpret_cast<const C*>(p);
-  if constexpr (sizeof(C) == 8) {
-    const float* in = reinterpret_cast<const float*>(p);
-    for (int i = 0; i < m; ++i) buffer[i] = C(in[i]);
-  } else if (type == DType::bf16) {
-    const uint16_t* in = reinterpret_cast<const uint16_t*>(p);
-    for (int i = 0; i < m; ++i) buffer[i] = bf16_to_float(in[i]);
-  } else {
-    halves_to_floats(reinterpret_cast<const uint16_t*>(p), m, buffer);
-  }
-  return buffer;
-}
-
 // Rounds values to what `type` can hold, in place.
 template <class C>
 inline void round_to(DType type, C* v, int m) {
@@ -61,64 +46,106 @@ inline void round_to(DType type, C* v, int m) {
   }
 }
 
-// Copies past the caches where whole 64-byte lines can be written: the lines need not be read first.
-inline void stream_copy(char* __restrict to, const char* __restrict from, int64_t bytes) {
-#if defined(__SSE2__)
-  const int64_t head = int64_t(-reinterpret_cast<uintptr_t>(to) & 63);
-  if (bytes >= head + 64) {
-    std::memcpy(to, from, size_t(head));
-    int64_t i = head;
-    for (; i + 64 <= bytes; i += 64) {
-#if defined(__AVX512F__)
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
-#elif defined(__AVX__)
-      for (int j = 0; j < 64; j += 32)
-        _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i + j), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + j)));
-#else
-      for (int j = 0; j < 64; j += 16)
-        _mm_stream_si128(reinterpret_cast<__m128i*>(to + i + j), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + j)));
-#endif
-    }
-    std::memcpy(to + i, from + i, size_t(bytes - i));
-    return;
-  }
-#endif
-  std::memcpy(to, from, size_t(bytes));
+// The two floats of a word of two bf16, and back (round to nearest even; NaNs need the slower float_to_bf16).
+template <class W>
+KILTER_INLINE Floats<W> even_of(W w) {
+  return __builtin_bit_cast(Floats<W>, W(w << 16));
+}
+template <class W>
+KILTER_INLINE Floats<W> odd_of(W w) {
+  return __builtin_bit_cast(Floats<W>, W(w & 0xFFFF0000u));
+}
+template <class W>
+KILTER_INLINE W pack_numbers(Floats<W> even, Floats<W> odd) {
+  W e = __builtin_bit_cast(W, even), o = __builtin_bit_cast(W, odd);
+  e = (e + (((e >> 16) & 1u) + 0x7FFFu)) >> 16;
+  o = (o + (((o >> 16) & 1u) + 0x7FFFu)) & 0xFFFF0000u;
+  return e | o;
 }
 
-inline void stream_fence() {
-#if defined(__SSE2__)
-  _mm_sfence();
-#endif
-}
-
-// Stores m values of C at p as `type`, each rounded once.
 template <class C>
-inline void store(DType type, const C* __restrict v, int m, char* p, bool stream) {
-  alignas(64) uint16_t narrow[1024];
-  alignas(64) float single[sizeof(C) == 8 ? 1024 : 1];
-  const char* from = reinterpret_cast<const char*>(v);
-  if constexpr (sizeof(C) == 8) {
-    if (type == DType::f32) {
-      for (int i = 0; i < m; ++i) single[i] = float(v[i]);
-      from = reinterpret_cast<const char*>(single);
-    }
-  } else if (type == DType::bf16) {
-    for (int i = 0; i < m; ++i) narrow[i] = float_to_bf16(v[i]);
-    from = reinterpret_cast<const char*>(narrow);
-  } else if (type == DType::f16) {
-    floats_to_halves(v, m, narrow);
-    from = reinterpret_cast<const char*>(narrow);
-  }
-  const int64_t bytes = int64_t(m) * item_size(type);
-  if (stream)
-    stream_copy(p, from, bytes);
-  else if (p != from)
-    std::memcpy(p, from, size_t(bytes));
-}
+struct Natural {
+  using Value = C;
+  static constexpr bool kPairs = false;
+  static int extent(int m) { return m; }
 
-inline void prefetch(const char* p, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
-}
+  // m elements at p: p itself if it holds C, else converted into buffer.
+  static const C* load(DType type, const char* p, int m, C* __restrict buffer) {
+    if (type == kDTypeOf<C>) return reinterpret_cast<const C*>(p);
+    if constexpr (sizeof(C) == 8) {
+      const float* in = reinterpret_cast<const float*>(p);
+      for (int i = 0; i < m; ++i) buffer[i] = C(in[i]);
+    } else if (type == DType::bf16) {
+      const uint16_t* in = reinterpret_cast<const uint16_t*>(p);
+      for (int i = 0; i < m; ++i) buffer[i] = bf16_to_float(in[i]);
+    } else {
+      halves_to_floats(reinterpret_cast<const uint16_t*>(p), m, buffer);
+    }
+    return buffer;
+  }
+
+  // Stores m values at p as `type`, each rounded once.
+  static void store(DType type, const C* __restrict v, int m, char* p, bool past_caches) {
+    alignas(64) uint16_t narrow[kSegment];
+    if (type == kDTypeOf<C>) {
+      emit<C>(p, m, past_caches, [v](auto tag, int i) { return get<decltype(tag)>(v + i); });
+      return;
+    }
+    if constexpr (sizeof(C) == 8) {
+      for (int i = 0; i < m; ++i) reinterpret_cast<float*>(p)[i] = float(v[i]);
+    } else {
+      if (type == DType::bf16)
+        for (int i = 0; i < m; ++i) narrow[i] = float_to_bf16(v[i]);
+      else
+        floats_to_halves(v, m, narrow);
+      if (past_caches)
+        emit<uint16_t>(p, m, past_caches, [&narrow](auto tag, int i) { return get<decltype(tag)>(narrow + i); });
+      else
+        std::memcpy(p, narrow, size_t(m) * 2);
+    }
+  }
+};
+
+struct Pairs {
+  using Value = float;
+  static constexpr bool kPairs = true;
+  static int odd_start(int m) { return ((m + 1) / 2 + 15) / 16 * 16; }
+  static int extent(int m) { return odd_start(m) + m / 2; }
+
+  static const float* load(DType type, const char* p, int m, float* __restrict buffer) {
+    const int start = odd_start(m), words = m / 2;
+    float* __restrict even = buffer;
+    float* __restrict odd = buffer + start;
+    for (int i = words; i < start; ++i) even[i] = 0;  // unused places must hold numbers
+    if (type == DType::bf16) {
+      const uint16_t* in = reinterpret_cast<const uint16_t*>(p);
+      for (int i = 0; i < words; ++i) {
+        const uint32_t w = get<uint32_t>(in + 2 * i);
+        even[i] = even_of(w);
+        odd[i] = odd_of(w);
+      }
+      if (m & 1) even[words] = bf16_to_float(in[m - 1]);
+    } else {  // fp32 weights or a residual stream
+      const float* in = reinterpret_cast<const float*>(p);
+      for (int i = 0; i < words; ++i) {
+        even[i] = in[2 * i];
+        odd[i] = in[2 * i + 1];
+      }
+      if (m & 1) even[words] = in[m - 1];
+    }
+    return buffer;
+  }
+
+  static void store(DType type, const float* __restrict v, int m, char* p, bool past_caches) {
+    alignas(64) float natural[kSegment + 1];
+    const int start = odd_start(m);
+    for (int i = 0; i < m / 2; ++i) {
+      natural[2 * i] = v[i];
+      natural[2 * i + 1] = v[start + i];
+    }
+    if (m & 1) natural[m - 1] = v[m / 2];
+    Natural<float>::store(type, natural, m, p, past_caches);
+  }
+};
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -38,6 +38,7 @@ struct SumPlan {
   int64_t stride = 0;   // elements of one padded row of n
   int threads = 1;
   size_t item = 4;
+  bool pairs = false;   // order of columns
 
   int64_t scratch_rows() const { return partition.accumulators + level; }  // of one thread, per plane
   size_t bytes() const { return size_t(stride * planes * (blocks + threads * scratch_rows())) * item + 63; }
@@ -47,7 +48,8 @@ SumPlan sum_plan(const RowNormBackward& p, int threads) {
   SumPlan plan;
   plan.partition = row_partition(p.n, p.rows);
   plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
-  plan.stride = (p.n + 15) / 16 * 16;
+  plan.stride = (p.n + 31) / 32 * 32;
+  plan.pairs = p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16;
   plan.item = p.dy.dtype == DType::f64 ? 8 : 4;
   plan.threads = threads;
   const int64_t wanted = threads == 1 ? 1 : 4 * threads;  // blocks, for balance
@@ -84,7 +86,7 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, C* 
   const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level);
   const int64_t plane = plan.scratch_rows() * plan.stride;
   C* const levels = scratch + part.accumulators * plan.stride;
-  Accumulators<C> acc{nullptr, nullptr, plan.stride, part.accumulators};
+  Accumulators<C> acc{nullptr, nullptr, plan.stride, part.accumulators, plan.pairs};
   (p.dweight.present() ? acc.weight : acc.bias) = scratch;
   if (plan.planes == 2) acc.bias = scratch + plane;
   for (int64_t c = first; c < last; ++c) {
@@ -92,10 +94,10 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, C* 
     backward_kernel<C>(kernels)(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), acc, stream);
     for (int k = 0; k < plan.planes; ++k) {
       C* sum = scratch + k * plane;
-      add_tree(sum, plan.stride, part.accumulators, 0, p.n);
+      add_tree(sum, plan.stride, part.accumulators, 0, plan.stride);
       int b = 0;  // a binary counter: chunk c - first completes one subtree per trailing one bit
-      for (int64_t index = c - first; index & 1; index >>= 1, ++b) add_rows(sum, levels + k * plane + b * plan.stride, p.n);
-      if (c + 1 < last) std::copy_n(sum, p.n, levels + k * plane + b * plan.stride);
+      for (int64_t index = c - first; index & 1; index >>= 1, ++b) add_rows(sum, levels + k * plane + b * plan.stride, plan.stride);
+      if (c + 1 < last) std::copy_n(sum, plan.stride, levels + k * plane + b * plan.stride);
     }
   }
   const int64_t index = last - first - 1;  // of the last chunk: its sum, in scratch, still lacks the subtrees on its left
@@ -104,8 +106,8 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, C* 
     int done = 0;
     while (index >> done & 1) ++done;
     for (int b = done; index >> b; ++b)
-      if (index >> b & 1) add_rows(sum, levels + k * plane + b * plan.stride, p.n);
-    std::copy_n(sum, p.n, out + k * plan.stride);
+      if (index >> b & 1) add_rows(sum, levels + k * plane + b * plan.stride, plan.stride);
+    std::copy_n(sum, plan.stride, out + k * plan.stride);
   }
 }
 
@@ -128,9 +130,9 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
   const auto finish = [&](int64_t begin, int64_t end) {
     for (int k = 0; k < plan.planes; ++k) {
       C* sum = blocks + k * plan.stride;
-      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end);
+      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, plan.pairs && end == p.n ? plan.stride : end);
       const View& out = k == 0 && p.dweight.present() ? p.dweight : p.dbias;
-      for (int64_t i = begin; i < end; ++i) write(out, 0, i, sum[i]);
+      for (int64_t i = begin; i < end; ++i) write(out, 0, i, sum[plan.pairs ? pairs_index(i, p.n) : i]);
     }
   };
   constexpr int64_t kColumns = 4096;
@@ -176,7 +178,7 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
     if (wide)
       kernels.backward_f64(p, begin, end, {}, stream);
     else
-      kernels.backward_f32(p, begin, end, {}, stream);
+      kernels.backward_f32(p, begin, end, {.pairs = p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16}, stream);
   });
   return KILTER_OK;
 }
@@ -184,6 +186,11 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
 size_t row_norm_cpu_workspace(const RowNormBackward& p, int threads) {
   if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
   return std::max(sum_plan(p, threads).bytes(), row_norm_reference_workspace(p.n));
+}
+
+int64_t pairs_index(int64_t i, int64_t n) {
+  const int64_t segment = i / 1024 * 1024, m = std::min<int64_t>(1024, n - segment), j = i - segment;
+  return segment + (j & 1 ? ((m + 1) / 2 + 15) / 16 * 16 : 0) + j / 2;
 }
 
 size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }

@@ -12,14 +12,18 @@ struct Accumulators {
   C* bias = nullptr;
   int64_t stride = 0;  // elements from one accumulator to the next
   int count = 1;
+  bool pairs = false;  // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
 
-// One op's row passes for one SIMD target, rows [begin, end).  stream: write past the caches.
+// Where column i of n stands in pairs order.
+int64_t pairs_index(int64_t i, int64_t n);
+
+// One op's row passes for one SIMD target, rows [begin, end).  past_caches: streaming stores.
 struct RowNormKernels {
-  void (*forward_f32)(const RowNormForward&, int64_t begin, int64_t end, bool stream);
-  void (*forward_f64)(const RowNormForward&, int64_t begin, int64_t end, bool stream);
-  void (*backward_f32)(const RowNormBackward&, int64_t begin, int64_t end, const Accumulators<float>&, bool stream);
-  void (*backward_f64)(const RowNormBackward&, int64_t begin, int64_t end, const Accumulators<double>&, bool stream);
+  void (*forward_f32)(const RowNormForward&, int64_t begin, int64_t end, bool past_caches);
+  void (*forward_f64)(const RowNormForward&, int64_t begin, int64_t end, bool past_caches);
+  void (*backward_f32)(const RowNormBackward&, int64_t begin, int64_t end, const Accumulators<float>&, bool past_caches);
+  void (*backward_f64)(const RowNormBackward&, int64_t begin, int64_t end, const Accumulators<double>&, bool past_caches);
 };
 
 [[nodiscard]] kilter_status row_norm_cpu_forward(const RowNormForward& problem, const RowNormKernels& kernels);

@@ -11,41 +11,63 @@
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
 // What the norm reads: x, or x + residual rounded to the residual's type, times 2^k if the row is pre-scaled.
-template <class C>
+template <class Order>
 struct RowSource {
-  const char* x;
-  DType x_type;
-  const char* residual;  // null: none
-  DType residual_type;
+  using C = typename Order::Value;
+  const char* x = nullptr;
+  DType x_type = DType::none;
+  const char* residual = nullptr;  // null: none
+  DType residual_type = DType::none;
+  const char* next = nullptr;  // the row to prefetch, null: none
   bool scaled = false;
   C scale1 = 1, scale2 = 1;  // 2^k in two factors, each representable
 
+  const char* at(int64_t start) const { return x + start * item_size(x_type); }
+  bool plain() const { return !residual && !scaled; }
+  RowSource<Natural<C>> natural() const { return {x, x_type, residual, residual_type, nullptr, scaled, scale1, scale2}; }
+
   const C* segment(int64_t start, int m, C* __restrict buffer) const {
-    const C* v = load(x_type, x + start * item_size(x_type), m, buffer);
+    const C* v = Order::load(x_type, at(start), m, buffer);
+    if (plain()) return v;
+    const int extent = Order::extent(m);
     if (residual) {
       alignas(64) C other[kSegment];
-      const C* r = load(residual_type, residual + start * item_size(residual_type), m, other);
-      for (int i = 0; i < m; ++i) buffer[i] = v[i] + r[i];
-      round_to(residual_type, buffer, m);
+      const C* r = Order::load(residual_type, residual + start * item_size(residual_type), m, other);
+      for (int i = 0; i < extent; ++i) buffer[i] = v[i] + r[i];
+      round_to(residual_type, buffer, extent);
       v = buffer;
     }
     if (scaled) {
-      for (int i = 0; i < m; ++i) buffer[i] = (v[i] * scale1) * scale2;
+      for (int i = 0; i < extent; ++i) buffer[i] = (v[i] * scale1) * scale2;
       v = buffer;
     }
     return v;
   }
 
   // N sums over elements [begin, end) by the row tree; term(v, t) maps an element to its terms.
-  template <int N, class F>
+  template <int N, bool kPrefetch = false, class F>
   Sums<N, C> sums(int64_t begin, int64_t end, F term) const {
     TreeCounter<Sums<N, C>> tree;
     alignas(64) C buffer[kSegment];
     for (int64_t start = begin; start < end; start += kSegment) {
       const int m = int(end - start < kSegment ? end - start : kSegment);
-      const C* __restrict v = segment(start, m, buffer);
+      // Half of each segment: the hardware follows, and asking for all of it costs more than it gives.
+      if (kPrefetch && next) prefetch(next + start * item_size(x_type), int64_t(m) * item_size(x_type));
       Sums<N, C> s;
-      segment_sums<N>(m, s.v, [&](int i, C* t) { term(v[i], t); });
+      if constexpr (Order::kPairs) {
+        if (plain() && x_type == DType::bf16 && m == kSegment) {  // straight from the words of two
+          const char* __restrict words = at(start);
+          pair_sums<N>(m, s.v, [&](int i, C* t) { term(even_of(get<uint32_t>(words + 4 * i)), t); },
+                       [&](int i, C* t) { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
+        } else {
+          const C* __restrict even = segment(start, m, buffer);
+          const C* __restrict odd = even + Order::odd_start(m);
+          pair_sums<N>(m, s.v, [&](int i, C* t) { term(even[i], t); }, [&](int i, C* t) { term(odd[i], t); });
+        }
+      } else {
+        const C* __restrict v = segment(start, m, buffer);
+        natural_sums<N>(m, s.v, [&](int i, C* t) { term(v[i], t); });
+      }
       tree.push(s, Sums<N, C>::add);
     }
     return tree.finish(Sums<N, C>::add);
@@ -60,12 +82,12 @@ struct Moments {
   C moment = 0;  // before the correction: what decides about the pre-scale
 };
 
-template <class C>
-Moments<C> measure_chunk(const RowSource<C>& row, int64_t begin, int64_t end) {
+template <class Order, class C = typename Order::Value>
+Moments<C> measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end) {
   Moments<C> s{end - begin};
   const C n = C(s.n);
   const C mean = s.mean = row.template sums<1>(begin, end, [](C x, C* t) { t[0] = x; }).v[0] / n;
-  const Sums<2, C> first = row.template sums<2>(begin, end, [mean](C x, C* t) {
+  const Sums<2, C> first = row.template sums<2, /*kPrefetch=*/true>(begin, end, [mean](C x, C* t) {
     const C d = x - mean;
     t[0] = d;
     t[1] = d * d;
@@ -100,11 +122,11 @@ Moments<C> merge_chunks(const Moments<C>& a, const Moments<C>& b) {
   return s;
 }
 
-template <class C, bool kCentered>
-Moments<C> measure(const RowSource<C>& row, int64_t n) {
+template <class Order, bool kCentered, class C = typename Order::Value>
+Moments<C> measure(const RowSource<Order>& row, int64_t n) {
   if constexpr (!kCentered) {
     Moments<C> s{n};
-    s.variance = s.moment = row.template sums<1>(0, n, [](C x, C* t) { t[0] = x * x; }).v[0] / C(n);
+    s.variance = s.moment = row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) { t[0] = x * x; }).v[0] / C(n);
     return s;
   } else {
     if (n <= kStatisticsChunk) return measure_chunk(row, 0, n);
@@ -145,7 +167,7 @@ struct RowStatistics {
 
 // k of the pre-scale, 0 for none.  Rare: only for rows whose moment left the safe range.
 template <class C, bool kCentered>
-int prescale_exponent(const RowSource<C>& row, const Moments<C>& s, int64_t n, C eps) {
+int prescale_exponent(const RowSource<Natural<C>>& row, const Moments<C>& s, int64_t n, C eps) {
   alignas(64) C buffer[kSegment];
   C largest = 0;
   bool deviates = false, finite = true;
@@ -186,13 +208,13 @@ C inverse_root(C v) {
 }
 
 // Statistics of a row; may switch the source to pre-scaled.
-template <class C, bool kCentered>
-RowStatistics<C> row_statistics(RowSource<C>& row, int64_t n, C eps) {
+template <class Order, bool kCentered, class C = typename Order::Value>
+RowStatistics<C> row_statistics(RowSource<Order>& row, int64_t n, C eps) {
   RowStatistics<C> out;
-  Moments<C>& s = out.m = measure<C, kCentered>(row, n);
+  Moments<C>& s = out.m = measure<Order, kCentered>(row, n);
   C scale_back1 = 1, scale_back2 = 1;
   if (!(s.moment >= Limits<C>::moment_min && s.moment <= Limits<C>::moment_max)) {
-    if (const int k = prescale_exponent<C, kCentered>(row, s, n, eps)) {
+    if (const int k = prescale_exponent<C, kCentered>(row.natural(), s, n, eps)) {
       const int k1 = k >> 1, k2 = k - k1;
       row.scaled = true;
       row.scale1 = power_of_two<C>(k1);
@@ -200,7 +222,7 @@ RowStatistics<C> row_statistics(RowSource<C>& row, int64_t n, C eps) {
       scale_back1 = power_of_two<C>(-k1);
       scale_back2 = power_of_two<C>(-k2);
       eps = (((eps * row.scale1) * row.scale2) * row.scale1) * row.scale2;
-      s = measure<C, kCentered>(row, n);
+      s = measure<Order, kCentered>(row, n);
     }
   }
   out.rstd = inverse_root(s.variance + eps);

@@ -5,7 +5,7 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 
 extern const RowNormKernels layer_norm_kernels;
 const RowNormKernels layer_norm_kernels = {
-#define KILTER_INSTANCE(slot, function, type) .slot = function<type, /*kCentered=*/true>,
+#define KILTER_INSTANCE(pass) .pass = pass</*kCentered=*/true>,
 #include "ops/layer_norm/instances.def"
 #undef KILTER_INSTANCE
 };

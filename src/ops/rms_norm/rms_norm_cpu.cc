@@ -5,7 +5,7 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 
 extern const RowNormKernels rms_norm_kernels;
 const RowNormKernels rms_norm_kernels = {
-#define KILTER_INSTANCE(slot, function, type) .slot = function<type, /*kCentered=*/false>,
+#define KILTER_INSTANCE(pass) .pass = pass</*kCentered=*/false>,
 #include "ops/rms_norm/instances.def"
 #undef KILTER_INSTANCE
 };

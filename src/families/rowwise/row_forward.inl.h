@@ -1,0 +1,217 @@
+// Forward pass over rows; see row_norm_cpu.inl.h.
+#pragma once
+
+#include "families/rowwise/row_norm_cpu.h"
+#include "families/rowwise/row_statistics.inl.h"
+
+namespace kilter::KILTER_TARGET_NAMESPACE {
+
+template <class C>
+void write_value(const View& v, int64_t row, C value) {
+  if (v.present()) *reinterpret_cast<C*>(v.row(row)) = value;
+}
+
+// weight + offset in Order, by segment.  Where that takes a conversion, short rows convert once and keep the result.
+template <class Order>
+class Weights {
+  using C = typename Order::Value;
+  static constexpr int kKeep = 8192;  // elements: 32 KiB of stack
+
+ public:
+  Weights(const View& view, C offset, int64_t n) : view_(view), offset_(offset) {
+    kept_ = n <= kKeep && view.present() && (Order::kPairs || offset != 0 || view.dtype != kDTypeOf<C>);
+    for (int64_t start = 0; kept_ && start < n; start += kSegment) {
+      const int m = int(n - start < kSegment ? n - start : kSegment);
+      const C* v = convert(start, m, values_ + start);
+      if (v != values_ + start) std::memcpy(values_ + start, v, sizeof(C) * size_t(m));
+    }
+  }
+
+  // The segment's weights, null without a weight; valid until the next call.
+  const C* at(int64_t start, int m) {
+    if (!view_.present()) return nullptr;
+    return kept_ ? values_ + start : convert(start, m, values_);
+  }
+
+ private:
+  const C* convert(int64_t start, int m, C* __restrict buffer) const {
+    const C* w = Order::load(view_.dtype, view_.data + start * item_size(view_.dtype), m, buffer);
+    if (offset_ == 0) return w;
+    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = w[i] + offset_;
+    return buffer;
+  }
+
+  const View& view_;
+  const C offset_;
+  bool kept_;
+  alignas(64) C values_[kKeep];
+};
+
+// Whether a weight or bias holds only numbers up to 2^64 (bf16: the same bits).  With finite statistics no y is then a NaN,
+// and the faster rounding to bf16 will do.
+inline bool is_moderate(const View& v, int64_t n) {
+  uint32_t large = 0;
+  if (v.dtype == DType::bf16) {
+    const uint16_t* in = reinterpret_cast<const uint16_t*>(v.data);
+    for (int64_t i = 0; v.present() && i < n; ++i) large |= (in[i] & 0x7FFFu) > 0x5F80u;
+  } else {
+    const uint32_t* in = reinterpret_cast<const uint32_t*>(v.data);
+    for (int64_t i = 0; v.present() && i < n; ++i) large |= (in[i] & 0x7FFFFFFFu) > 0x5F800000u;
+  }
+  return !large;
+}
+
+// Rows taken together: their statistics one after the other, then segment by segment their outputs, so that weights (in
+// backward also dweight and dbias) are read once for all of them.  They must stay in cache meanwhile.
+constexpr int kRowBlock = 4;
+inline int row_block(int64_t n, int bytes_per_element) {
+  return n * bytes_per_element * kRowBlock <= 256 * 1024 ? kRowBlock : 1;
+}
+
+// The sum of x and residual, where the caller wants it: written first, so that y may overwrite either.
+template <class Order, class C = typename Order::Value>
+void write_sum(const RowSource<Order>& source, const View& out, int64_t row, int64_t n) {
+  alignas(64) C buffer[kSegment];
+  for (int64_t start = 0; start < n; start += kSegment) {
+    const int m = int(n - start < kSegment ? n - start : kSegment);
+    Order::store(out.dtype, source.segment(start, m, buffer), m, out.row(row) + start * item_size(out.dtype), false);
+  }
+}
+
+// xhat * w + b of consecutive elements: of one (V = C) or of a vector of them.
+template <bool kCentered, bool kWeight, bool kBias, class V, class C>
+KILTER_INLINE V affine(V x, const RowStatistics<C>& s, const C* w, const C* b, int i) {
+  V v = x;
+  if (kCentered) v = (v - splat<V>(s.m.mean)) - splat<V>(s.m.lo);
+  v = v * splat<V>(s.rstd);
+  if (kWeight) v = v * get<V>(w + i);
+  if (kBias) v = v + get<V>(b + i);
+  return v;
+}
+
+template <bool kValue>
+struct Flag {
+  static constexpr bool value = kValue;
+};
+
+// Every combination of weight and bias its own loop.
+template <class F>
+KILTER_INLINE void with_affine(bool weight, bool bias, F f) {
+  if (weight && bias)
+    f(Flag<true>(), Flag<true>());
+  else if (weight)
+    f(Flag<true>(), Flag<false>());
+  else if (bias)
+    f(Flag<false>(), Flag<true>());
+  else
+    f(Flag<false>(), Flag<false>());
+}
+
+// One segment of y in one loop from the source to memory, for the usual call.
+template <class Order, bool kCentered, class C = typename Order::Value>
+void emit_y(const C* x, const char* memory, int m, const RowStatistics<C>& statistics, const C* w, const C* b, char* y, bool past_caches) {
+  const RowStatistics<C> s = statistics;  // a copy, which stores to y cannot touch
+  with_affine(w, b, [&](auto kw, auto kb) {
+    if constexpr (Order::kPairs) {
+      const int odd = Order::odd_start(m);
+      emit<uint32_t>(y, m / 2, past_caches, [&](auto tag, int i) {
+        using W = decltype(tag);
+        using V = Floats<W>;
+        const W words = get<W>(memory + 4 * i);
+        return pack_numbers<W>(affine<kCentered, kw.value, kb.value, V>(even_of(words), s, w, b, i),
+                               affine<kCentered, kw.value, kb.value, V>(odd_of(words), s, w, b, odd + i));
+      });
+      if (m & 1) {
+        const float last = bf16_to_float(get<uint16_t>(memory + 2 * (m - 1)));
+        const uint16_t h = float_to_bf16(affine<kCentered, kw.value, kb.value, float>(last, s, w, b, m / 2));
+        __builtin_memcpy(y + 2 * (m - 1), &h, sizeof h);
+      }
+    } else {
+      emit<C>(y, m, past_caches, [&](auto tag, int i) {
+        using V = decltype(tag);
+        return affine<kCentered, kw.value, kb.value, V>(get<V>(x + i), s, w, b, i);
+      });
+    }
+  });
+}
+
+// One segment of y in stages: rounding between the steps, a residual behind them, a second correction of the mean.
+template <class Order, bool kCentered, class C = typename Order::Value>
+void stage_y(const C* x, int m, const RowNormForward& p, int64_t r, int64_t start, const RowStatistics<C>& s, const C* w, const C* b,
+             bool past_caches) {
+  alignas(64) C out[kSegment], other[kSegment];
+  const DType t = p.x.dtype;
+  const int extent = Order::extent(m);
+  const C mean = s.m.mean, lo = s.m.lo, lo2 = s.m.lo2, rstd = s.rstd;
+  for (int i = 0; i < extent; ++i) out[i] = kCentered ? (((x[i] - mean) - lo) - lo2) * rstd : x[i] * rstd;
+  const auto round = [&] {
+    if (p.round_then_multiply) round_to(t, out, extent);
+  };
+  round();
+  if (w) {
+    for (int i = 0; i < extent; ++i) out[i] = out[i] * w[i];
+    round();
+  }
+  if (b) {
+    for (int i = 0; i < extent; ++i) out[i] = out[i] + b[i];
+    round();
+  }
+  if (p.post_residual.present()) {
+    const View& after = p.post_residual;
+    const C* a = Order::load(after.dtype, after.row(r) + start * item_size(after.dtype), m, other);
+    for (int i = 0; i < extent; ++i) out[i] = out[i] + a[i];
+  }
+  Order::store(t, out, m, p.y.row(r) + start * item_size(t), past_caches);
+}
+
+template <class Order, bool kCentered>
+void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past_caches) {
+  using C = typename Order::Value;
+  const C eps = C(p.eps);
+  const DType t = p.x.dtype;
+  const bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
+  const bool staged_call = p.round_then_multiply || p.post_residual.present();
+  const int block = row_block(p.n, item_size(t));
+  alignas(64) C x_buffer[kSegment];
+  Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
+  RowSource<Order> source[kRowBlock];
+  RowStatistics<C> statistics[kRowBlock];
+  bool in_stages[kRowBlock];
+  for (int64_t first = begin; first < end; first += block) {
+    const int rows = int(end - first < block ? end - first : block);
+    for (int k = 0; k < rows; ++k) {
+      const int64_t r = first + k;
+      RowSource<Order>& row = source[k] = {p.x.row(r), p.x.dtype};
+      if (r + block < end) row.next = p.x.row(r + block);
+      if (p.residual.present()) {
+        row.residual = p.residual.row(r);
+        row.residual_type = p.residual.dtype;
+      }
+      if (p.residual_out.present()) {
+        write_sum(row, p.residual_out, r, p.n);
+        row = {p.residual_out.row(r), p.residual_out.dtype};
+      }
+      const RowStatistics<C>& s = statistics[k] = row_statistics<Order, kCentered>(row, p.n, eps);
+      if (kCentered) write_value(p.mean, r, s.saved_mean);
+      write_value(p.rstd, r, s.saved_rstd);
+      const bool numbers = moderate && s.m.variance - s.m.variance == 0 && s.rstd - s.rstd == 0;
+      const bool direct = Order::kPairs ? numbers && row.plain() && row.x_type == DType::bf16 : t == kDTypeOf<C>;
+      in_stages[k] = staged_call || !direct || s.m.lo2 != 0;
+    }
+    for (int64_t start = 0; start < p.n; start += kSegment) {
+      const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
+      const C* w = weight.at(start, m);
+      const C* b = bias.at(start, m);
+      for (int k = 0; k < rows; ++k) {
+        const C* x = Order::kPairs && !in_stages[k] ? nullptr : source[k].segment(start, m, x_buffer);
+        if (in_stages[k])
+          stage_y<Order, kCentered>(x, m, p, first + k, start, statistics[k], w, b, past_caches);
+        else
+          emit_y<Order, kCentered>(x, source[k].at(start), m, statistics[k], w, b, p.y.row(first + k) + start * item_size(t), past_caches);
+      }
+    }
+  }
+  if (past_caches) stream_fence();
+}
+
+}  // namespace kilter::KILTER_TARGET_NAMESPACE
