@@ -9,6 +9,7 @@
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
 constexpr int kLanes = 256;
+constexpr int kStep = 16;  // lanes between two steps of prefetching
 
 // Lanes combine bit 0 first: neighbours, then pairs of neighbours.
 template <int kWidth, class C>
@@ -66,18 +67,22 @@ inline void lane_sums(int count, int width, C (&lane)[N][kWidth], F term) {
   }
 }
 
-// N sums over one segment in natural order.
-template <int N, class C, class F>
-inline void natural_sums(int m, C (&sums)[N], F term) {
+// N sums over one segment in natural order.  ahead.fetch(step, steps) is called in small steps (see Ahead).
+template <int N, class C, class A, class F>
+inline void natural_sums(int m, C (&sums)[N], A ahead, F term) {
   alignas(64) C lane[N][kLanes];
   int width = kLanes;
   if (m == kSegment) {
-    for (int l = 0; l < kLanes; ++l) {
-      C a[N], b[N], c[N], d[N];
-      term(l, a), term(l + kLanes, b), term(l + 2 * kLanes, c), term(l + 3 * kLanes, d);
-      for (int j = 0; j < N; ++j) lane[j][l] = (((C(0) + a[j]) + b[j]) + c[j]) + d[j];
+    for (int step = 0; step < kLanes / kStep; ++step) {
+      ahead.fetch(step, kLanes / kStep);
+      for (int l = step * kStep; l < (step + 1) * kStep; ++l) {
+        C a[N], b[N], c[N], d[N];
+        term(l, a), term(l + kLanes, b), term(l + 2 * kLanes, c), term(l + 3 * kLanes, d);
+        for (int j = 0; j < N; ++j) lane[j][l] = (((C(0) + a[j]) + b[j]) + c[j]) + d[j];
+      }
     }
   } else {
+    ahead.fetch(0, 1);
     width = power_of_two_at_least(m < kLanes ? m : kLanes);
     lane_sums(m, width, lane, term);
   }
@@ -85,20 +90,24 @@ inline void natural_sums(int m, C (&sums)[N], F term) {
 }
 
 // N sums over one segment in pairs order.  even(i, t) and odd(i, t) give the terms of elements 2i and 2i + 1.
-template <int N, class E, class O>
-inline void pair_sums(int m, float (&sums)[N], E even, O odd) {
+template <int N, class A, class E, class O>
+inline void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
   constexpr int kHalf = kLanes / 2;
   alignas(64) float lane[N][kHalf];
   int width = kHalf;
   if (m == kSegment) {
-    for (int l = 0; l < kHalf; ++l) {
-      float a[N], b[N], c[N], d[N], e[N], f[N], g[N], h[N];
-      even(l, a), even(l + kHalf, b), even(l + 2 * kHalf, c), even(l + 3 * kHalf, d);
-      odd(l, e), odd(l + kHalf, f), odd(l + 2 * kHalf, g), odd(l + 3 * kHalf, h);
-      for (int j = 0; j < N; ++j)
-        lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
+    for (int step = 0; step < kHalf / kStep; ++step) {
+      ahead.fetch(step, kHalf / kStep);
+      for (int l = step * kStep; l < (step + 1) * kStep; ++l) {
+        float a[N], b[N], c[N], d[N], e[N], f[N], g[N], h[N];
+        even(l, a), even(l + kHalf, b), even(l + 2 * kHalf, c), even(l + 3 * kHalf, d);
+        odd(l, e), odd(l + kHalf, f), odd(l + 2 * kHalf, g), odd(l + 3 * kHalf, h);
+        for (int j = 0; j < N; ++j)
+          lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
+      }
     }
   } else {
+    ahead.fetch(0, 1);
     const int evens = (m + 1) / 2;
     width = power_of_two_at_least(evens < kHalf ? evens : kHalf);
     alignas(64) float other[N][kHalf];

@@ -72,6 +72,21 @@ KILTER_INLINE void stream_fence() {
 #endif
 }
 
+// Memory that a later row will need, asked for in small steps while this row is computed: a core keeps about a dozen lines
+// in flight for loads, streaming stores and prefetches together, so that a burst of prefetches stalls what follows it, and
+// none leaves memory idle.
+struct Ahead {
+  const char* p = nullptr;  // null: nothing to fetch
+  int lines = 0;
+
+  // Step `step` of `steps`: its share of the lines.  kLevel 3: into the first-level cache, 2: the second.
+  template <int kLevel = 2>
+  KILTER_INLINE void fetch(int step, int steps) const {
+    if (!p) return;
+    for (int line = lines * step / steps, end = lines * (step + 1) / steps; line < end; ++line) __builtin_prefetch(p + line * 64, 0, kLevel);
+  }
+};
+
 // Writes count items of T at p (any alignment): value(tag, i) gives the items from i on, as many as decltype(tag) holds.
 // Streaming stores leave straight from this loop: in a burst of their own they would stall the loads around them.
 template <class T, class F>
@@ -93,11 +108,6 @@ KILTER_INLINE void emit(char* p, int count, bool past_caches, F value) {
     }
   }
   for (; i < count; ++i) one(i);
-}
-
-// Into the second-level cache: first-level line buffers are what streaming stores need.
-KILTER_INLINE void prefetch(const char* p, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
 }
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

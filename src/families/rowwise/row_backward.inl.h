@@ -5,6 +5,20 @@
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
+// Half a segment ahead in x and dy, into the first-level cache (4096 x 4096 LayerNorm backward on a 2-core Sapphire Rapids,
+// fp32: none 7.1 ms, 512 elements ahead 5.6 ms, 1024 ahead 6.0 ms, 4096 ahead 6.4 ms).  Beyond the row lies, as a rule, the next.
+constexpr int kElementsAhead = 512;
+struct TwoAhead {
+  Ahead x, dy;
+  KILTER_INLINE void fetch(int step, int steps) const {
+    x.fetch<3>(step, steps);
+    dy.fetch<3>(step, steps);
+  }
+};
+inline Ahead ahead_of(const View& v, const char* segment, int m) {
+  return {segment + kElementsAhead * item_size(v.dtype), m * item_size(v.dtype) / 64};
+}
+
 // Reads x, dy and weight of one row by segment, and h = (x - mean) * rstd from the saved statistics.
 template <class Order, bool kCentered>
 struct BackwardRow {
@@ -52,17 +66,16 @@ struct BackwardRow {
   }
 
   // One exchange: the sums of g * h, and of g and h where they are needed.
-  template <class Next>
-  void measure(Weights<Order>& weight, Next next) {
+  void measure(Weights<Order>& weight) {
     const RowNormBackward& p = *problem;
     constexpr int N = kCentered ? 3 : 1;
-    const auto pass = [&](auto prefetching) {
+    const auto pass = [&] {
       using S = Sums<N, C>;
       TreeCounter<S> tree;
       alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
       for (int64_t start = 0; start < p.n; start += kSegment) {
         const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
-        if (prefetching) next(start, m);
+        const TwoAhead ahead{ahead_of(problem->x, x_memory(start), m), ahead_of(problem->dy, dy_memory(start), m)};
         const C* __restrict x_values = x(start, m, x_buffer);
         const C* __restrict dy_values = dy(start, m, dy_buffer);
         const C* __restrict w = weight.at(start, m);
@@ -78,9 +91,9 @@ struct BackwardRow {
         const auto add = [&](auto gradient) {
           if constexpr (Order::kPairs) {
             const int odd = Order::odd_start(m);
-            pair_sums<N>(m, s.v, [&](int i, C* t) { term(i, gradient(i), t); }, [&](int i, C* t) { term(odd + i, gradient(odd + i), t); });
+            pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(i, gradient(i), t); }, [&](int i, C* t) { term(odd + i, gradient(odd + i), t); });
           } else {
-            natural_sums<N>(m, s.v, [&](int i, C* t) { term(i, gradient(i), t); });
+            natural_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(i, gradient(i), t); });
           }
         };
         if (w)
@@ -92,13 +105,13 @@ struct BackwardRow {
       return tree.finish(S::add);
     };
     const C n = C(p.n);
-    Sums<N, C> s = pass(true);
+    Sums<N, C> s = pass();
     c1 = s.v[0] / n;
     if constexpr (kCentered) {
       C correction = s.v[2] / n;
       lo = correction;
       if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
-        s = pass(false);
+        s = pass();
         correction = lo2 = s.v[2] / n;
       }
       c1 = (s.v[0] - correction * s.v[1]) / n;
@@ -197,12 +210,7 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const A
     for (int k = 0; k < count; ++k) {
       const int64_t r = first + k;
       BackwardRow<Order, kCentered>& row = rows[k] = BackwardRow<Order, kCentered>(p, r);
-      const auto prefetch_next = [&, more = r + block < end](int64_t start, int m) {
-        if (!more) return;
-        const View* const inputs[] = {&p.x, &p.dy};
-        for (const View* v : inputs) prefetch(v->row(r + block) + start * item_size(v->dtype), int64_t(m) * item_size(v->dtype));
-      };
-      if (want_dx || kCentered) row.measure(weight, prefetch_next);
+      if (want_dx || kCentered) row.measure(weight);
       in_stages[k] = !usual || row.lo2 != 0 || (Order::kPairs && (row.halve || !row.gives_numbers()));
     }
     for (int64_t start = 0; start < p.n; start += kSegment) {

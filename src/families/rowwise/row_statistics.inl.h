@@ -26,6 +26,13 @@ struct RowSource {
   bool plain() const { return !residual && !scaled; }
   RowSource<Natural<C>> natural() const { return {x, x_type, residual, residual_type, nullptr, scaled, scale1, scale2}; }
 
+  // The first half of the next row's segment: the hardware follows.  Fetching all of it was slower (4096 x 4096 LayerNorm
+  // forward on a 2-core Sapphire Rapids, fp32 / bf16: half 3.22 / 2.10 ms, all 3.46 / 2.32 ms, none 3.8 / 2.2 ms).
+  Ahead ahead_of(int64_t start, int m) const {
+    if (!next) return {};
+    return {next + start * item_size(x_type), m * item_size(x_type) / 128};
+  }
+
   const C* segment(int64_t start, int m, C* __restrict buffer) const {
     const C* v = Order::load(x_type, at(start), m, buffer);
     if (plain()) return v;
@@ -51,22 +58,21 @@ struct RowSource {
     alignas(64) C buffer[kSegment];
     for (int64_t start = begin; start < end; start += kSegment) {
       const int m = int(end - start < kSegment ? end - start : kSegment);
-      // Half of each segment: the hardware follows, and asking for all of it costs more than it gives.
-      if (kPrefetch && next) prefetch(next + start * item_size(x_type), int64_t(m) * item_size(x_type));
+      const Ahead ahead = kPrefetch ? ahead_of(start, m) : Ahead{};
       Sums<N, C> s;
       if constexpr (Order::kPairs) {
         if (plain() && x_type == DType::bf16 && m == kSegment) {  // straight from the words of two
           const char* __restrict words = at(start);
-          pair_sums<N>(m, s.v, [&](int i, C* t) { term(even_of(get<uint32_t>(words + 4 * i)), t); },
+          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(even_of(get<uint32_t>(words + 4 * i)), t); },
                        [&](int i, C* t) { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
         } else {
           const C* __restrict even = segment(start, m, buffer);
           const C* __restrict odd = even + Order::odd_start(m);
-          pair_sums<N>(m, s.v, [&](int i, C* t) { term(even[i], t); }, [&](int i, C* t) { term(odd[i], t); });
+          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(even[i], t); }, [&](int i, C* t) { term(odd[i], t); });
         }
       } else {
         const C* __restrict v = segment(start, m, buffer);
-        natural_sums<N>(m, s.v, [&](int i, C* t) { term(v[i], t); });
+        natural_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(v[i], t); });
       }
       tree.push(s, Sums<N, C>::add);
     }
