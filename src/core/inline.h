@@ -3,3 +3,6 @@
 #pragma once
 
 #define KILTER_INLINE [[gnu::always_inline]] inline
+
+// For lambdas inside kernel loops: [..](int i) KILTER_INLINE_LAMBDA { .. }
+#define KILTER_INLINE_LAMBDA __attribute__((always_inline))

@@ -45,53 +45,82 @@ inline int power_of_two_at_least(int m) {
   return width;
 }
 
-// Lane sums of `count` consecutive values dealt to kWidth lanes, at most four each; lanes in [count, width) become +0.0.
-// term(i, t) writes the N terms of value i to t.
-template <int N, int kWidth, class C, class F>
-inline void lane_sums(int count, int width, C (&lane)[N][kWidth], F term) {
-  const int first = count < kWidth ? count : kWidth;
-  for (int l = 0; l < first; ++l) {
-    C t[N];
-    term(l, t);
-    for (int j = 0; j < N; ++j) lane[j][l] = C(0) + t[j];
-  }
-  for (int j = 0; j < N; ++j)
-    for (int l = first; l < width; ++l) lane[j][l] = C(0);
-  for (int start = kWidth; start < count; start += kWidth) {
-    const int stripe = count - start < kWidth ? count - start : kWidth;
-    for (int l = 0; l < stripe; ++l) {
+// Lanes [from, to) of at most four values each: value l, l + kWidth, ... of `kTerms` stripes; term(i, t) writes the N terms
+// of value i to t.
+template <int N, int kTerms, int kWidth, class C, class F>
+KILTER_INLINE void lane_sums(int from, int to, C (&lane)[N][kWidth], F term) {
+  for (int l = from; l < to; ++l) {
+    C sum[N] = {};
+    if constexpr (kTerms > 0) {
       C t[N];
-      term(start + l, t);
-      for (int j = 0; j < N; ++j) lane[j][l] = lane[j][l] + t[j];
+      term(l, t);
+      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
     }
+    if constexpr (kTerms > 1) {
+      C t[N];
+      term(l + kWidth, t);
+      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
+    }
+    if constexpr (kTerms > 2) {
+      C t[N];
+      term(l + 2 * kWidth, t);
+      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
+    }
+    if constexpr (kTerms > 3) {
+      C t[N];
+      term(l + 3 * kWidth, t);
+      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
+    }
+    for (int j = 0; j < N; ++j) lane[j][l] = sum[j];
+  }
+}
+
+// Lanes [0, width) of `count` values, any count up to four per lane: the first count mod kWidth lanes have one value more.
+template <int N, int kWidth, class C, class F>
+KILTER_INLINE void partial_lane_sums(int count, int width, C (&lane)[N][kWidth], F term) {
+  const int more = count % kWidth;
+  switch (count / kWidth) {
+    case 0:
+      lane_sums<N, 1>(0, more, lane, term);
+      lane_sums<N, 0>(more, width, lane, term);
+      break;
+    case 1:
+      lane_sums<N, 2>(0, more, lane, term);
+      lane_sums<N, 1>(more, width, lane, term);
+      break;
+    case 2:
+      lane_sums<N, 3>(0, more, lane, term);
+      lane_sums<N, 2>(more, width, lane, term);
+      break;
+    case 3:
+      lane_sums<N, 4>(0, more, lane, term);
+      lane_sums<N, 3>(more, width, lane, term);
+      break;
+    default: lane_sums<N, 4>(0, width, lane, term);
   }
 }
 
 // N sums over one segment in natural order.  ahead.fetch(step, steps) is called in small steps (see Ahead).
 template <int N, class C, class A, class F>
-inline void natural_sums(int m, C (&sums)[N], A ahead, F term) {
+KILTER_INLINE void natural_sums(int m, C (&sums)[N], A ahead, F term) {
   alignas(64) C lane[N][kLanes];
   int width = kLanes;
   if (m == kSegment) {
     for (int step = 0; step < kLanes / kStep; ++step) {
       ahead.fetch(step, kLanes / kStep);
-      for (int l = step * kStep; l < (step + 1) * kStep; ++l) {
-        C a[N], b[N], c[N], d[N];
-        term(l, a), term(l + kLanes, b), term(l + 2 * kLanes, c), term(l + 3 * kLanes, d);
-        for (int j = 0; j < N; ++j) lane[j][l] = (((C(0) + a[j]) + b[j]) + c[j]) + d[j];
-      }
+      lane_sums<N, 4>(step * kStep, (step + 1) * kStep, lane, term);
     }
   } else {
     ahead.fetch(0, 1);
     width = power_of_two_at_least(m < kLanes ? m : kLanes);
-    lane_sums(m, width, lane, term);
+    partial_lane_sums(m, width, lane, term);
   }
   for (int j = 0; j < N; ++j) sums[j] = lane_tree(lane[j], width);
 }
 
 // N sums over one segment in pairs order.  even(i, t) and odd(i, t) give the terms of elements 2i and 2i + 1.
 template <int N, class A, class E, class O>
-inline void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
+KILTER_INLINE void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
   constexpr int kHalf = kLanes / 2;
   alignas(64) float lane[N][kHalf];
   int width = kHalf;
@@ -111,8 +140,8 @@ inline void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
     const int evens = (m + 1) / 2;
     width = power_of_two_at_least(evens < kHalf ? evens : kHalf);
     alignas(64) float other[N][kHalf];
-    lane_sums(evens, width, lane, even);
-    lane_sums(m / 2, width, other, odd);
+    partial_lane_sums(evens, width, lane, even);
+    partial_lane_sums(m / 2, width, other, odd);
     for (int j = 0; j < N; ++j)
       for (int l = 0; l < width; ++l) lane[j][l] = lane[j][l] + other[j][l];
   }

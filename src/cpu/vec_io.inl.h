@@ -88,7 +88,7 @@ struct Natural {
   static void store(DType type, const C* __restrict v, int m, char* p, bool past_caches) {
     alignas(64) uint16_t narrow[kSegment];
     if (type == kDTypeOf<C>) {
-      emit<C>(p, m, past_caches, [v](auto tag, int i) { return get<decltype(tag)>(v + i); });
+      emit<C>(p, m, past_caches, [v](auto tag, int i) KILTER_INLINE_LAMBDA { return get<decltype(tag)>(v + i); });
       return;
     }
     if constexpr (sizeof(C) == 8) {
@@ -99,7 +99,7 @@ struct Natural {
       else
         floats_to_halves(v, m, narrow);
       if (past_caches)
-        emit<uint16_t>(p, m, past_caches, [&narrow](auto tag, int i) { return get<decltype(tag)>(narrow + i); });
+        emit<uint16_t>(p, m, past_caches, [&narrow](auto tag, int i) KILTER_INLINE_LAMBDA { return get<decltype(tag)>(narrow + i); });
       else
         std::memcpy(p, narrow, size_t(m) * 2);
     }

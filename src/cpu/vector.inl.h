@@ -93,7 +93,7 @@ template <class T, class F>
 KILTER_INLINE void emit(char* p, int count, bool past_caches, F value) {
   using V = Vector<T>;
   constexpr int kItems = sizeof(V) / sizeof(T);
-  const auto one = [&](int i) {
+  const auto one = [&](int i) KILTER_INLINE_LAMBDA {
     const T v = value(T(), i);
     __builtin_memcpy(p + int64_t(i) * int64_t(sizeof(T)), &v, sizeof v);
   };

@@ -79,7 +79,7 @@ struct BackwardRow {
         const C* __restrict x_values = x(start, m, x_buffer);
         const C* __restrict dy_values = dy(start, m, dy_buffer);
         const C* __restrict w = weight.at(start, m);
-        const auto term = [&](int i, C g, C* t) {
+        const auto term = [&](int i, C g, C* t) KILTER_INLINE_LAMBDA {
           const C value = h(x_values[i]);
           t[0] = g * value;
           if constexpr (kCentered) {
@@ -88,18 +88,19 @@ struct BackwardRow {
           }
         };
         S s;
-        const auto add = [&](auto gradient) {
+        const auto add = [&](auto gradient) KILTER_INLINE_LAMBDA {
           if constexpr (Order::kPairs) {
             const int odd = Order::odd_start(m);
-            pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(i, gradient(i), t); }, [&](int i, C* t) { term(odd + i, gradient(odd + i), t); });
+            pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(i, gradient(i), t); }, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd + i, gradient(odd + i), t); });
           } else {
-            natural_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(i, gradient(i), t); });
+            natural_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(i, gradient(i), t); });
           }
         };
         if (w)
-          add([&](int i) { return dy_values[i] * w[i]; });
+          add([&](int i) KILTER_INLINE_LAMBDA { return dy_values[i] * w[i]; });
         else
-          add([&](int i) { return dy_values[i]; });
+          add([&](int i) KILTER_INLINE_LAMBDA { return dy_values[i]; });
+        if (p.n <= kSegment) return s;
         tree.push(s, S::add);
       }
       return tree.finish(S::add);
@@ -138,10 +139,10 @@ template <class Order, bool kCentered, class C = typename Order::Value>
 void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, const BackwardRow<Order, kCentered>& original, C* dweight, C* dbias,
                     char* dx, bool past_caches) {
   const BackwardRow<Order, kCentered> row = original;  // a copy, which stores cannot touch
-  const auto element = [&](auto g, auto x_value, int i) {
+  const auto element = [&](auto g, auto x_value, int i) KILTER_INLINE_LAMBDA {
     using V = decltype(g);
     const V h = row.h(x_value);
-    const auto add = [i](C* to, V term) {
+    const auto add = [i](C* to, V term) KILTER_INLINE_LAMBDA {
       const V sum = get<V>(to + i) + term;
       __builtin_memcpy(to + i, &sum, sizeof sum);
     };
@@ -152,7 +153,7 @@ void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, c
   if constexpr (Order::kPairs) {
     const int odd = Order::odd_start(m);
     const char *x_words = row.x_memory(start), *dy_words = row.dy_memory(start);
-    emit<uint32_t>(dx, m / 2, past_caches, [&](auto tag, int i) {
+    emit<uint32_t>(dx, m / 2, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
       using W = decltype(tag);
       const W xw = get<W>(x_words + 4 * i), gw = get<W>(dy_words + 4 * i);
       const auto even_dx = element(even_of(gw), even_of(xw), i);
@@ -164,7 +165,7 @@ void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, c
       __builtin_memcpy(dx + 2 * (m - 1), &last, sizeof last);
     }
   } else {
-    emit<C>(dx, m, past_caches, [&](auto tag, int i) {
+    emit<C>(dx, m, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
       using V = decltype(tag);
       return element(get<V>(dy + i), get<V>(x + i), i);
     });
@@ -195,6 +196,15 @@ void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, 
     if (v->present()) Order::store(v->dtype, out, m, v->row(row.r) + start * item_size(v->dtype), past_caches);
 }
 
+// Rows taken together where they share one accumulator: their sums one after the other, then segment by segment their
+// gradients, so that weight, dweight and dbias are read once for all of them (4096 x 4096 LayerNorm backward on a 2-core
+// Sapphire Rapids, fp32 / bf16: one row 6.1 / 3.8 ms, four 5.4 / 3.5 ms; 65536 x 384 with four accumulators: one 8.0 ms, four 8.2 ms).
+// Their x and dy must stay in the second-level cache meanwhile.
+constexpr int kRowBlock = 4;
+inline int row_block(int64_t n, int accumulators, int bytes_per_element) {
+  return accumulators == 1 && n * bytes_per_element * kRowBlock <= 256 * 1024 ? kRowBlock : 1;
+}
+
 template <class Order, bool kCentered>
 void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const Accumulators<typename Order::Value>& sums, bool past_caches) {
   using C = typename Order::Value;
@@ -202,7 +212,7 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const A
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
   const bool want_dx = p.dx.present() || p.dresidual.present();
   const bool usual = p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() && (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
-  const int block = row_block(p.n, item_size(p.x.dtype) + item_size(p.dy.dtype));
+  const int block = row_block(p.n, sums.count, item_size(p.x.dtype) + item_size(p.dy.dtype));
   BackwardRow<Order, kCentered> rows[kRowBlock];
   bool in_stages[kRowBlock];
   for (int64_t first = begin; first < end; first += block) {

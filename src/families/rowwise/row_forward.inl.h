@@ -61,13 +61,6 @@ inline bool is_moderate(const View& v, int64_t n) {
   return !large;
 }
 
-// Rows taken together: their statistics one after the other, then segment by segment their outputs, so that weights (in
-// backward also dweight and dbias) are read once for all of them.  They must stay in cache meanwhile.
-constexpr int kRowBlock = 4;
-inline int row_block(int64_t n, int bytes_per_element) {
-  return n * bytes_per_element * kRowBlock <= 256 * 1024 ? kRowBlock : 1;
-}
-
 // The sum of x and residual, where the caller wants it: written first, so that y may overwrite either.
 template <class Order, class C = typename Order::Value>
 void write_sum(const RowSource<Order>& source, const View& out, int64_t row, int64_t n) {
@@ -114,7 +107,7 @@ void emit_y(const C* x, const char* memory, int m, const RowStatistics<C>& stati
   with_affine(w, b, [&](auto kw, auto kb) {
     if constexpr (Order::kPairs) {
       const int odd = Order::odd_start(m);
-      emit<uint32_t>(y, m / 2, past_caches, [&](auto tag, int i) {
+      emit<uint32_t>(y, m / 2, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
         using W = decltype(tag);
         using V = Floats<W>;
         const W words = get<W>(memory + 4 * i);
@@ -127,7 +120,7 @@ void emit_y(const C* x, const char* memory, int m, const RowStatistics<C>& stati
         __builtin_memcpy(y + 2 * (m - 1), &h, sizeof h);
       }
     } else {
-      emit<C>(y, m, past_caches, [&](auto tag, int i) {
+      emit<C>(y, m, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
         using V = decltype(tag);
         return affine<kCentered, kw.value, kb.value, V>(get<V>(x + i), s, w, b, i);
       });
@@ -171,44 +164,35 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
   const DType t = p.x.dtype;
   const bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
   const bool staged_call = p.round_then_multiply || p.post_residual.present();
-  const int block = row_block(p.n, item_size(t));
   alignas(64) C x_buffer[kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
-  RowSource<Order> source[kRowBlock];
-  RowStatistics<C> statistics[kRowBlock];
-  bool in_stages[kRowBlock];
-  for (int64_t first = begin; first < end; first += block) {
-    const int rows = int(end - first < block ? end - first : block);
-    for (int k = 0; k < rows; ++k) {
-      const int64_t r = first + k;
-      RowSource<Order>& row = source[k] = {p.x.row(r), p.x.dtype};
-      if (r + block < end) row.next = p.x.row(r + block);
-      if (p.residual.present()) {
-        row.residual = p.residual.row(r);
-        row.residual_type = p.residual.dtype;
-      }
-      if (p.residual_out.present()) {
-        write_sum(row, p.residual_out, r, p.n);
-        row = {p.residual_out.row(r), p.residual_out.dtype};
-      }
-      const RowStatistics<C>& s = statistics[k] = row_statistics<Order, kCentered>(row, p.n, eps);
-      if (kCentered) write_value(p.mean, r, s.saved_mean);
-      write_value(p.rstd, r, s.saved_rstd);
-      const bool numbers = moderate && s.m.variance - s.m.variance == 0 && s.rstd - s.rstd == 0;
-      const bool direct = Order::kPairs ? numbers && row.plain() && row.x_type == DType::bf16 : t == kDTypeOf<C>;
-      in_stages[k] = staged_call || !direct || s.m.lo2 != 0;
+  for (int64_t r = begin; r < end; ++r) {
+    RowSource<Order> row{p.x.row(r), p.x.dtype};
+    if (r + 1 < end) row.next = p.x.row(r + 1);
+    if (p.residual.present()) {
+      row.residual = p.residual.row(r);
+      row.residual_type = p.residual.dtype;
     }
+    if (p.residual_out.present()) {
+      write_sum(row, p.residual_out, r, p.n);
+      row = {p.residual_out.row(r), p.residual_out.dtype};
+    }
+    const RowStatistics<C> s = row_statistics<Order, kCentered>(row, p.n, eps);
+    if (kCentered) write_value(p.mean, r, s.saved_mean);
+    write_value(p.rstd, r, s.saved_rstd);
+    const bool numbers = moderate && s.m.variance - s.m.variance == 0 && s.rstd - s.rstd == 0;
+    const bool direct = Order::kPairs ? numbers && row.plain() && row.x_type == DType::bf16 : t == kDTypeOf<C>;
+    const bool in_stages = staged_call || !direct || s.m.lo2 != 0;
+    char* const y = p.y.row(r);
     for (int64_t start = 0; start < p.n; start += kSegment) {
       const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
       const C* w = weight.at(start, m);
       const C* b = bias.at(start, m);
-      for (int k = 0; k < rows; ++k) {
-        const C* x = Order::kPairs && !in_stages[k] ? nullptr : source[k].segment(start, m, x_buffer);
-        if (in_stages[k])
-          stage_y<Order, kCentered>(x, m, p, first + k, start, statistics[k], w, b, past_caches);
-        else
-          emit_y<Order, kCentered>(x, source[k].at(start), m, statistics[k], w, b, p.y.row(first + k) + start * item_size(t), past_caches);
-      }
+      const C* x = Order::kPairs && !in_stages ? nullptr : row.segment(start, m, x_buffer);
+      if (in_stages)
+        stage_y<Order, kCentered>(x, m, p, r, start, s, w, b, past_caches);
+      else
+        emit_y<Order, kCentered>(x, row.at(start), m, s, w, b, y + start * item_size(t), past_caches);
     }
   }
   if (past_caches) stream_fence();

@@ -63,17 +63,18 @@ struct RowSource {
       if constexpr (Order::kPairs) {
         if (plain() && x_type == DType::bf16 && m == kSegment) {  // straight from the words of two
           const char* __restrict words = at(start);
-          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(even_of(get<uint32_t>(words + 4 * i)), t); },
-                       [&](int i, C* t) { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
+          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even_of(get<uint32_t>(words + 4 * i)), t); },
+                       [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
         } else {
           const C* __restrict even = segment(start, m, buffer);
           const C* __restrict odd = even + Order::odd_start(m);
-          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(even[i], t); }, [&](int i, C* t) { term(odd[i], t); });
+          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even[i], t); }, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd[i], t); });
         }
       } else {
         const C* __restrict v = segment(start, m, buffer);
-        natural_sums<N>(m, s.v, ahead, [&](int i, C* t) { term(v[i], t); });
+        natural_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(v[i], t); });
       }
+      if (end - begin <= kSegment) return s;
       tree.push(s, Sums<N, C>::add);
     }
     return tree.finish(Sums<N, C>::add);
@@ -92,8 +93,8 @@ template <class Order, class C = typename Order::Value>
 Moments<C> measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end) {
   Moments<C> s{end - begin};
   const C n = C(s.n);
-  const C mean = s.mean = row.template sums<1>(begin, end, [](C x, C* t) { t[0] = x; }).v[0] / n;
-  const Sums<2, C> first = row.template sums<2, /*kPrefetch=*/true>(begin, end, [mean](C x, C* t) {
+  const C mean = s.mean = row.template sums<1>(begin, end, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x; }).v[0] / n;
+  const Sums<2, C> first = row.template sums<2, /*kPrefetch=*/true>(begin, end, [mean](C x, C* t) KILTER_INLINE_LAMBDA {
     const C d = x - mean;
     t[0] = d;
     t[1] = d * d;
@@ -102,7 +103,7 @@ Moments<C> measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end
   s.moment = first.v[1] / n;
   s.variance = s.moment - lo * lo;
   if (lo * lo > s.variance * C(0.25)) {  // nearly constant: the correction would cancel
-    const Sums<2, C> second = row.template sums<2>(begin, end, [mean, lo](C x, C* t) {
+    const Sums<2, C> second = row.template sums<2>(begin, end, [mean, lo](C x, C* t) KILTER_INLINE_LAMBDA {
       const C d = (x - mean) - lo;
       t[0] = d;
       t[1] = d * d;
@@ -132,7 +133,7 @@ template <class Order, bool kCentered, class C = typename Order::Value>
 Moments<C> measure(const RowSource<Order>& row, int64_t n) {
   if constexpr (!kCentered) {
     Moments<C> s{n};
-    s.variance = s.moment = row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) { t[0] = x * x; }).v[0] / C(n);
+    s.variance = s.moment = row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
     return s;
   } else {
     if (n <= kStatisticsChunk) return measure_chunk(row, 0, n);
