@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 
 #include "core/dtype.h"
 #include "core/log.h"
@@ -45,7 +46,7 @@ const OpInfo* find_op(const char* name) {
   return nullptr;
 }
 
-const OpInfo* op_at(size_t index) { return index < sizeof kOps / sizeof *kOps ? kOps[index] : nullptr; }
+const OpInfo* op_at(size_t index) { return index < std::size(kOps) ? kOps[index] : nullptr; }
 
 kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen) {
   char reasons[700] = "";

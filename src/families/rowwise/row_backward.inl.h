@@ -65,54 +65,77 @@ struct BackwardRow {
       return (x - splat<V>(mean)) * splat<V>(h_rstd) - splat<V>(lo);
   }
 
-  // One exchange: the sums of g * h, and of g and h where they are needed.
-  void measure(Weights<Order>& weight) {
-    const RowNormBackward& p = *problem;
-    constexpr int N = kCentered ? 3 : 1;
-    const auto pass = [&] {
-      using S = Sums<N, C>;
-      TreeCounter<S> tree;
-      alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
-      for (int64_t start = 0; start < p.n; start += kSegment) {
-        const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
-        const TwoAhead ahead{ahead_of(problem->x, x_memory(start), m), ahead_of(problem->dy, dy_memory(start), m)};
-        const C* __restrict x_values = x(start, m, x_buffer);
-        const C* __restrict dy_values = dy(start, m, dy_buffer);
-        const C* __restrict w = weight.at(start, m);
-        const auto term = [&](int i, C g, C* t) KILTER_INLINE_LAMBDA {
-          const C value = h(x_values[i]);
-          t[0] = g * value;
-          if constexpr (kCentered) {
-            t[1] = g;
-            t[2] = value;
-          }
-        };
-        S s;
-        const auto add = [&](auto gradient) KILTER_INLINE_LAMBDA {
-          if constexpr (Order::kPairs) {
-            const int odd = Order::odd_start(m);
-            pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(i, gradient(i), t); }, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd + i, gradient(odd + i), t); });
-          } else {
-            natural_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(i, gradient(i), t); });
-          }
-        };
-        if (w)
-          add([&](int i) KILTER_INLINE_LAMBDA { return dy_values[i] * w[i]; });
-        else
-          add([&](int i) KILTER_INLINE_LAMBDA { return dy_values[i]; });
-        if (p.n <= kSegment) return s;
-        tree.push(s, S::add);
+  static constexpr int kSums = kCentered ? 3 : 1;
+  using RowSums = Sums<kSums, C>;
+
+  // The sums of g * h over one segment, and of g and h where they are needed.
+  RowSums segment_sums(int64_t start, int m, const C* __restrict w) const {
+    const BackwardRow row = *this;  // a copy, which stores cannot touch
+    const TwoAhead ahead{ahead_of(problem->x, x_memory(start), m), ahead_of(problem->dy, dy_memory(start), m)};
+    const auto term = [&row](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
+      const C value = row.h(x_value);
+      t[0] = g * value;
+      if constexpr (kCentered) {
+        t[1] = g;
+        t[2] = value;
       }
-      return tree.finish(S::add);
     };
-    const C n = C(p.n);
-    Sums<N, C> s = pass();
+    RowSums s;
+    alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
+    if constexpr (Order::kPairs) {
+      const int odd = Order::odd_start(m);
+      const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd) KILTER_INLINE_LAMBDA {
+        if (w)
+          pair_sums<kSums>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i) * w[i], t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i) * w[odd + i], t); });
+        else
+          pair_sums<kSums>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i), t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i), t); });
+      };
+      const auto even = [](const char* words) { return [words](int i) KILTER_INLINE_LAMBDA { return even_of(get<uint32_t>(words + 4 * i)); }; };
+      const auto odds = [](const char* words) { return [words](int i) KILTER_INLINE_LAMBDA { return odd_of(get<uint32_t>(words + 4 * i)); }; };
+      const auto at = [](const C* values) { return [values](int i) KILTER_INLINE_LAMBDA { return values[i]; }; };
+      if (m == kSegment && !halve) {  // straight from the words of two
+        const char *x_words = x_memory(start), *dy_words = dy_memory(start);
+        add(even(x_words), odds(x_words), even(dy_words), odds(dy_words));
+      } else {
+        const C *x_values = x(start, m, x_buffer), *dy_values = dy(start, m, dy_buffer);
+        add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd));
+      }
+    } else {
+      const C* __restrict x_values = x(start, m, x_buffer);
+      const C* __restrict dy_values = dy(start, m, dy_buffer);
+      if (w)
+        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i] * w[i], t); });
+      else
+        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i], t); });
+    }
+    return s;
+  }
+
+  RowSums row_sums(Weights<Order>& weight) const {
+    TreeCounter<RowSums> tree;
+    for (int64_t start = 0; start < problem->n; start += kSegment) {
+      const int m = int(problem->n - start < kSegment ? problem->n - start : kSegment);
+      const RowSums s = segment_sums(start, m, weight.at(start, m));
+      if (problem->n <= kSegment) return s;
+      tree.push(s, RowSums::add);
+    }
+    return tree.finish(RowSums::add);
+  }
+
+  // One exchange, or two: lo, lo2, c1 and c2.
+  void measure(Weights<Order>& weight) {
+    const C n = C(problem->n);
+    RowSums s = row_sums(weight);
     c1 = s.v[0] / n;
     if constexpr (kCentered) {
       C correction = s.v[2] / n;
       lo = correction;
       if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
-        s = pass();
+        s = row_sums(weight);
         correction = lo2 = s.v[2] / n;
       }
       c1 = (s.v[0] - correction * s.v[1]) / n;
@@ -134,16 +157,26 @@ struct BackwardRow {
   }
 };
 
+// Where a row's terms of dweight and dbias go (null: nowhere): it is the first of two (fresh) or adds to the first's.
+template <class C>
+struct RowTerms {
+  C* weight;
+  C* bias;
+  bool fresh;
+};
+
 // The usual call, in one loop: dx to memory, dweight and dbias added to.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, const BackwardRow<Order, kCentered>& original, C* dweight, C* dbias,
-                    char* dx, bool past_caches) {
+void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, const BackwardRow<Order, kCentered>& original,
+                    const RowTerms<C>& terms, char* dx, bool past_caches) {
   const BackwardRow<Order, kCentered> row = original;  // a copy, which stores cannot touch
+  C *const dweight = terms.weight, *const dbias = terms.bias;
+  const bool fresh = terms.fresh;
   const auto element = [&](auto g, auto x_value, int i) KILTER_INLINE_LAMBDA {
     using V = decltype(g);
     const V h = row.h(x_value);
-    const auto add = [i](C* to, V term) KILTER_INLINE_LAMBDA {
-      const V sum = get<V>(to + i) + term;
+    const auto add = [i, fresh](C* to, V term) KILTER_INLINE_LAMBDA {
+      const V sum = fresh ? term : get<V>(to + i) + term;
       __builtin_memcpy(to + i, &sum, sizeof sum);
     };
     if (dweight) add(dweight, g * h);
@@ -174,16 +207,16 @@ void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, c
 
 // Every other call: whatever is wanted, one loop each.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row, C* dweight, C* dbias,
-                     bool past_caches) {
+void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
+                     const RowTerms<C>& terms, bool past_caches) {
   const RowNormBackward& p = *row.problem;
   const int extent = Order::extent(m);
   alignas(64) C h[kSegment], out[kSegment], other[kSegment];
   for (int i = 0; i < extent; ++i) h[i] = row.h(x[i]) - row.lo2;
-  if (dweight)
-    for (int i = 0; i < extent; ++i) dweight[i] = dweight[i] + dy[i] * h[i];
-  if (dbias)
-    for (int i = 0; i < extent; ++i) dbias[i] = dbias[i] + dy[i];
+  if (C* to = terms.weight)
+    for (int i = 0; i < extent; ++i) to[i] = terms.fresh ? dy[i] * h[i] : to[i] + dy[i] * h[i];
+  if (C* to = terms.bias)
+    for (int i = 0; i < extent; ++i) to[i] = terms.fresh ? dy[i] : to[i] + dy[i];
   if (!p.dx.present() && !p.dresidual.present()) return;
   for (int i = 0; i < extent; ++i) out[i] = row.gradient(w ? dy[i] * w[i] : dy[i], h[i]);
   if (p.dresidual_out.present()) {
@@ -196,49 +229,72 @@ void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, 
     if (v->present()) Order::store(v->dtype, out, m, v->row(row.r) + start * item_size(v->dtype), past_caches);
 }
 
-// Rows taken together where they share one accumulator: their sums one after the other, then segment by segment their
-// gradients, so that weight, dweight and dbias are read once for all of them (4096 x 4096 LayerNorm backward on a 2-core
-// Sapphire Rapids, fp32 / bf16: one row 6.1 / 3.8 ms, four 5.4 / 3.5 ms; 65536 x 384 with four accumulators: one 8.0 ms, four 8.2 ms).
-// Their x and dy must stay in the second-level cache meanwhile.
-constexpr int kRowBlock = 4;
-inline int row_block(int64_t n, int accumulators, int bytes_per_element) {
-  return accumulators == 1 && n * bytes_per_element * kRowBlock <= 256 * 1024 ? kRowBlock : 1;
+// Four rows are taken together: the sums of each first, then segment by segment their gradients, so that weight, dweight and
+// dbias are read once for all of them (4096 x 4096 LayerNorm backward on a 2-core Sapphire Rapids, fp32 / bf16: one row
+// 6.1 / 3.8 ms, four 5.4 / 3.5 ms).  Their x and dy must stay in the second-level cache meanwhile; longer rows go one by one.
+constexpr int kGroup = 4;  // also the rows whose terms add up in C before they join a wide sum
+inline int row_block(int64_t n, int bytes_per_element) { return n * bytes_per_element * kGroup <= 256 * 1024 ? kGroup : 1; }
+
+// sum[i] += low[i] + high[i] (high null: low[i]) for the columns of one segment.
+template <class Order, class C = typename Order::Value>
+void join(Wide<C>* __restrict sum, const C* __restrict low, const C* __restrict high, int m) {
+  const auto range = [&](int from, int to) {
+    if (high)
+      for (int i = from; i < to; ++i) add_to(sum[i], widen(low[i] + high[i]));
+    else
+      for (int i = from; i < to; ++i) add_to(sum[i], widen(low[i]));
+  };
+  if constexpr (Order::kPairs) {
+    range(0, (m + 1) / 2);
+    range(Order::odd_start(m), Order::extent(m));
+  } else {
+    range(0, m);
+  }
 }
 
 template <class Order, bool kCentered>
-void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const Accumulators<typename Order::Value>& sums, bool past_caches) {
+void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<typename Order::Value>& sums, bool past_caches) {
   using C = typename Order::Value;
-  alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
+  alignas(64) C x_buffer[kSegment], dy_buffer[kSegment], near_halves[4][kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
   const bool want_dx = p.dx.present() || p.dresidual.present();
   const bool usual = p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() && (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
-  const int block = row_block(p.n, sums.count, item_size(p.x.dtype) + item_size(p.dy.dtype));
-  BackwardRow<Order, kCentered> rows[kRowBlock];
-  bool in_stages[kRowBlock];
+  const int block = row_block(p.n, item_size(p.x.dtype) + item_size(p.dy.dtype));
+  BackwardRow<Order, kCentered> rows[kGroup];
+  bool in_stages[kGroup];
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
     for (int k = 0; k < count; ++k) {
-      const int64_t r = first + k;
-      BackwardRow<Order, kCentered>& row = rows[k] = BackwardRow<Order, kCentered>(p, r);
+      BackwardRow<Order, kCentered>& row = rows[k] = BackwardRow<Order, kCentered>(p, first + k);
       if (want_dx || kCentered) row.measure(weight);
       in_stages[k] = !usual || row.lo2 != 0 || (Order::kPairs && (row.halve || !row.gives_numbers()));
     }
+    const int place = int((first - begin) % kGroup);  // of the first row in its group of four
+    const int last_place = place + count - 1;
+    const bool complete = last_place == kGroup - 1 || first + count == end;
     for (int64_t start = 0; start < p.n; start += kSegment) {
       const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
       const C* w = want_dx ? weight.at(start, m) : nullptr;
+      // Half 0: rows 0 and 1 of the group, half 1: rows 2 and 3; a whole group at hand needs no memory for them.
+      const auto half = [&](const Wide<C>* sum, int plane, int h) -> C* {
+        if (!sum) return nullptr;
+        return block == kGroup ? near_halves[2 * plane + h] : sums.halves + (2 * plane + h) * sums.stride + start;
+      };
       for (int k = 0; k < count; ++k) {
         const BackwardRow<Order, kCentered>& row = rows[k];
-        const int64_t accumulator = (row.r - begin) % sums.count * sums.stride;
+        const int h = (place + k) / 2;
+        const RowTerms<C> terms{half(sums.weight, 0, h), half(sums.bias, 1, h), (place + k) % 2 == 0};
         const bool words = Order::kPairs && !in_stages[k];
         const C* x = words ? nullptr : row.x(start, m, x_buffer);
         const C* dy = words ? nullptr : row.dy(start, m, dy_buffer);
-        C* const dweight = sums.weight ? sums.weight + accumulator + start : nullptr;
-        C* const dbias = sums.bias ? sums.bias + accumulator + start : nullptr;
         if (in_stages[k])
-          stage_gradients(x, dy, w, m, start, row, dweight, dbias, past_caches);
+          stage_gradients(x, dy, w, m, start, row, terms, past_caches);
         else
-          emit_gradients(x, dy, start, w, m, row, dweight, dbias, p.dx.row(row.r) + start * item_size(p.dx.dtype), past_caches);
+          emit_gradients(x, dy, start, w, m, row, terms, p.dx.row(row.r) + start * item_size(p.dx.dtype), past_caches);
       }
+      if (!complete) continue;
+      if (sums.weight) join<Order>(sums.weight + start, half(sums.weight, 0, 0), last_place >= 2 ? half(sums.weight, 0, 1) : nullptr, m);
+      if (sums.bias) join<Order>(sums.bias + start, half(sums.bias, 1, 0), last_place >= 2 ? half(sums.bias, 1, 1) : nullptr, m);
     }
   }
   if (past_caches) stream_fence();

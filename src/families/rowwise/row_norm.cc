@@ -234,10 +234,10 @@ const char* family_refuses(const kilter_query& q) {
   return nullptr;
 }
 
-RowPartition row_partition(int64_t n, int64_t rows) {
-  const int accumulators = n <= 256 ? 8 : n <= 512 ? 4 : n <= 1024 ? 2 : 1;
-  const int64_t chunk = std::clamp<int64_t>((rows + 255) / 256, 1, 128 * accumulators);
-  return {chunk, (rows + chunk - 1) / chunk, accumulators};
+RowPartition row_partition(int64_t rows) {
+  constexpr int64_t kChunks = 128;
+  const int64_t chunk = 4 * std::max<int64_t>(1, (rows + 4 * kChunks - 1) / (4 * kChunks));
+  return {chunk, (rows + chunk - 1) / chunk};
 }
 
 }  // namespace kilter

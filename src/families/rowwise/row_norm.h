@@ -64,13 +64,12 @@ struct RowNormBackward {
 // Reasons against a call that no implementation of the family takes yet; null if there are none.
 const char* family_refuses(const kilter_query& query);
 
-// The partition of rows for dweight and dbias, functions of (n, rows) alone (docs/numerics.md, "dweight and dbias").
+// The partition of rows for dweight and dbias, a function of rows alone (docs/numerics.md, "dweight and dbias").
 struct RowPartition {
-  int64_t chunk;       // rows per chunk
-  int64_t chunks;      // P
-  int accumulators;    // G
+  int64_t chunk;   // rows per chunk, a multiple of 4
+  int64_t chunks;  // P
 };
-RowPartition row_partition(int64_t n, int64_t rows);
+RowPartition row_partition(int64_t rows);
 
 constexpr int64_t kStatisticsChunk = 262144;  // elements of a row whose statistics are taken in one piece
 

@@ -29,44 +29,48 @@ bool should_stream(const View& out, int64_t rows, int64_t n, std::initializer_li
   return std::none_of(inputs.begin(), inputs.end(), [&](const View* in) { return same_memory(out, *in); });
 }
 
+// bf16 rows are worked on in pairs order; an fp32 residual stream is not.
+bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16; }
+
 // How dweight and dbias are summed: blocks of 2^level chunks, each by one thread, then a tree over blocks.
 struct SumPlan {
   RowPartition partition;
-  int level = 0;        // log2 of chunks per block
+  int level = 0;       // log2 of chunks per block
   int64_t blocks = 1;
-  int planes = 2;       // dweight, dbias: those asked for
-  int64_t stride = 0;   // elements of one padded row of n
+  int planes = 2;      // dweight, dbias: those asked for
+  int64_t stride = 0;  // elements of one padded row of n
   int threads = 1;
-  size_t item = 4;
-  bool pairs = false;   // order of columns
+  bool pairs = false;  // order of columns
+  size_t item = 4;     // bytes of a term; of a sum: twice as many
 
-  int64_t scratch_rows() const { return partition.accumulators + level; }  // of one thread, per plane
-  size_t bytes() const { return size_t(stride * planes * (blocks + threads * scratch_rows())) * item + 63; }
+  int64_t scratch_rows() const { return 1 + level; }  // of sums, for one thread and plane
+  size_t scratch_bytes() const { return size_t(stride) * item * size_t(2 * planes * scratch_rows() + 4); }
+  size_t bytes() const { return size_t(stride * planes * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
 };
 
 SumPlan sum_plan(const RowNormBackward& p, int threads) {
   SumPlan plan;
-  plan.partition = row_partition(p.n, p.rows);
+  plan.partition = row_partition(p.rows);
   plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
   plan.stride = (p.n + 31) / 32 * 32;
-  plan.pairs = p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16;
+  plan.pairs = in_pairs(p);
   plan.item = p.dy.dtype == DType::f64 ? 8 : 4;
   plan.threads = threads;
   const int64_t wanted = threads == 1 ? 1 : 4 * threads;  // blocks, for balance
-  while ((plan.partition.chunks + (int64_t(2) << plan.level) - 1) >> (plan.level + 1) >= wanted && plan.partition.chunks >> plan.level > 1) ++plan.level;
-  plan.blocks = std::max<int64_t>(1, (plan.partition.chunks + (int64_t(1) << plan.level) - 1) >> plan.level);
+  const auto blocks_at = [&](int level) { return (plan.partition.chunks + (int64_t(1) << level) - 1) >> level; };
+  while (blocks_at(plan.level) > 1 && blocks_at(plan.level + 1) >= wanted) ++plan.level;
+  plan.blocks = std::max<int64_t>(1, blocks_at(plan.level));
   return plan;
 }
 
-// left[i] = left[i] + right[i]
-template <class C>
-void add_rows(C* __restrict left, const C* __restrict right, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) left[i] = left[i] + right[i];
+template <class W>
+void add_rows(W* __restrict left, const W* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) add_to(left[i], right[i]);
 }
 
 // In place over `count` rows: row 0 ends as the binary tree's root, lowest bit first.
-template <class C>
-void add_tree(C* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
+template <class W>
+void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
   for (int64_t step = 1; step < count; step *= 2)
     for (int64_t i = 0; i + step < count; i += 2 * step) add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
 }
@@ -81,58 +85,57 @@ auto backward_kernel(const RowNormKernels& kernels) {
 
 // One block: its chunks in order, partial trees in scratch, the block's sum to `out` (planes rows of stride).
 template <class C>
-void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, C* scratch, C* out, const RowNormKernels& kernels, bool stream) {
+void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, char* scratch, Wide<C>* out, const RowNormKernels& kernels,
+               bool past_caches) {
   const RowPartition& part = plan.partition;
-  const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level);
-  const int64_t plane = plan.scratch_rows() * plan.stride;
-  C* const levels = scratch + part.accumulators * plan.stride;
-  Accumulators<C> acc{nullptr, nullptr, plan.stride, part.accumulators, plan.pairs};
-  (p.dweight.present() ? acc.weight : acc.bias) = scratch;
-  if (plan.planes == 2) acc.bias = scratch + plane;
+  const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level), stride = plan.stride;
+  const int64_t plane = plan.scratch_rows() * stride;
+  Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);  // per plane: the chunk's sum, then one row per level of the tree
+  ColumnSums<C> sums{nullptr, nullptr, reinterpret_cast<C*>(wide + plan.planes * plane), stride, plan.pairs};
+  (p.dweight.present() ? sums.weight : sums.bias) = wide;
+  if (plan.planes == 2) sums.bias = wide + plane;
   for (int64_t c = first; c < last; ++c) {
-    for (int k = 0; k < plan.planes; ++k) std::fill_n(scratch + k * plane, part.accumulators * plan.stride, C(0));
-    backward_kernel<C>(kernels)(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), acc, stream);
+    for (int k = 0; k < plan.planes; ++k) std::fill_n(wide + k * plane, stride, Wide<C>{});
+    backward_kernel<C>(kernels)(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), sums, past_caches);
     for (int k = 0; k < plan.planes; ++k) {
-      C* sum = scratch + k * plane;
-      add_tree(sum, plan.stride, part.accumulators, 0, plan.stride);
-      int b = 0;  // a binary counter: chunk c - first completes one subtree per trailing one bit
-      for (int64_t index = c - first; index & 1; index >>= 1, ++b) add_rows(sum, levels + k * plane + b * plan.stride, plan.stride);
-      if (c + 1 < last) std::copy_n(sum, plan.stride, levels + k * plane + b * plan.stride);
+      Wide<C>* const sum = wide + k * plane;
+      Wide<C>* const levels = sum + stride;
+      const int64_t index = c - first;
+      int b = 0;  // a binary counter: chunk `index` completes one subtree per trailing one bit
+      for (; index >> b & 1; ++b) add_rows(sum, levels + b * stride, stride);
+      if (c + 1 < last) {
+        std::copy_n(sum, stride, levels + b * stride);
+        continue;
+      }
+      for (; index >> b; ++b)  // the last chunk: the subtrees on its left
+        if (index >> b & 1) add_rows(sum, levels + b * stride, stride);
+      std::copy_n(sum, stride, out + k * stride);
     }
-  }
-  const int64_t index = last - first - 1;  // of the last chunk: its sum, in scratch, still lacks the subtrees on its left
-  for (int k = 0; k < plan.planes; ++k) {
-    C* sum = scratch + k * plane;
-    int done = 0;
-    while (index >> done & 1) ++done;
-    for (int b = done; index >> b; ++b)
-      if (index >> b & 1) add_rows(sum, levels + k * plane + b * plan.stride, plan.stride);
-    std::copy_n(sum, plan.stride, out + k * plan.stride);
   }
 }
 
 template <class C>
-kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels& kernels, int threads, bool stream) {
+kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels& kernels, int threads, bool past_caches) {
   SumPlan plan = sum_plan(p, threads);
   while (plan.threads > 1 && plan.bytes() > p.workspace_size) plan = sum_plan(p, plan.threads - 1);
   if (!p.workspace || plan.bytes() > p.workspace_size)
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", plan.bytes(), p.workspace ? p.workspace_size : 0);
-  C* const blocks = reinterpret_cast<C*>((reinterpret_cast<uintptr_t>(p.workspace) + 63) & ~uintptr_t(63));
-  C* const scratch = blocks + plan.blocks * plan.planes * plan.stride;
-  const int64_t per_thread = plan.planes * plan.scratch_rows() * plan.stride;
+  char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 63) & ~uintptr_t(63));
+  Wide<C>* const blocks = reinterpret_cast<Wide<C>*>(aligned);
+  char* const scratch = reinterpret_cast<char*>(blocks + plan.blocks * plan.planes * plan.stride);
   if (p.rows == 0) {
-    std::fill_n(blocks, plan.planes * plan.stride, C(0));
+    std::fill_n(blocks, plan.planes * plan.stride, Wide<C>{});
   } else {
     parallel_for(plan.blocks, plan.threads, [&](int64_t b, int thread) {
-      sum_block(p, plan, b, scratch + thread * per_thread, blocks + b * plan.planes * plan.stride, kernels, stream);
+      sum_block<C>(p, plan, b, scratch + size_t(thread) * plan.scratch_bytes(), blocks + b * plan.planes * plan.stride, kernels, past_caches);
     });
   }
   const auto finish = [&](int64_t begin, int64_t end) {
     for (int k = 0; k < plan.planes; ++k) {
-      C* sum = blocks + k * plan.stride;
-      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, plan.pairs && end == p.n ? plan.stride : end);
+      Wide<C>* const sum = blocks + k * plan.stride;
+      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end == p.n ? plan.stride : end);
       const View& out = k == 0 && p.dweight.present() ? p.dweight : p.dbias;
-      for (int64_t i = begin; i < end; ++i) write(out, 0, i, sum[plan.pairs ? pairs_index(i, p.n) : i]);
+      for (int64_t i = begin; i < end; ++i) write(out, 0, i, value_of(sum[plan.pairs ? pairs_index(i, p.n) : i]));
     }
   };
   constexpr int64_t kColumns = 4096;
@@ -158,27 +161,27 @@ kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels
     return KILTER_OK;
   }
   const auto kernel = p.x.dtype == DType::f64 ? kernels.forward_f64 : kernels.forward_f32;
-  const bool stream = should_stream(p.y, p.rows, p.n, {&p.x, &p.residual, &p.post_residual});
+  const bool past_caches = should_stream(p.y, p.rows, p.n, {&p.x, &p.residual, &p.post_residual});
   const int threads = threads_for(p.rows, p.n);
-  parallel_for(threads, threads, [&](int64_t b, int) { kernel(p, p.rows * b / threads, p.rows * (b + 1) / threads, stream); });
+  parallel_for(threads, threads, [&](int64_t b, int) { kernel(p, p.rows * b / threads, p.rows * (b + 1) / threads, past_caches); });
   return KILTER_OK;
 }
 
 kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKernels& kernels) {
   if (p.n == 0) return KILTER_OK;
   const int threads = threads_for(p.rows, p.n);
-  const bool stream = should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) &&
+  const bool past_caches = should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) &&
                       should_stream(p.dx, p.rows, p.n, {&p.dresidual});
   const bool wide = p.dy.dtype == DType::f64;
   if (p.dweight.present() || p.dbias.present())
-    return wide ? backward_with_sums<double>(p, kernels, threads, stream) : backward_with_sums<float>(p, kernels, threads, stream);
+    return wide ? backward_with_sums<double>(p, kernels, threads, past_caches) : backward_with_sums<float>(p, kernels, threads, past_caches);
   if (p.rows == 0) return KILTER_OK;
   parallel_for(threads, threads, [&](int64_t b, int) {
     const int64_t begin = p.rows * b / threads, end = p.rows * (b + 1) / threads;
     if (wide)
-      kernels.backward_f64(p, begin, end, {}, stream);
+      kernels.backward_f64(p, begin, end, {}, past_caches);
     else
-      kernels.backward_f32(p, begin, end, {.pairs = p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16}, stream);
+      kernels.backward_f32(p, begin, end, {.pairs = in_pairs(p)}, past_caches);
   });
   return KILTER_OK;
 }

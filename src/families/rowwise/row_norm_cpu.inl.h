@@ -26,7 +26,7 @@ void forward_f64(const RowNormForward& p, int64_t begin, int64_t end, bool past_
 }
 
 template <bool kCentered>
-void backward_f32(const RowNormBackward& p, int64_t begin, int64_t end, const Accumulators<float>& sums, bool past_caches) {
+void backward_f32(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<float>& sums, bool past_caches) {
   if (sums.pairs)
     backward_rows<Pairs, kCentered>(p, begin, end, sums, past_caches);
   else
@@ -34,7 +34,7 @@ void backward_f32(const RowNormBackward& p, int64_t begin, int64_t end, const Ac
 }
 
 template <bool kCentered>
-void backward_f64(const RowNormBackward& p, int64_t begin, int64_t end, const Accumulators<double>& sums, bool past_caches) {
+void backward_f64(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<double>& sums, bool past_caches) {
   backward_rows<Natural<double>, kCentered>(p, begin, end, sums, past_caches);
 }
 

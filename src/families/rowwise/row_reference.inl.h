@@ -28,7 +28,7 @@ void finish_element(const RowNormForward& p, int64_t r, int64_t i, R xhat) {
 }
 
 template <class R>
-class ColumnSums {
+class ReferenceSums {
  public:
   [[nodiscard]] kilter_status start(const RowNormBackward& p) {
     if (!p.dweight.present() && !p.dbias.present()) return KILTER_OK;

@@ -29,7 +29,7 @@ kilter_status forward(const RowNormForward& p) {
 
 template <class R>
 kilter_status backward(const RowNormBackward& p) {
-  ColumnSums<R> sums;
+  ReferenceSums<R> sums;
   KILTER_RETURN_IF_ERROR(sums.start(p));
   const R n = R(p.n);
   for (int64_t r = 0; r < p.rows; ++r) {

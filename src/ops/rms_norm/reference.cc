@@ -26,7 +26,7 @@ kilter_status forward(const RowNormForward& p) {
 
 template <class R>
 kilter_status backward(const RowNormBackward& p) {
-  ColumnSums<R> sums;
+  ReferenceSums<R> sums;
   KILTER_RETURN_IF_ERROR(sums.start(p));
   for (int64_t r = 0; r < p.rows; ++r) {
     const R rstd = read<R>(p.rstd, r, 0);
