@@ -135,7 +135,7 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
       Wide<C>* const sum = blocks + k * plan.stride;
       add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end == p.n ? plan.stride : end);
       const View& out = k == 0 && p.dweight.present() ? p.dweight : p.dbias;
-      for (int64_t i = begin; i < end; ++i) write(out, 0, i, value_of(sum[plan.pairs ? pairs_index(i, p.n) : i]));
+      for (int64_t i = begin; i < end; ++i) write(out, 0, i, C(value_of(sum[plan.pairs ? pairs_index(i, p.n) : i])));
     }
   };
   constexpr int64_t kColumns = 4096;

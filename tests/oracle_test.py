@@ -1,0 +1,331 @@
+"""Compares the library with oracle.py, bit for bit: python3 oracle_test.py LIBRARY [SUBSTRING of the cases to run]."""
+import ctypes
+import itertools
+import sys
+import time
+
+import numpy as np
+
+import oracle
+
+# ---------------------------------------------------------------- the C contract
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
+                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
+                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
+                ("byte_offset", ctypes.c_uint64)]
+
+
+class Prologue(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("residual", Tensor), ("residual_out", Tensor), ("gate", Tensor)]
+
+
+class Epilogue(ctypes.Structure):
+    _fields_ = [("struct_size", ctypes.c_size_t), ("activation", ctypes.c_int32), ("post_residual", Tensor)]
+
+
+def arguments(tensors, rest):
+    fields = [("struct_size", ctypes.c_size_t)] + [(t, Tensor) for t in tensors.split()] + rest
+    return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
+
+
+FORWARD_REST = [("eps", ctypes.c_double), ("weight_offset", ctypes.c_double), ("rounding", ctypes.c_int32),
+                ("prologue", ctypes.POINTER(Prologue)), ("epilogue", ctypes.POINTER(Epilogue)),
+                ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p)]
+BACKWARD_REST = [("weight_offset", ctypes.c_double), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t),
+                 ("impl", ctypes.c_char_p)]
+GRADIENTS = " dy dresidual_out dx dresidual dweight dbias"
+NAMES = {True: "layer_norm", False: "rms_norm"}
+FORWARD = {True: arguments("x weight bias y mean rstd", FORWARD_REST), False: arguments("x weight bias y rstd", FORWARD_REST)}
+BACKWARD = {True: arguments("x weight mean rstd" + GRADIENTS, BACKWARD_REST),
+            False: arguments("x weight rstd" + GRADIENTS, BACKWARD_REST)}
+KEPT = ctypes.c_int64 * 2
+
+
+def tensor(array):
+    """A view of a C-contiguous array; an absent tensor for None."""
+    if array is None:
+        return Tensor()
+    brain = array.dtype == np.uint16
+    shape = KEPT(*array.shape)
+    result = Tensor(data=array.ctypes.data, device_type=1, ndim=array.ndim, code=4 if brain else 2,
+                    bits=8 * array.itemsize, lanes=1, shape=ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64)))
+    result.keep = shape
+    return result
+
+
+class Library:
+    def __init__(self, path):
+        self.lib = ctypes.CDLL(path)
+        self.lib.kilter_last_error.restype = ctypes.c_char_p
+
+    def call(self, name, *args):
+        if getattr(self.lib, name)(*args):
+            raise RuntimeError(f"{name}: {self.lib.kilter_last_error().decode()}")
+
+    @staticmethod
+    def fill(struct, tensors):
+        struct.struct_size = ctypes.sizeof(struct)
+        keep = {name: tensor(array) for name, array in tensors.items()}
+        for name, value in keep.items():
+            setattr(struct, name, value)
+        return keep
+
+    def forward(self, layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=False, residual=None, post_residual=None,
+                write_residual=True):
+        F = np.float64 if x.dtype == np.float64 else np.float32
+        y, mean, rstd = np.empty_like(x), np.zeros((len(x), 1), F), np.zeros((len(x), 1), F)
+        args, keep = FORWARD[layer](), []
+        tensors = dict(x=x, weight=weight, bias=bias, y=y, rstd=rstd)
+        keep.append(self.fill(args, tensors | dict(mean=mean) if layer else tensors))
+        args.eps, args.weight_offset, args.rounding = eps, offset, int(then_multiply)
+        out = None
+        if residual is not None:
+            prologue = Prologue()
+            out = np.empty_like(residual) if write_residual else None
+            keep.append(self.fill(prologue, dict(residual=residual, residual_out=out)))
+            args.prologue = ctypes.pointer(prologue)
+        if post_residual is not None:
+            epilogue = Epilogue()
+            keep.append(self.fill(epilogue, dict(post_residual=post_residual)))
+            args.epilogue = ctypes.pointer(epilogue)
+        self.call(f"kilter_{NAMES[layer]}_forward", ctypes.byref(args), None)
+        return y, mean, rstd, out
+
+    def backward(self, layer, x, mean, rstd, dy, weight=None, offset=0.0, dresidual_out=None, dweight_type=np.float32):
+        n = x.shape[1]
+        dx, dresidual = np.empty_like(dy), np.empty_like(x)
+        dweight, dbias = np.empty(n, dweight_type), np.empty(n, dweight_type)
+        args = BACKWARD[layer]()
+        tensors = dict(x=x, weight=weight, rstd=rstd, dy=dy, dresidual_out=dresidual_out, dx=dx, dresidual=dresidual,
+                       dweight=dweight, dbias=dbias)
+        keep = self.fill(args, tensors | dict(mean=mean) if layer else tensors)
+        args.weight_offset = offset
+        size = ctypes.c_size_t()
+        self.call(f"kilter_{NAMES[layer]}_backward_workspace", ctypes.byref(args), ctypes.byref(size))
+        workspace = np.zeros(max(size.value, 1), np.uint8)
+        args.workspace, args.workspace_size = workspace.ctypes.data, size.value
+        self.call(f"kilter_{NAMES[layer]}_backward", ctypes.byref(args), None)
+        del keep
+        return dx, dresidual, dweight, dbias
+
+
+# ---------------------------------------------------------------- comparison
+
+
+def bits(array):
+    integers = array.view({2: np.uint16, 4: np.uint32, 8: np.uint64}[array.itemsize])
+    F = np.float64 if array.dtype == np.float64 else np.float32
+    return np.where(np.isnan(oracle.load(array, F)), ~integers.dtype.type(0), integers)
+
+
+class Report:
+    def __init__(self):
+        self.cases, self.differences = 0, 0
+
+    def compare(self, case, names, expected, got):
+        self.cases += 1
+        for name, a, b in zip(names, expected, got):
+            if a is None or b is None or a.size == 0:
+                continue
+            want, have = bits(a), bits(b)
+            where = np.argwhere(want != have)
+            if len(where):
+                self.differences += 1
+                if self.differences <= 40:
+                    at = tuple(int(i) for i in where[0])
+                    print(f"{case}: {name}{list(at)} expected {want[at]:#x} ({oracle.load(np.atleast_1d(a[at]), np.float64)}), "
+                          f"got {have[at]:#x} ({oracle.load(np.atleast_1d(b[at]), np.float64)}); {len(where)} of {a.size} differ")
+
+
+# ---------------------------------------------------------------- cases
+
+TYPES = {"f32": np.dtype(np.float32), "f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16), "f64": np.dtype(np.float64)}
+LENGTHS = [1, 2, 3, 7, 31, 48, 63, 64, 65, 96, 127, 128, 129, 255, 256, 257, 384, 500, 541, 768, 769, 1023, 1024, 1025, 2880,
+           4095, 4096, 4097, 8191, 65537, 262144, 262145, 300000, 600001]
+ROWS = [1, 2, 3, 4, 71, 257, 300, 1000]
+ELEMENTS = 80000
+
+
+def tiny(T):
+    """(a normal but small magnitude, the smallest subnormal) of a type."""
+    return {"f32": (1e-30, 2.0**-149), "bf16": (1e-30, 2.0**-133), "f16": (2.0**-13, 2.0**-24), "f64": (1e-300, 2.0**-1074)}[T]
+
+
+def largest(T):
+    return {"f32": 3.4028234663852886e38, "bf16": 3.3895313892515355e38, "f16": 65504.0, "f64": 1.7976931348623157e308}[T]
+
+
+def ulp_off(v, T):
+    """Moves one element per row, and every 97th, by one unit in the last place."""
+    v = oracle.store(v, TYPES[T])
+    step = v.view({2: np.uint16, 4: np.uint32, 8: np.uint64}[v.itemsize])
+    step[:, ::97] += 1
+    return oracle.load(v, np.float64)
+
+
+def narrow(r, shape, T):
+    """Rows whose deviation is near the rounding error of their mean."""
+    v = oracle.store(np.full(shape, 1) * r.uniform(1, 1000, (shape[0], 1)), TYPES[T])
+    step = v.view({2: np.uint16, 4: np.uint32, 8: np.uint64}[v.itemsize])
+    step[:] += (r.random(shape) < 0.5 ** r.integers(1, 12, (shape[0], 1))).astype(step.dtype)
+    return oracle.load(v, np.float64)
+
+
+FILLS = {
+    "normal": lambda r, shape, T: r.standard_normal(shape),
+    "offset1e4": lambda r, shape, T: r.standard_normal(shape) + 1e4,
+    "offset1e6": lambda r, shape, T: r.standard_normal(shape) + (6e4 if T == "f16" else 1e6),
+    "constant": lambda r, shape, T: np.full(shape, 1) * r.uniform(-1000, 1000, (shape[0], 1)),
+    "ulp_off": lambda r, shape, T: ulp_off(np.full(shape, 1) * r.uniform(1, 1000, (shape[0], 1)), T),
+    "narrow": lambda r, shape, T: narrow(r, shape, T),
+    "huge": lambda r, shape, T: r.standard_normal(shape) * {"f16": 1e4, "f64": 1e300}.get(T, 1e30),
+    "largest": lambda r, shape, T: largest(T) * np.where(r.random(shape) < 0.7, 1, -1),
+    "largest_constant": lambda r, shape, T: np.full(shape, largest(T)),
+    "edge_high": lambda r, shape, T: r.standard_normal(shape) * (2.0**480 if T == "f64" else 2.0**48),
+    "edge_low": lambda r, shape, T: r.standard_normal(shape) * (2.0**-480 if T == "f64" else 2.0**-48),
+    "tiny": lambda r, shape, T: r.standard_normal(shape) * tiny(T)[0],
+    "tiny_offset": lambda r, shape, T: (r.standard_normal(shape) * 1e-4 + 1) * tiny(T)[0],
+    "subnormal": lambda r, shape, T: r.integers(-50, 50, shape) * tiny(T)[1],
+    "smallest": lambda r, shape, T: np.where(r.random(shape) < 0.05, 1, 0) * tiny(T)[1],
+    "zero": lambda r, shape, T: np.zeros(shape) * np.where(r.random(shape) < 0.5, 1, -1),
+    "one_nan": lambda r, shape, T: put(r.standard_normal(shape), r, np.nan),
+    "one_inf": lambda r, shape, T: put(r.standard_normal(shape), r, np.inf),
+    "mixed_inf": lambda r, shape, T: put(put(r.standard_normal(shape), r, np.inf), r, -np.inf),
+    "outlier": lambda r, shape, T: put(r.standard_normal(shape), r, 6e4),
+    "mixed_rows": lambda r, shape, T: r.standard_normal(shape) * np.ldexp(1.0, r.integers(*{"f64": (-1070, 1020), "f16": (-24, 14)}
+                                                                                         .get(T, (-148, 125)), (shape[0], 1))),
+    "mixed_elements": lambda r, shape, T: r.standard_normal(shape) * np.ldexp(1.0, r.integers(*{"f64": (-1070, 1020), "f16": (-24, 14)}
+                                                                                             .get(T, (-148, 125)), shape)),
+}
+
+
+def put(v, r, value):
+    """Every other row gets one such element."""
+    rows = np.arange(0, len(v), 2)
+    v[rows, r.integers(0, v.shape[1], len(rows))] = value
+    return v
+
+
+def make(fill, r, shape, T):
+    limit = largest(T)
+    v = FILLS[fill](r, shape, T)
+    return oracle.store((np.where(np.isinf(v), v, np.clip(v, -limit, limit))).astype(np.float64 if T == "f64" else np.float32), TYPES[T])
+
+
+def options(r, x, n, T):
+    """A random choice of the options of forward."""
+    shape, fp32 = x.shape, lambda: "f32" if r.random() < 0.5 else T
+    chosen = {}
+    if r.random() < 0.7:
+        chosen["weight"] = make("normal", r, (1, n), fp32())[0]
+        chosen["offset"] = float(r.choice([0.0, 0.0, 1.0, 1 / 3]))
+    if r.random() < 0.5:
+        chosen["bias"] = make("normal", r, (1, n), fp32())[0]
+    chosen["then_multiply"] = bool(r.random() < 0.4)
+    if r.random() < 0.3:
+        chosen["residual"] = make(r.choice(["normal", "normal", "zero"]), r, shape, fp32())
+    if r.random() < 0.3:
+        chosen["post_residual"] = make("normal", r, shape, fp32())
+    return chosen
+
+
+def name_of(v):
+    return next(k for k, t in TYPES.items() if t == v.dtype)
+
+
+def describe(chosen):
+    return " ".join(f"{k}={name_of(v) if isinstance(v, np.ndarray) else v}" for k, v in chosen.items())
+
+
+def run_case(library, report, layer, T, n, rows, fill, eps, chosen, r):
+    x = make(fill, r, (rows, n), T)
+    if chosen is None:
+        chosen = options(r, x, n, T)
+    case = f"{NAMES[layer]} {T} n={n} rows={rows} {fill} eps={eps} {describe(chosen)}"
+    write = bool(r.random() < 0.5)
+    expected = oracle.forward(layer, x, eps, **chosen)
+    got = library.forward(layer, x, eps, **chosen, write_residual=write)
+    names = ["y", "mean", "rstd", "residual_out"] if layer else ["y", "", "rstd", "residual_out"]
+    if not layer:
+        expected = (expected[0], None) + expected[2:]
+    report.compare(f"{case} write_residual={write}", names, expected, got)
+
+    s = x if expected[3] is None else expected[3]
+    dy = make("normal" if r.random() < 0.8 else fill, r, (rows, n), T)
+    weighted = {k: chosen[k] for k in ("weight", "offset") if k in chosen}
+    weight_type = chosen["weight"].dtype if "weight" in chosen else TYPES[T]
+    if r.random() < 0.3:
+        weighted["dresidual_out"] = make("normal", r, (rows, n), T if r.random() < 0.5 else name_of(s))
+    weighted["dweight_type"] = weight_type if r.random() < 0.5 else TYPES["f32"]
+    mean, rstd = got[1], got[2]
+    if fill == "normal" and r.random() < 0.3:  # statistics that the page allows but forward would not write
+        mean, rstd = mean + mean.dtype.type(2.5), rstd * rstd.dtype.type(3)
+    case = f"{NAMES[layer]} {T} n={n} rows={rows} {fill} eps={eps} backward x={name_of(s)} {describe(weighted)}"
+    report.compare(case, ["dx", "dresidual", "dweight", "dbias"], oracle.backward(layer, s, mean, rstd, dy, **weighted),
+                   library.backward(layer, s, mean, rstd, dy, **weighted))
+
+
+def sweep():
+    """(layer, type, n, rows, fill, eps, options); None: random options."""
+    r = np.random.default_rng(1)
+    for layer, T, n in itertools.product([True, False], TYPES, LENGTHS):  # every length
+        for _ in range(3 if n < 65536 else 1):
+            rows = int(r.choice([k for k in ROWS if k * n <= ELEMENTS or k == 1]))
+            yield layer, T, n, rows, str(r.choice(list(FILLS))), float(r.choice([1e-5, 1e-6, 0.0])), None
+    for layer, T, fill, eps in itertools.product([True, False], TYPES, FILLS, [1e-5, 0.0]):  # every fill
+        for n in (int(r.choice([48, 64, 128, 255])), int(r.choice([384, 769, 1024])), int(r.choice([2880, 4097]))):
+            yield layer, T, n, int(r.choice([4, 7, 11])), fill, eps, None
+    for fill in FILLS:  # every fill in rows of several chunks
+        yield True, str(r.choice(["f32", "bf16", "f64"])), int(r.choice([262145, 300000, 600001])), 1, fill, 1e-5, {}
+    for T, n in itertools.product(("f32", "f64"), (3, 7, 96, 257, 769, 1025, 4097, 65537)):  # the second pass of the mean
+        yield True, T, n, max(1, min(1000, ELEMENTS // n)), "narrow", 0.0, {}
+    for layer, T, eps in itertools.product([True, False], ["f32", "f64", "bf16"], [1e-30, -1e-30, 1e-42, 1e20, 1e38, 1e-300, -1.0]):
+        for fill in ("tiny", "subnormal", "mixed_rows", "normal"):  # the limit that eps sets to the pre-scale
+            yield layer, T, 96, 71, fill, eps, None
+    for layer, (T, n, rows) in itertools.product([True, False], [  # chunks and accumulators of dweight
+            ("f32", 7, 40000), ("bf16", 300, 40000), ("f32", 3, 300000), ("f16", 64, 8191), ("f64", 96, 2570), ("f32", 769, 1000),
+            ("bf16", 1025, 513), ("f32", 256, 4097), ("f32", 257, 1000), ("f16", 512, 771), ("f32", 513, 300), ("f64", 1024, 257),
+            ("bf16", 16, 12345)]):
+        yield layer, T, n, rows, "normal", 1e-5, {}
+    for layer, T in itertools.product([True, False], TYPES):  # nothing to do
+        for n, rows in (0, 0), (0, 3), (5, 0):
+            yield layer, T, n, rows, "zero", 1e-5, {}
+
+
+def given_statistics(library, report):
+    """Backward where |mean| is at and around the power of two from which it is halved, and where |lo| is at and around 0.5."""
+    r = np.random.default_rng(2)
+    for (T, power), n in itertools.product((("f32", 100), ("bf16", 100), ("f64", 1000)), (3, 96, 1025)):
+        F = np.float64 if T == "f64" else np.float32
+        mean = np.array([[s * 2.0**(power + e)] for s in (1, -1) for e in (-1, 0, 1, 20, 23.9)] + [[2.0**power * (1 - 1e-6)]], F)
+        x = oracle.store((mean * (1 + r.standard_normal((len(mean), n)) * 0.2)).astype(F), TYPES[T])
+        dy, rstd = make("normal", r, x.shape, T), 1 / np.abs(mean * F(0.2))
+        report.compare(f"layer_norm {T} n={n} huge mean", ["dx", "dresidual", "dweight", "dbias"],
+                       oracle.backward(True, x, mean, rstd, dy), library.backward(True, x, mean, rstd, dy))
+    for T, n, lo in itertools.product(("f32", "bf16", "f64"), (64, 1024, 4096), (0.46875, 0.5, 0.515625, -0.5)):
+        x = oracle.store(r.permuted(np.tile([lo - 4, lo + 4, lo - 1, lo + 1], (3, n // 4)), axis=1), TYPES[T])
+        dy, statistics = make("normal", r, x.shape, T), np.ones((3, 1), np.float64 if T == "f64" else np.float32)
+        report.compare(f"layer_norm {T} n={n} lo={lo}", ["dx", "dresidual", "dweight", "dbias"],
+                       oracle.backward(True, x, 0 * statistics, statistics, dy), library.backward(True, x, 0 * statistics, statistics, dy))
+
+
+def main():
+    library, report, started = Library(sys.argv[1]), Report(), time.time()
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    with np.errstate(all="ignore"):
+        for i, (layer, T, n, rows, fill, eps, chosen) in enumerate(sweep()):
+            if only in f"{NAMES[layer]} {T} n={n} rows={rows} {fill} eps={eps} ":
+                run_case(library, report, layer, T, n, rows, fill, eps, chosen, np.random.default_rng([3, i]))
+        given_statistics(library, report)
+    if report.differences:
+        print(f"oracle: {report.cases} cases, {report.differences} outputs differ")
+        return 1
+    print(f"oracle: {report.cases} cases, all bits equal ({time.time() - started:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
