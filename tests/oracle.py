@@ -61,13 +61,14 @@ def forward(layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=Fal
     p1, p2, m1, m2 = (np.ldexp(F(1), e) for e in (k // 2, k - k // 2, -(k // 2), k // 2 - k))
     s = (s * p1) * p2
     mean, lo, lo2, _, var = statistics(s, layer)  # where k = 0, the same again
-    rstd = F(1) / np.sqrt(var + (((eps * p1) * p2) * p1) * p2)
+    flat = (k < 0) & (var == 0)
+    rstd = F(1) / np.sqrt(np.where(flat, eps, var + (((eps * p1) * p2) * p1) * p2))
     xhat = np.where(lo2 != 0, ((s - mean) - lo) - lo2, (s - mean) - lo) * rstd  # RMSNorm: subtracts +0.0, which is exact
     R = (lambda v: load(store(v, x.dtype), F)) if then_multiply else (lambda v: v)
     v = R(xhat) if weight is None else R(R(xhat) * weights(weight, offset, F))
     v = v if bias is None else R(v + load(bias, F))
     v = v if post_residual is None else v + load(post_residual, F)
-    return store(v, x.dtype), ((mean + (lo + lo2)) * m1) * m2, (rstd * p1) * p2, residual_out
+    return store(v, x.dtype), ((mean + (lo + lo2)) * m1) * m2, np.where(flat, rstd, (rstd * p1) * p2), residual_out
 
 def column_sums(v, T):  # of dweight and dbias
     F, (rows, n), L = v.dtype.type, v.shape, 4 * max(-(-len(v) // 512), 1)

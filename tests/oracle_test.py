@@ -181,6 +181,8 @@ FILLS = {
     "constant": lambda r, shape, T: np.full(shape, 1) * r.uniform(-1000, 1000, (shape[0], 1)),
     "ulp_off": lambda r, shape, T: ulp_off(np.full(shape, 1) * r.uniform(1, 1000, (shape[0], 1)), T),
     "narrow": lambda r, shape, T: narrow(r, shape, T),
+    "steps": lambda r, shape, T: r.standard_normal(shape) + 10.0 ** r.uniform(-3, 4.5, (shape[0], 64))[:, np.arange(shape[1]) * 64 // shape[1]],
+    "far_steps": lambda r, shape, T: r.standard_normal(shape) * 10.0 ** r.uniform(-4, 4, (shape[0], 7))[:, np.arange(shape[1]) * 7 // shape[1]],
     "huge": lambda r, shape, T: r.standard_normal(shape) * {"f16": 1e4, "f64": 1e300}.get(T, 1e30),
     "largest": lambda r, shape, T: largest(T) * np.where(r.random(shape) < 0.7, 1, -1),
     "largest_constant": lambda r, shape, T: np.full(shape, largest(T)),
@@ -282,6 +284,9 @@ def sweep():
         yield True, str(r.choice(["f32", "bf16", "f64"])), int(r.choice([262145, 300000, 600001])), 1, fill, 1e-5, {}
     for T, n in itertools.product(("f32", "f64"), (3, 7, 96, 257, 769, 1025, 4097, 65537)):  # the second pass of the mean
         yield True, T, n, max(1, min(1000, ELEMENTS // n)), "narrow", 0.0, {}
+    for T, n, fill in itertools.product(("f32", "f64"), (262144, 262145, 524544, 800000, 1100000), ("narrow", "steps", "far_steps")):
+        if n != 1100000 or T == "f32":  # chunks that differ, chunks that need the second pass, chunks without a sibling
+            yield True, T, n, 1, fill, 0.0, {}
     for layer, T, eps in itertools.product([True, False], ["f32", "f64", "bf16"], [1e-30, -1e-30, 1e-42, 1e20, 1e38, 1e-300, -1.0]):
         for fill in ("tiny", "subnormal", "mixed_rows", "normal"):  # the limit that eps sets to the pre-scale
             yield layer, T, 96, 71, fill, eps, None

@@ -219,21 +219,27 @@ template <class Order, bool kCentered, class C = typename Order::Value>
 RowStatistics<C> row_statistics(RowSource<Order>& row, int64_t n, C eps) {
   RowStatistics<C> out;
   Moments<C>& s = out.m = measure<Order, kCentered>(row, n);
-  C scale_back1 = 1, scale_back2 = 1;
+  C scale_back1 = 1, scale_back2 = 1, scaled_eps = eps;
+  bool shrunk = false;
   if (!(s.moment >= Limits<C>::moment_min && s.moment <= Limits<C>::moment_max)) {
     if (const int k = prescale_exponent<C, kCentered>(row.natural(), s, n, eps)) {
       const int k1 = k >> 1, k2 = k - k1;
+      shrunk = k < 0;
       row.scaled = true;
       row.scale1 = power_of_two<C>(k1);
       row.scale2 = power_of_two<C>(k2);
       scale_back1 = power_of_two<C>(-k1);
       scale_back2 = power_of_two<C>(-k2);
-      eps = (((eps * row.scale1) * row.scale2) * row.scale1) * row.scale2;
+      scaled_eps = (((eps * row.scale1) * row.scale2) * row.scale1) * row.scale2;
       s = measure<Order, kCentered>(row, n);
     }
   }
-  out.rstd = inverse_root(s.variance + eps);
   out.saved_mean = ((s.mean + (s.lo + s.lo2)) * scale_back1) * scale_back2;
+  if (shrunk && s.variance == 0) {  // a constant row of large numbers: the scaled eps may have vanished, eps has not
+    out.rstd = out.saved_rstd = inverse_root(eps);
+    return out;
+  }
+  out.rstd = inverse_root(s.variance + scaled_eps);
   out.saved_rstd = (out.rstd * row.scale1) * row.scale2;
   return out;
 }

@@ -1,0 +1,125 @@
+// Equal bits: on every SIMD target, for every thread count, whatever the number of rows, strides, alignment, in place.
+#include "harness/run.h"
+
+namespace kilter::test {
+namespace {
+
+using check::Case;
+using check::Fill;
+using check::Tensors;
+
+class Bits : public ::testing::TestWithParam<std::string> {
+ protected:
+  Case base(DType x, int64_t rows, int64_t n, Fill fill = Fill::normal) {
+    Case c;
+    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 7;
+    c.weight = DType::f32, c.bias = true, c.backward = true;
+    return c;
+  }
+};
+
+constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
+
+TEST_P(Bits, EveryTarget) {
+  ASSERT_NE(kilter_cpu_target_at(0), nullptr);
+  bool scalar = false;
+  for (const DType x : kTypes)
+    for (const int64_t n : {1, 7, 129, 384, 1000, 1024, 1025, 4096, 5001})
+      for (const Fill fill : check::kFills) {
+        Case c = base(x, 19, n, fill);
+        const Tensors expected = call_plain(c);
+        for (int t = 0; const char* target = kilter_cpu_target_at(t); ++t) {
+          ASSERT_EQ(kilter_set_cpu_target(target), KILTER_OK);
+          ASSERT_STREQ(kilter_cpu_target(), target);  // what the calls below run on
+          scalar |= std::string(target) == "SCALAR";
+          EXPECT_TRUE(same_bits(c, expected, call_plain(c))) << target;
+        }
+        ASSERT_EQ(kilter_set_cpu_target(nullptr), KILTER_OK);
+      }
+  EXPECT_TRUE(scalar);
+}
+
+TEST_P(Bits, EveryThreadCount) {
+  for (const DType x : kTypes)
+    for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1300, 384}, {517, 1025}, {4097, 96}, {9, 40000}}) {
+      Case c = base(x, rows, n);
+      c.threads = 1;
+      const Tensors expected = call_plain(c);
+      for (const int threads : {2, 3, 8}) {
+        c.threads = threads;
+        EXPECT_TRUE(same_bits(c, expected, call_plain(c))) << threads << " threads";
+      }
+    }
+}
+
+TEST_P(Bits, EveryRowCountAndPosition) {
+  for (const DType x : {DType::f32, DType::bf16}) {
+    Case all = base(x, 4097, 300);
+    const Tensors expected = call_plain(all);
+    const auto compare = [&](int64_t first, int64_t rows) {
+      Case c = all;
+      c.first_row = first, c.rows = rows;
+      const Tensors t = call_plain(c);
+      EXPECT_TRUE(same_rows(expected.y, first, t.y, rows, "y")) << check::command(c);
+      EXPECT_TRUE(same_rows(expected.dx, first, t.dx, rows, "dx")) << check::command(c);
+      EXPECT_TRUE(same_rows(expected.rstd, first, t.rstd, rows, "rstd"));
+    };
+    for (int64_t rows = 1; rows <= 300; ++rows) compare(0, rows);
+    for (const int64_t first : {1, 2, 3, 5, 255, 4000}) compare(first, 97);
+  }
+}
+
+TEST_P(Bits, EveryLayout) {
+  for (const DType x : kTypes)
+    for (const int64_t n : {1, 3, 31, 64, 255, 384, 1023, 1024, 1025, 2500, 4097}) {
+      const Case c = base(x, 9, n);
+      const Tensors expected = call_plain(c);
+      const Placement placements[] = {
+          {{}, {}},                                                             // flush with the page behind
+          {{.at_end = false}, {.at_end = false}},                               // flush with the page before
+          {{.gap = 5, .shift = 1}, {.gap = 3, .shift = 1}},                     // strided, misaligned
+          {{.gap = 16, .shift = 3, .reversed = true}, {.gap = 1, .shift = 2}},  // negative strides
+          {{}, {.gap = 7, .shift = 5}, /*in_place=*/true},
+          {{}, {.at_end = false}, /*in_place=*/true},
+      };
+      for (const Placement& p : placements) {
+        Tensors t = check::make_tensors(c);
+        call_guarded(c, p, t);
+        EXPECT_TRUE(same_bits(c, expected, t)) << "placement " << (&p - placements);
+      }
+    }
+}
+
+TEST_P(Bits, EveryLayoutWithAllFeatures) {
+  for (const DType x : kTypes)
+    for (const DType other : {x, DType::f32}) {
+      Case c = base(x, 11, 1300);
+      c.weight = other, c.residual = other, c.post_residual = other, c.weight_offset = 1;
+      c.dresidual_out = other, c.dresidual = other, c.dweight = other;
+      const Tensors expected = call_plain(c);
+      for (const Placement& p : {Placement{{}, {}}, Placement{{.gap = 5, .shift = 1, .reversed = true}, {.gap = 3, .shift = 1}}}) {
+        Tensors t = check::make_tensors(c);
+        call_guarded(c, p, t);
+        EXPECT_TRUE(same_bits(c, expected, t));
+      }
+    }
+}
+
+TEST_P(Bits, LargeOutputsPastTheCaches) {  // streaming stores start at 4 MiB
+  for (const DType x : {DType::f32, DType::bf16}) {
+    Case big = base(x, 2100, 1111);
+    const Tensors expected = call_plain(big);
+    for (const int64_t first : {0, 999, 2099}) {
+      Case c = big;
+      c.first_row = first, c.rows = 1;
+      const Tensors t = call_plain(c);
+      EXPECT_TRUE(same_rows(expected.y, first, t.y, 1, "y"));
+      EXPECT_TRUE(same_rows(expected.dx, first, t.dx, 1, "dx"));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, Bits, ::testing::ValuesIn(check::op_names()), [](const auto& i) { return i.param; });
+
+}  // namespace
+}  // namespace kilter::test

@@ -1,0 +1,124 @@
+// Every op, direction, type, fill and implementation within the contract's bounds (tools/check/tolerances.cc).
+#include "harness/run.h"
+
+namespace kilter::test {
+namespace {
+
+using check::Case;
+using check::Fill;
+
+std::vector<std::string> targets() {
+  std::vector<std::string> names;
+  for (int i = 0; kilter_cpu_target_at(i); ++i) names.push_back(kilter_cpu_target_at(i));
+  return names;
+}
+
+// The parameter: an op's name.  A new op joins through check::op_names().
+class Bounds : public ::testing::TestWithParam<std::string> {
+ protected:
+  void expect_within(const Case& c) {
+    const check::Report r = check::run(c);
+    EXPECT_TRUE(r.passed) << check::describe(c, r);
+  }
+  Case base(DType x, int64_t rows, int64_t n, Fill fill) {
+    Case c;
+    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = uint64_t(n) * 31 + uint64_t(rows);
+    return c;
+  }
+};
+
+constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
+
+TEST_P(Bounds, EveryFillTypeAndDirection) {
+  for (const DType x : kTypes)
+    for (const Fill fill : check::kFills)
+      for (const int64_t n : {768, 1025, 4097})
+        for (const bool backward : {false, true}) {
+          Case c = base(x, 71, n, fill);
+          c.backward = backward;
+          expect_within(c);
+          c.weight = x, c.bias = true, c.seed += 1;
+          expect_within(c);
+        }
+}
+
+TEST_P(Bounds, Widths) {
+  for (const int64_t n : {1,    2,    3,    7,    31,   48,   63,   64,   65,   96,    111,   127,   128,   129,   229,   257,    500,   541,  768,
+                          769,  1023, 1025, 2880, 3584, 4095, 4096, 4097, 5376, 7168,  8191,  12980, 16384, 32768, 65535, 65536,  65537, 131072, 262144})
+    for (const DType x : {DType::f32, DType::bf16})
+      for (const bool backward : {false, true}) {
+        Case c = base(x, n > 8192 ? 3 : 29, n, n % 2 ? Fill::offset : Fill::normal);
+        c.backward = backward, c.weight = DType::f32, c.bias = true;
+        expect_within(c);
+      }
+}
+
+TEST_P(Bounds, RowsLongerThanAStatisticsChunk) {
+  for (const int64_t n : {262145, 300000, 600001, 1048577})
+    for (const Fill fill : {Fill::offset, Fill::constant, Fill::normal, Fill::denormal}) {
+      Case c = base(DType::f32, 3, n, fill);
+      expect_within(c);
+      c.backward = true;
+      expect_within(c);
+    }
+}
+
+TEST_P(Bounds, RowCounts) {
+  for (const int64_t rows : {1, 3, 4, 71, 199, 255, 256, 257, 65535, 65536, 1048577}) {
+    Case c = base(DType::f32, rows, rows > 4096 ? 33 : 541, Fill::normal);
+    c.backward = true, c.weight = DType::f32, c.bias = true;
+    expect_within(c);
+    c.x = DType::bf16;
+    expect_within(c);
+  }
+}
+
+TEST_P(Bounds, Features) {
+  for (const DType x : kTypes)
+    for (const DType other : {x, DType::f32})
+      for (const Fill fill : {Fill::normal, Fill::offset, Fill::special}) {
+        Case c = base(x, 37, 1500, fill);
+        c.weight = other, c.bias = true, c.residual = other, c.post_residual = other, c.weight_offset = 1;
+        expect_within(c);
+        c.round_then_multiply = true;
+        expect_within(c);
+        c.round_then_multiply = false, c.post_residual = DType::none, c.backward = true;
+        c.dresidual_out = other, c.dresidual = other, c.dweight = other;
+        expect_within(c);
+        c.want_dx = false;
+        expect_within(c);
+        c.want_dweight = false;
+        expect_within(c);
+      }
+}
+
+TEST_P(Bounds, Epsilon) {
+  for (const double eps : {0.0, 1e-45, 1e-12, 1e-5, 1.0, 1e30})
+    for (const DType x : {DType::f32, DType::bf16})
+      for (const Fill fill : {Fill::normal, Fill::denormal}) {
+        Case c = base(x, 40, 800, fill);
+        c.eps = eps;
+        expect_within(c);
+      }
+}
+
+TEST_P(Bounds, EveryImplementationAndTarget) {
+  Case c = base(DType::bf16, 33, 1100, Fill::offset);
+  c.weight = DType::bf16, c.bias = true, c.backward = true;
+  for (const std::string& target : targets()) {
+    c.target = target;
+    const check::Report r = check::run(c);
+    EXPECT_TRUE(r.passed) << check::describe(c, r);
+    EXPECT_EQ(r.target, target);
+  }
+  c.target.clear();
+  c.impl = "reference:f64";
+  const check::Report r = check::run(c);
+  EXPECT_EQ(r.impl, "reference:f64");
+  EXPECT_TRUE(r.passed) << check::describe(c, r);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, Bounds, ::testing::ValuesIn(check::op_names()), [](const auto& i) { return i.param; });
+
+}  // namespace
+}  // namespace kilter::test
