@@ -9,7 +9,7 @@ def store(v, T):
     bf16 = np.where(np.isnan(v), 0x7FC0, (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16)
     return (bf16 if T == np.uint16 else v).astype(T)
 def weights(w, offset, F):
-    return load(w, F) + F(offset) if offset else load(w, F)
+    return load(w, F) + F(offset) if F(offset) else load(w, F)
 def tree(a):  # over the last axis, bit 0 first, padded with +0.0 to a power of two
     a = np.concatenate([a, np.zeros((*a.shape[:-1], (1 << (a.shape[-1] - 1).bit_length()) - a.shape[-1]), a.dtype)], -1)
     while a.shape[-1] > 1:

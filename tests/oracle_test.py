@@ -293,8 +293,12 @@ def sweep():
     for layer, (T, n, rows) in itertools.product([True, False], [  # chunks and accumulators of dweight
             ("f32", 7, 40000), ("bf16", 300, 40000), ("f32", 3, 300000), ("f16", 64, 8191), ("f64", 96, 2570), ("f32", 769, 1000),
             ("bf16", 1025, 513), ("f32", 256, 4097), ("f32", 257, 1000), ("f16", 512, 771), ("f32", 513, 300), ("f64", 1024, 257),
-            ("bf16", 16, 12345)]):
+            ("bf16", 16, 12345), ("f32", 31, 511), ("f32", 31, 512), ("f32", 31, 513), ("f64", 7, 1024), ("f64", 7, 1025), ("f16", 3, 65536),
+            ("f64", 3, 65537), ("f64", 2, 300000)]):
         yield layer, T, n, rows, "normal", 1e-5, {}
+    for layer, T, n in itertools.product([True, False], TYPES, (1, 2, 3, 64)):  # signs of zero
+        yield layer, T, n, 257, "zero", 1e-5, {}
+        yield layer, T, n, 71, "normal", 1e-5, {"weight": oracle.store(-np.zeros(n), TYPES[T]), "offset": 1e-60}
     for layer, T in itertools.product([True, False], TYPES):  # nothing to do
         for n, rows in (0, 0), (0, 3), (5, 0):
             yield layer, T, n, rows, "zero", 1e-5, {}

@@ -1,5 +1,7 @@
 #include "check/call.h"
 
+#include <cstring>
+
 #include "families/rowwise/row_norm_reference.h"
 
 namespace kilter::check {
@@ -47,11 +49,11 @@ kilter_status workspace(const Call& c, size_t* bytes) {
   return function(&a, bytes);
 }
 
-#define KILTER_ROW_NORM(op, centered)                                                                                       \
-  {                                                                                                                         \
-    #op, centered, forward<kilter_##op##_forward_args, kilter_##op##_forward>,                                              \
-        backward<kilter_##op##_backward_args, kilter_##op##_backward>,                                                      \
-        workspace<kilter_##op##_backward_args, kilter_##op##_backward_workspace>, op##_reference_forward, op##_reference_backward \
+#define KILTER_ROW_NORM(op, centered)                                                                                                \
+  {                                                                                                                                  \
+#op, centered, forward < kilter_##op##_forward_args, kilter_##op##_forward>, backward < kilter_##op##_backward_args,             \
+        kilter_##op##_backward>, workspace < kilter_##op##_backward_args, kilter_##op##_backward_workspace>, op##_reference_forward, \
+        op##_reference_backward                                                                                                      \
   }
 
 constexpr Op kOps[] = {KILTER_ROW_NORM(layer_norm, true), KILTER_ROW_NORM(rms_norm, false)};
@@ -61,6 +63,39 @@ constexpr Op kOps[] = {KILTER_ROW_NORM(layer_norm, true), KILTER_ROW_NORM(rms_no
 const Op* find_op(const std::string& name) {
   for (const Op& op : kOps)
     if (name == op.name) return &op;
+  return nullptr;
+}
+
+kilter_query query_of(const Call& c) {
+  kilter_query q{};
+  q.struct_size = sizeof q;
+  q.op = c.op.c_str();
+  q.direction = c.backward ? KILTER_BACKWARD : KILTER_FORWARD;
+  q.device = {KILTER_DEVICE_CPU, 0};
+  q.x = c.x.dtype;
+  q.weight = c.weight.dtype.bits || c.backward ? c.weight.dtype : c.bias.dtype;
+  q.residual = c.backward ? (c.dresidual.dtype.bits ? c.dresidual.dtype : c.dresidual_out.dtype) : c.residual.dtype;
+  if (c.backward) {
+    q.dy = c.dy.dtype;
+    q.dweight = c.dweight.dtype.bits ? c.dweight.dtype : c.dbias.dtype;
+  }
+  if (!c.backward && c.residual.dtype.bits) q.features |= KILTER_FEATURE_RESIDUAL;
+  if (!c.backward && c.post_residual.dtype.bits) q.features |= KILTER_FEATURE_POST_RESIDUAL;
+  if (!c.backward && c.rounding == KILTER_ROUND_THEN_MULTIPLY) q.features |= KILTER_FEATURE_ROUND_THEN_MULTIPLY;
+  if (c.backward && c.dresidual_out.dtype.bits) q.features |= KILTER_FEATURE_DRESIDUAL_OUT;
+  if (c.weight_offset != 0) q.features |= KILTER_FEATURE_WEIGHT_OFFSET;
+  q.n = c.x.ndim > 0 ? c.x.shape[c.x.ndim - 1] : 1;
+  q.rows = 1;
+  for (int d = 0; d + 1 < c.x.ndim; ++d) q.rows *= c.x.shape[d];
+  return q;
+}
+
+const char* implementation(const kilter_query& query, const char* wanted) {
+  kilter_candidate list[32];
+  size_t count = 0;
+  if (kilter_explain(&query, list, 32, &count) != KILTER_OK) return nullptr;
+  for (size_t i = 0; i < count && i < 32; ++i)
+    if (wanted ? std::strcmp(wanted, list[i].impl) == 0 : !list[i].reason) return list[i].impl;
   return nullptr;
 }
 

@@ -35,6 +35,13 @@ struct Op {
 };
 
 const Op* find_op(const std::string& name);  // null if there is none
+
+// What dispatch asks about the call.  Its strings are the call's.
+kilter_query query_of(const Call& call);
+
+// The implementation that would run, or `wanted` if the list has it; null if there is none.
+const char* implementation(const kilter_query& query, const char* wanted = nullptr);
+
 std::vector<std::string> op_names();
 
 }  // namespace kilter::check

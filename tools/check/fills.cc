@@ -60,11 +60,17 @@ double constant_value(DType type, uint64_t choice) {
 double extreme_scale(DType type, uint64_t choice, bool* uniform) {
   *uniform = false;
   switch (choice % 5) {
-    case 0: return type == DType::f16 ? 2e-6 : type == DType::f64 ? 1e-310 : 1e-40;
-    case 1: return type == DType::f16 ? 1e-4 : type == DType::f64 ? 1e-290 : 1e-30;
-    case 2: return type == DType::f16 ? 1e3 : 1e18;
-    case 3: return type == DType::f16 ? 1e4 : type == DType::f64 ? 1e290 : 1e30;
-    default: *uniform = true; return max_of(type);
+    case 0:
+      return type == DType::f16 ? 2e-6 : type == DType::f64 ? 1e-310 : 1e-40;
+    case 1:
+      return type == DType::f16 ? 1e-4 : type == DType::f64 ? 1e-290 : 1e-30;
+    case 2:
+      return type == DType::f16 ? 1e3 : 1e18;
+    case 3:
+      return type == DType::f16 ? 1e4 : type == DType::f64 ? 1e290 : 1e30;
+    default:
+      *uniform = true;
+      return max_of(type);
   }
 }
 
@@ -132,7 +138,7 @@ void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* 
     case Fill::constant: {
       const double value = constant_value(type, choice.bits(0));
       for (int64_t i = 0; i < n; ++i) w.set(i, value);
-      if (n > 0 && choice.bits(1) % 3 == 0) w.set(int64_t(choice.bits(2) % uint64_t(n)), value - ulp(type, value / 2));
+      if (n > 0 && choice.bits(1) % 3 == 0) w.set(int64_t(choice.bits(2) % uint64_t(n)), value - ulp(type, value));
       break;
     }
     case Fill::denormal: {
@@ -151,7 +157,8 @@ void fill_moderate(std::string_view name, uint64_t seed, int64_t row, DType type
 }
 
 bool is_poisoned(std::string_view name, uint64_t seed, int64_t row, int64_t n) {
-  return n > 0 && Random(seed, name, row).bits(~uint64_t(0)) % (name == "x" ? 8 : 16) < 4 - (name != "x");
+  const uint64_t sixteenths = name == "x" ? 6 : 3;
+  return n > 0 && Random(seed, name, row).bits(~uint64_t(0)) % 16 < sixteenths;
 }
 
 void poison(std::string_view name, uint64_t seed, int64_t row, DType type, int64_t n, char* out) {
@@ -161,9 +168,15 @@ void poison(std::string_view name, uint64_t seed, int64_t row, DType type, int64
   const auto place = [&](uint64_t k) { return int64_t(random.bits(~uint64_t(k)) % uint64_t(n)); };
   RowWriter w(type, out);
   switch (random.bits(~uint64_t(1)) % 4) {
-    case 0: w.set(place(2), std::numeric_limits<double>::quiet_NaN()); break;
-    case 1: w.set(place(2), inf); break;
-    case 2: w.set(place(2), -inf); break;
+    case 0:
+      w.set(place(2), std::numeric_limits<double>::quiet_NaN());
+      break;
+    case 1:
+      w.set(place(2), inf);
+      break;
+    case 2:
+      w.set(place(2), -inf);
+      break;
     default:
       w.set(place(2), inf);
       w.set(place(3), -inf);

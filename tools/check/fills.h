@@ -11,14 +11,14 @@
 namespace kilter::check {
 
 enum class Fill {
-  exact,     // symmetric pairs around a power of two: mean, and variance for even n, are exactly representable
-  normal,    // N(mean, std), mean within 1, std 0.5 to 2
-  lognormal, // heavy tail on one side
-  offset,    // |mean| much larger than std: 1e4/1, 1e6/1, 100/0.01, 2^24/1 (fp16, bf16: 256/1; fp64 also 1e12/1)
-  outlier,   // N(0, 1) with one huge element
-  constant,  // all elements equal (0, 1, 0.1, 1e4/3, 1e30 or the type's nearest), or all but one that is one ulp off
-  special,   // fill `normal` with NaN and infinities in some rows of x and dy
-  denormal   // rows far from 1: subnormals, 1e-30, 1e18, 1e30, up to the type's largest number
+  exact,      // symmetric pairs around a power of two: mean, and variance for even n, are exactly representable
+  normal,     // N(mean, std), mean within 1, std 0.5 to 2
+  lognormal,  // heavy tail on one side
+  offset,     // |mean| much larger than std: 1e4/1, 1e6/1, 100/0.01, 2^24/1 (fp16, bf16: 256/1; fp64 also 1e12/1)
+  outlier,    // N(0, 1) with one huge element
+  constant,   // all elements equal (0, 1, 0.1, 1e4/3, 1e30 or the type's nearest), or all but one that is one ulp off
+  special,    // fill `normal` with NaN and infinities in some rows of x and dy
+  denormal    // rows far from 1: subnormals, 1e-30, 1e18, 1e30, up to the type's largest number
 };
 inline constexpr Fill kFills[] = {Fill::exact,   Fill::normal,   Fill::lognormal, Fill::offset,
                                   Fill::outlier, Fill::constant, Fill::special,   Fill::denormal};

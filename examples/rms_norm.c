@@ -1,0 +1,26 @@
+/* RMSNorm from C.  What lies between the markers is shown in README.md. */
+/* example-begin */
+#include <kilter/kilter.h>
+#include <stdio.h>
+
+static kilter_tensor fp32(void* data, int32_t ndim, int64_t* shape) {
+  kilter_tensor t = {.data = data, .device = {KILTER_DEVICE_CPU, 0}, .dtype = {KILTER_FLOAT, 32, 1}, .ndim = ndim, .shape = shape};
+  return t;
+}
+
+int main(void) {
+  float x[2][4] = {{1, 2, 3, 4}, {-1, 0, 0, 1}}, weight[4] = {1, 1, 1, 1}, y[2][4];
+  int64_t shape[] = {2, 4};
+
+  kilter_rms_norm_forward_args args = {.struct_size = sizeof args, .eps = 1e-6};
+  args.x = fp32(x, 2, shape);
+  args.weight = fp32(weight, 1, &shape[1]);
+  args.y = fp32(y, 2, shape);
+  if (kilter_rms_norm_forward(&args, NULL) != KILTER_OK) {
+    fprintf(stderr, "%s\n", kilter_last_error());
+    return 1;
+  }
+  for (int row = 0; row < 2; ++row) printf("%.3f %.3f %.3f %.3f\n", y[row][0], y[row][1], y[row][2], y[row][3]);
+  return 0;
+}
+/* example-end */

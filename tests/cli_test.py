@@ -1,0 +1,548 @@
+#!/usr/bin/env python3
+"""The command line from outside: every command, every exit code, hostile .npy files, no partial outputs.
+
+    python3 tests/cli_test.py build/bin/kilter
+
+Needs nothing but Python's standard library."""
+import contextlib
+import json
+import math
+import os
+import pathlib
+import random
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+KILTER = None
+OK, USAGE, BAD_FILE, UNSUPPORTED, CHECK_FAILED, INVALID, IO, INTERNAL = 0, 2, 3, 4, 5, 6, 7, 8
+CODES = {"<f4": "f", "<f8": "d", "<f2": "e", "<u2": "H"}
+
+
+def npy(values, shape, descr="<f4"):
+    """Bytes of a .npy file, version 1.0."""
+    dims = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+    return with_header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}", data(values, descr))
+
+
+def data(values, descr="<f4"):
+    return struct.pack(f"<{len(values)}{CODES[descr]}", *values)
+
+
+def with_header(text, body, version=(1, 0), pad=True):
+    raw = text.encode("latin-1") if isinstance(text, str) else text
+    prefix = 10 if version[0] == 1 else 12
+    if pad:
+        raw += b" " * (-(prefix + len(raw) + 1) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version[0] == 1 else "<I", len(raw)) + raw + body
+
+
+def load(path):
+    raw = pathlib.Path(path).read_bytes()
+    assert raw[:8] == b"\x93NUMPY\x01\x00", raw[:8]
+    size = struct.unpack("<H", raw[8:10])[0]
+    assert (10 + size) % 64 == 0
+    header = eval(raw[10:10 + size].decode())  # our own file
+    assert set(header) == {"descr", "fortran_order", "shape"} and header["fortran_order"] is False
+    count = math.prod(header["shape"])
+    return header["descr"], header["shape"], struct.unpack(f"<{count}{CODES[header['descr']]}", raw[10 + size:])
+
+
+def bf16(v):
+    u = struct.unpack("<I", struct.pack("<f", v))[0]
+    return (u + 0x7FFF + (u >> 16 & 1)) >> 16
+
+
+def from_bf16(h):
+    return struct.unpack("<f", struct.pack("<I", h << 16))[0]
+
+
+def layer_norm(row, w, b, eps=1e-5):
+    mean = math.fsum(row) / len(row)
+    rstd = 1 / math.sqrt(math.fsum((v - mean) ** 2 for v in row) / len(row) + eps)
+    return [(v - mean) * rstd * g + c for v, g, c in zip(row, w, b)], mean, rstd
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kilter_cli_"))
+        os.chmod(self.dir, 0o755)
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        rng = random.Random(1)
+        self.rows, self.n = 3, 37
+        self.x = self.floats(rng, self.rows * self.n)
+        self.w, self.b = self.floats(rng, self.n), self.floats(rng, self.n)
+        self.dy = self.floats(rng, self.rows * self.n)
+        shape = (self.rows, self.n)
+        self.put("x.npy", npy(self.x, shape))
+        self.put("w.npy", npy(self.w, (self.n,)))
+        self.put("b.npy", npy(self.b, (self.n,)))
+        self.put("dy.npy", npy(self.dy, shape))
+
+    @staticmethod
+    def floats(rng, count):
+        return [struct.unpack("<f", struct.pack("<f", rng.gauss(0, 1)))[0] for _ in range(count)]
+
+    def put(self, name, raw):
+        (self.dir / name).write_bytes(raw)
+        return name
+
+    def kilter(self, *args, expect=OK, **kwargs):
+        """Runs the CLI in the test's folder; on failure nothing in the folder may have changed."""
+        before = self.snapshot()
+        done = subprocess.run([KILTER, *map(str, args)], cwd=self.dir, capture_output=True, timeout=300, **kwargs)
+        done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        self.assertEqual(done.returncode, expect, f"kilter {args}\n{done.out}\n{done.err}")
+        if expect not in (OK, CHECK_FAILED):
+            self.assertEqual(self.snapshot(), before, f"files changed although the exit code is {expect}")
+            self.assertEqual(done.err.count("\n"), 1, f"expected one line of error, got {done.err!r}")
+            self.assertTrue(done.err.isprintable() or done.err[:-1].isprintable(), done.err)
+        return done
+
+    def snapshot(self):
+        found = {}
+        for path in sorted(self.dir.rglob("*")):
+            with contextlib.suppress(OSError):
+                regular = path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20
+                found[str(path)] = path.read_bytes() if regular else os.lstat(path).st_mode
+        return found
+
+    def near(self, got, want, tolerance=1e-5):
+        self.assertEqual(len(got), len(want))
+        for g, v in zip(got, want):
+            self.assertLessEqual(abs(g - v), tolerance * max(1, abs(v)))
+
+
+class RunTest(CliTest):
+    def test_layer_norm_forward(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "w.npy", "--bias", "b.npy", "--y", "y.npy", "--mean", "m.npy", "--rstd", "r.npy")
+        descr, shape, y = load(self.dir / "y.npy")
+        self.assertEqual((descr, shape), ("<f4", (self.rows, self.n)))
+        self.assertEqual(load(self.dir / "m.npy")[:2], ("<f4", (self.rows,)))
+        for r in range(self.rows):
+            want, mean, rstd = layer_norm(self.x[r * self.n:(r + 1) * self.n], self.w, self.b)
+            self.near(y[r * self.n:(r + 1) * self.n], want)
+            self.near([load(self.dir / "m.npy")[2][r], load(self.dir / "r.npy")[2][r]], [mean, rstd])
+
+    def forward(self, op="layer_norm"):
+        mean = ["--mean", "m.npy"] if op == "layer_norm" else []
+        self.kilter("run", op, "--x", "x.npy", "--weight", "w.npy", "--y", "y.npy", *mean, "--rstd", "r.npy")
+        return mean
+
+    def test_backward_of_both_ops(self):
+        for op in ("layer_norm", "rms_norm"):
+            mean = self.forward(op)
+            done = self.kilter("run", op, "--backward", "--x", "x.npy", "--weight", "w.npy", *mean, "--rstd", "r.npy", "--dy", "dy.npy",
+                               "--dx", "dx.npy", "--dweight", "dw.npy", "--dbias", "db.npy", "--json")
+            self.assertEqual([o["name"] for o in json.loads(done.out)["outputs"]], ["dx", "dweight", "dbias"])
+            self.near(load(self.dir / "db.npy")[2], [math.fsum(self.dy[i::self.n]) for i in range(self.n)])
+            rstd = load(self.dir / "r.npy")[2]
+            means = load(self.dir / "m.npy")[2] if mean else [0] * self.rows
+            xhat = [(v - means[i // self.n]) * rstd[i // self.n] for i, v in enumerate(self.x)]
+            dw = [math.fsum(self.dy[r * self.n + i] * xhat[r * self.n + i] for r in range(self.rows)) for i in range(self.n)]
+            self.near(load(self.dir / "dw.npy")[2], dw)
+            dx = load(self.dir / "dx.npy")[2]
+            for r in range(self.rows):
+                span = range(r * self.n, (r + 1) * self.n)
+                g = [self.dy[i] * self.w[i % self.n] for i in span]
+                c1 = math.fsum(a * xhat[i] for a, i in zip(g, span)) / self.n
+                c2 = math.fsum(g) / self.n if mean else 0
+                self.near(dx[r * self.n:(r + 1) * self.n], [rstd[r] * (a - c2 - xhat[i] * c1) for a, i in zip(g, span)])
+
+    def test_residuals_and_dashes(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--residual", "dy.npy", "--residual-out", "s.npy", "--post-residual", "x.npy", "--y", "y.npy")
+        sums = [struct.unpack("<f", struct.pack("<f", a + b))[0] for a, b in zip(self.x, self.dy)]
+        self.assertEqual(list(load(self.dir / "s.npy")[2]), sums)
+        want = [v for r in range(self.rows) for v in layer_norm(sums[r * self.n:(r + 1) * self.n], [1] * self.n, [0] * self.n)[0]]
+        self.near(load(self.dir / "y.npy")[2], [a + b for a, b in zip(want, self.x)])
+
+    def test_types(self):
+        for descr, flag, tolerance in (("<f8", [], 1e-12), ("<f2", [], 2e-3), ("<u2", ["--x-dtype", "bf16"], 1e-2)):
+            values = [bf16(v) for v in self.x] if descr == "<u2" else self.x
+            self.put("t.npy", npy(values, (self.rows, self.n), descr))
+            x = [from_bf16(v) for v in values] if descr == "<u2" else load(self.dir / "t.npy")[2]
+            self.kilter("run", "rms_norm", "--x", "t.npy", "--y", "y.npy", "--rstd", "r.npy", *flag)
+            got, shape, y = load(self.dir / "y.npy")
+            self.assertEqual((got, shape), (descr, (self.rows, self.n)))
+            self.assertEqual(load(self.dir / "r.npy")[0], "<f8" if descr == "<f8" else "<f4")
+            y = [from_bf16(v) for v in y] if descr == "<u2" else y
+            for r in range(self.rows):
+                row = x[r * self.n:(r + 1) * self.n]
+                rstd = 1 / math.sqrt(math.fsum(v * v for v in row) / self.n + 1e-5)
+                self.near(y[r * self.n:(r + 1) * self.n], [v * rstd for v in row], tolerance)
+
+    def test_options_reach_the_op(self):
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y1.npy", "--eps", "1", "--threads", "2", "--impl", "reference:f64", "--backend", "cpu")
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y2.npy")
+        self.assertNotEqual(load(self.dir / "y1.npy")[2], load(self.dir / "y2.npy")[2])
+        self.put("w0.npy", npy([0.0] * self.n, (self.n,)))
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y3.npy", "--weight", "w0.npy", "--weight_offset", "1")
+        self.assertEqual(load(self.dir / "y3.npy")[2], load(self.dir / "y2.npy")[2])
+        half = [bf16(v) for v in self.x]
+        self.put("h.npy", npy(half, (self.rows, self.n), "<u2"))
+        y = []
+        for rounding in ("once", "then-multiply"):
+            self.kilter("run", "rms_norm", "--x", "h.npy", "--x-dtype", "bf16", "--weight", "w.npy", "--y", "y.npy", "--rounding", rounding)
+            y.append(load(self.dir / "y.npy")[2])
+        self.assertNotEqual(*y)
+
+    def test_ranks_and_empty_arrays(self):
+        for shape, stats in (((5,), ()), ((2, 3, 4), (2, 3)), ((0, 4), (0,)), ((3, 0), (3,)), ((1, 1, 1, 6), (1, 1, 1))):
+            self.put("t.npy", npy([1.0] * math.prod(shape), shape))
+            self.kilter("run", "layer_norm", "--x", "t.npy", "--y", "y.npy", "--mean", "m.npy")
+            self.assertEqual(load(self.dir / "y.npy")[1], shape)
+            self.assertEqual(load(self.dir / "m.npy")[1], stats)
+
+    def test_dweight_dtype(self):
+        half = npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2")
+        self.put("h.npy", half)
+        self.put("hw.npy", npy([bf16(v) for v in self.w], (self.n,), "<u2"))
+        flags = ["--x-dtype", "bf16"]
+        self.kilter("run", "rms_norm", "--x", "h.npy", "--weight", "hw.npy", "--y", "y.npy", "--rstd", "r.npy", *flags)
+        for name, descr in (("fp32", "<f4"), ("weight", "<u2")):
+            self.kilter("run", "rms_norm", "--backward", "--x", "h.npy", "--weight", "hw.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dweight", "dw.npy",
+                        "--dweight-dtype", name, *flags)
+            self.assertEqual(load(self.dir / "dw.npy")[0], descr)
+
+    def test_fp32_residual_stream(self):
+        self.put("h.npy", npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2"))
+        self.kilter("run", "rms_norm", "--x", "h.npy", "--residual", "dy.npy", "--residual_out", "s.npy", "--y", "y.npy", "--rstd", "r.npy", "--x-dtype", "bf16")
+        self.kilter("run", "rms_norm", "--backward", "--x", "s.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dx", "dx.npy", "--dresidual", "dr.npy",
+                    "--x-dtype", "bf16")
+        self.assertEqual((load(self.dir / "dx.npy")[0], load(self.dir / "dr.npy")[0]), ("<u2", "<f4"))
+
+    def test_versions_two_and_three(self):
+        text = "{\"descr\": \"<f4\", 'shape': (1, 2), 'fortran_order': False}"
+        for version in ((1, 0), (2, 0), (3, 0)):
+            self.put("v.npy", with_header(text, data([1.0, 3.0]), version))
+            self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")
+            self.near(load(self.dir / "y.npy")[2], [-1, 1])
+        self.put("v.npy", with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", data([1.0, 3.0])))
+        self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")  # one dimension has one order
+
+
+class HostileNpyTest(CliTest):
+    def refuse(self, raw, *words, status="KILTER_BAD_FORMAT", flags=()):
+        self.put("bad.npy", raw)
+        done = self.kilter("run", "layer_norm", "--x", "bad.npy", "--y", "y.npy", *flags, expect=BAD_FILE)
+        for word in ("x: ", "bad.npy", *words):
+            self.assertIn(word, done.err)
+        error = json.loads(self.kilter("run", "layer_norm", "--x", "bad.npy", "--y", "y.npy", "--json", *flags, expect=BAD_FILE).out)["error"]
+        self.assertEqual((error["exit_code"], error["status"]), (BAD_FILE, status))
+
+    def header(self, text, body=b"\0" * 8, *words, **kwargs):
+        self.refuse(with_header(text, body), *words, **kwargs)
+
+    def test_magic_and_version(self):
+        good = npy([1.0, 2.0], (1, 2))
+        self.refuse(b"\x94" + good[1:], "NUMPY", "\\x94")
+        self.refuse(b"PK\x03\x04" + good, "\\x03")
+        for version in (b"\x00\x00", b"\x04\x00", b"\x01\x01", b"\xff\xff"):
+            self.refuse(good[:6] + version + good[8:], "version")
+
+    def test_truncated(self):
+        good = npy([1.0, 2.0], (1, 2))
+        for size in (0, 1, 6, 8, 9, 10, 40, len(good) - 8, len(good) - 1):
+            self.refuse(good[:size], status="KILTER_TRUNCATED")
+        self.refuse(with_header("", b"", (2, 0))[:11], status="KILTER_TRUNCATED")
+
+    def test_longer(self):
+        self.refuse(npy([1.0, 2.0], (1, 2)) + b"\0", "expected 8 bytes of data", "got 9")
+
+    def test_header_length(self):
+        text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)}" + " " * 70000
+        self.refuse(with_header(text, data([1.0, 2.0]), (2, 0)), "65536")
+        self.refuse(b"\x93NUMPY\x02\x00" + struct.pack("<I", 0xFFFFFFFF), "65536")
+        self.refuse(b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000) + b"{}", status="KILTER_TRUNCATED")
+
+    def test_keys(self):
+        self.header("{'descr': '<f4', 'fortran_order': False}", b"", "shape")
+        self.header("{'descr': '<f4', 'shape': (2,)}", b"\0" * 8, "fortran_order")
+        self.header("{'shape': (2,), 'fortran_order': False}", b"\0" * 8, "descr")
+        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': 1}", b"\0" * 8, "more")
+        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'shape': (2,)}", b"\0" * 8, "once")
+        self.header("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "once")
+        self.header("{}", b"", "descr")
+
+    def test_syntax(self):
+        for text in ("", "[]", "{", "{'descr'", "{'descr': '<f4'", "{'descr' '<f4'}", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)",
+                     "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': [2]}",
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (2)}", "{'descr': '<f4', 'fortran_order': False, 'shape': 2}",
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} or 1", "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (2,)}",
+                     "{,'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4',, 'fortran_order': False, 'shape': (2,)}",
+                     "__import__('os').system('touch owned')"):
+            self.header(text, b"\0" * 8, "header, byte")
+        self.assertFalse((self.dir / "owned").exists())
+        self.refuse(with_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, pad=False), "newline")
+        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}\n", b"\0" * 8, "newline")
+
+    def test_shape(self):
+        for dims in ("-2,", "2.0,", "0x2,", "02,", "2L,", "1_0,", "+2,", "2 2", ",", "2,,", "'2',", "(2,),", "None,", "True,", "1e1,", "99999999999999999999,"):
+            self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims})}}", b"\0" * 8, "header, byte")
+        self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1, ' * 33})}}", b"\0" * 4, "32 dimensions")
+        for dims in ("4611686018427387904, 4", "9223372036854775807,", "4294967296, 4294967296, 4"):
+            self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims})}}", b"\0" * 8, "2^63")
+
+    def test_claims_more_than_the_file_holds(self):
+        self.header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({1 << 40}, 1024)}}", b"\0" * 8, "got 8", status="KILTER_TRUNCATED")
+
+    def test_types(self):
+        for descr, word in ((">f4", "big-endian"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|u1", "|u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
+                            ("<f4\x1b[31m", "\\x1b[31m"), ("f4", "f4"), ("=f4", "=f4")):
+            self.header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}", b"\0" * 8, word)
+        self.header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "structured")
+        self.header("{'descr': '<u2', 'fortran_order': False, 'shape': (4,)}", b"\0" * 8, "--x-dtype bf16")
+
+    def test_fortran_order(self):
+        self.header("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", b"\0" * 8, "fortran_order")
+
+    def test_not_regular(self):
+        os.mkfifo(self.dir / "pipe")
+        for path in (".", "pipe", "/dev/zero"):
+            self.assertIn("regular file", self.kilter("run", "layer_norm", "--x", path, "--y", "y.npy", expect=BAD_FILE).err)
+
+    def test_random_damage(self):
+        good = npy(self.x, (self.rows, self.n))
+        rng = random.Random(2)
+        for _ in range(150):
+            raw = bytearray(good)
+            for _ in range(rng.randint(1, 4)):
+                raw[rng.randrange(128)] = rng.randrange(256)
+            self.put("bad.npy", bytes(raw))
+            done = subprocess.run([KILTER, "run", "layer_norm", "--x", "bad.npy", "--y", "y.npy"], cwd=self.dir, capture_output=True, timeout=60)
+            self.assertIn(done.returncode, (OK, BAD_FILE, INVALID, UNSUPPORTED), done.stderr)
+
+
+class OutputTest(CliTest):
+    def run_to(self, *outputs, expect, **kwargs):
+        return self.kilter("run", "layer_norm", "--x", "x.npy", *outputs, expect=expect, **kwargs)
+
+    def unprivileged(self):
+        """Arguments that make a child respect permissions, and a copy of the program it may execute."""
+        global KILTER
+        if os.geteuid() != 0:
+            return {}
+        program, KILTER = KILTER, str(self.dir / "kilter")
+        shutil.copy(program, KILTER)
+        self.addCleanup(globals().__setitem__, "KILTER", program)
+        return {"user": 65534, "group": 65534, "extra_groups": []}
+
+    def test_replaces_a_file(self):
+        self.put("y.npy", b"old")
+        self.run_to("--y", "y.npy", expect=OK)
+        self.assertEqual(load(self.dir / "y.npy")[1], (self.rows, self.n))
+        self.assertEqual([p.name for p in self.dir.iterdir() if ".tmp" in p.name], [])
+
+    def test_missing_folder(self):
+        self.assertIn("missing/y.npy", self.run_to("--y", "missing/y.npy", expect=IO).err)
+        self.run_to("--y", "x.npy/y.npy", expect=IO)
+        for name in (".", "..", "sub/"):
+            (self.dir / "sub").mkdir(exist_ok=True)
+            self.run_to("--y", name, expect=IO)
+
+    def test_read_only_folder(self):
+        options = self.unprivileged()
+        (self.dir / "locked").mkdir()
+        self.put("locked/y.npy", b"old")
+        os.chmod(self.dir / "locked", 0o555)
+        self.run_to("--y", "locked/new.npy", expect=IO, **options)
+        self.run_to("--y", "locked/y.npy", expect=IO, **options)  # cannot be replaced
+
+    def test_second_output_fails(self):
+        (self.dir / "folder").mkdir()
+        self.put("y.npy", b"old")
+        for bad in ("folder", "missing/m.npy"):
+            self.run_to("--y", "y.npy", "--mean", bad, expect=IO)
+            self.run_to("--y", "new.npy", "--mean", bad, expect=IO)
+
+    def test_no_room(self):
+        self.put("y.npy", b"old")
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (256, 256))
+        for name in ("y.npy", "new.npy"):
+            self.assertIn("room", self.run_to("--mean", "m.npy", "--y", name, expect=IO, preexec_fn=limit).err)
+
+    def test_links_are_not_followed(self):
+        self.put("target", b"old")
+        os.symlink("target", self.dir / "link")
+        os.symlink("nowhere", self.dir / "dangling")
+        for name in ("link", "dangling"):
+            self.assertIn("symbolic link", self.run_to("--y", name, expect=IO).err)
+        os.symlink("loop", self.dir / "loop")
+        self.run_to("--y", "loop", expect=IO)
+
+    def test_not_a_regular_file(self):
+        os.mkfifo(self.dir / "pipe")
+        for name in ("pipe", "/dev/null", "/dev/full"):
+            self.run_to("--y", name, expect=IO)
+
+    def test_output_is_an_input(self):
+        os.link(self.dir / "x.npy", self.dir / "hard.npy")
+        for name in ("x.npy", "./x.npy", "hard.npy", str(self.dir / "x.npy")):
+            self.assertIn("input file of x", self.run_to("--y", name, expect=INVALID).err)
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "w.npy", "--y", "w.npy", expect=INVALID)
+
+    def test_two_outputs_in_one_file(self):
+        self.run_to("--y", "y.npy", "--mean", "./y.npy", expect=INVALID)
+        os.symlink(".", self.dir / "same")
+        self.run_to("--y", "y.npy", "--mean", "same/y.npy", expect=INVALID)
+
+    def test_failures_after_reading_leave_nothing(self):
+        self.put("w4.npy", npy([1.0] * 4, (4,)))
+        self.assertIn("weight", self.run_to("--weight", "w4.npy", "--y", "y.npy", expect=INVALID).err)
+        self.run_to("--impl", "nonsense", "--y", "y.npy", expect=INVALID)
+        self.run_to("--eps", "nan", "--y", "y.npy", expect=INVALID)
+
+    def test_standard_output_is_full(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([KILTER, "info"], stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, IO)
+
+
+class ExitCodeTest(CliTest):
+    def test_usage(self):
+        for args in ((), ("nonsense",), ("run",), ("run", "nonsense"), ("run", "layer_norm", "--nonsense"), ("run", "layer_norm"),
+                     ("run", "layer_norm", "--x", "x.npy"), ("run", "layer_norm", "--x", "x.npy", "--y"), ("check", "layer_norm", "--rows", "many"),
+                     ("check", "layer_norm", "--fill", "nonsense"), ("check", "layer_norm", "--x-dtype", "fp8"), ("bench", "layer_norm", "--reps", "0"),
+                     ("explain", "group_nonsense"), ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--rounding", "twice"),
+                     ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--dy", "dy.npy"), ("run", "rms_norm", "--x", "x.npy", "--y", "y.npy", "--mean", "m.npy"),
+                     ("run", "layer_norm", "--backward", "--x", "x.npy", "--y", "y.npy"), ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--residual_out", "s.npy"),
+                     ("run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "w.npy", "--dy", "dy.npy")):
+            self.kilter(*args, expect=USAGE)
+        error = json.loads(self.kilter("run", "nonsense", "--json", expect=USAGE).out)["error"]
+        self.assertEqual(error["exit_code"], USAGE)
+
+    def test_missing_input_file(self):
+        self.assertIn("none.npy", self.kilter("run", "layer_norm", "--x", "none.npy", "--y", "y.npy", expect=IO).err)
+        self.kilter("run", "layer_norm", "--x", "no\x1bne.npy", "--y", "y.npy", expect=IO)
+
+    def test_unsupported(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--backend", "cuda", expect=UNSUPPORTED)
+        self.put("h.npy", npy([0.5] * self.n, (self.n,), "<f2"))
+        self.assertIn("weight", self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "h.npy", "--y", "y.npy", expect=UNSUPPORTED).err)
+        self.kilter("explain", "layer_norm", "--output-kind", "int8", expect=UNSUPPORTED)
+        self.kilter("check", "layer_norm", "--x-dtype", "bf16", "--weight-dtype", "fp16", expect=UNSUPPORTED)
+
+    def test_invalid_argument(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--weight_offset", "1", expect=INVALID)
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--threads", "-1", expect=INVALID)
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--x-dtype", "bf16", expect=INVALID)
+        self.put("zero.npy", npy([1.0], ()))
+        self.assertIn("x.ndim", self.kilter("run", "layer_norm", "--x", "zero.npy", "--y", "y.npy", expect=INVALID).err)
+        self.kilter("check", "layer_norm", "--rows", "-1", expect=INVALID)
+        self.kilter("check", "layer_norm", "--impl", "nonsense", expect=INVALID)
+        self.kilter("check", "layer_norm", "--target", "nonsense", expect=INVALID)
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", env={**os.environ, "KILTER_CPU_TARGET": "nonsense"}, expect=INVALID)
+
+    def test_memory(self):
+        for args in (("check", "layer_norm", "--rows", 1 << 40, "--n", 1 << 20), ("check", "layer_norm", "--rows", 1 << 62, "--n", 1 << 62),
+                     ("bench", "layer_norm", "--rows", 1 << 40, "--n", 1 << 20), ("bench", "layer_norm", "--rows", 1 << 62, "--n", 1 << 62)):
+            self.assertIn("memory", self.kilter(*args, expect=IO).err)
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        if subprocess.run([KILTER, "info"], capture_output=True, preexec_fn=limit).returncode == OK:  # a sanitizer cannot start there
+            self.kilter("check", "layer_norm", "--rows", 20000, "--n", 10000, expect=IO, preexec_fn=limit)
+
+    def test_huge_honest_file(self):
+        count = 1 << 38  # a sparse terabyte that is really there
+        raw = with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count // 1024}, 1024)}}", b"")
+        self.put("huge.npy", raw)
+        try:
+            os.truncate(self.dir / "huge.npy", len(raw) + 4 * count)
+        except OSError:
+            self.skipTest("this file system has no sparse terabyte")
+        self.assertIn("memory", self.kilter("run", "layer_norm", "--x", "huge.npy", "--y", "y.npy", expect=IO).err)
+
+    def test_check_failed(self):
+        # Whether a bound is missed is the library's business; here the exit code must say what the report says.
+        for seed in range(3):
+            done = subprocess.run([KILTER, "check", "layer_norm", "--backward", "--rows", "2", "--n", "512", "--seed", str(seed), "--json"], capture_output=True)
+            self.assertEqual(done.returncode, OK if json.loads(done.stdout)["passed"] else CHECK_FAILED)
+
+    def test_all_codes_are_documented(self):
+        text = self.kilter("--help").out
+        for word in ("0 ok", "2 usage", "3 bad input file", "4 unsupported", "5 check failed", "6 invalid argument", "7 I/O", "8 internal"):
+            self.assertIn(word, text)
+
+
+class CommandTest(CliTest):
+    def test_help_has_examples(self):
+        for command in ("run", "check", "bench", "support", "explain", "info"):
+            text = self.kilter(command, "--help").out
+            self.assertIn("Example:", text)
+            self.assertIn(f"kilter {command}", text)
+            self.assertIn("--json", text)
+        self.assertRegex(self.kilter("--version").out, r"kilter \d+\.\d+\.\d+")
+
+    def test_check(self):
+        for fill in ("exact", "normal", "lognormal", "offset", "outlier", "special", "denormal"):
+            for x in ("fp32", "bf16", "fp16", "fp64"):
+                args = ("check", "rms_norm", "--rows", 9, "--n", 129, "--x-dtype", x, "--fill", fill, "--seed", 5)
+                report = json.loads(self.kilter(*args, "--json").out)
+                self.assertTrue(report["passed"])
+                self.assertEqual(report["seed"], 5)
+                self.assertIn("y", [o["name"] for o in report["outputs"]])
+        text = self.kilter("check", "layer_norm", "--rows", 7, "--n", 33, "--weight-dtype", "fp32", "--bias", "--residual", "fp32", "--x-dtype", "bf16",
+                           "--post-residual", "bf16", "--weight-offset", 1, "--seed", 3).out
+        for word in ("error", "bound", "row", "seed 3", "repeat: kilter check layer_norm --rows 7 --n 33", "residual_out", "passed"):
+            self.assertIn(word, text)
+
+    def test_check_repeats_itself(self):
+        first = json.loads(self.kilter("check", "rms_norm", "--rows", 20, "--n", 65, "--fill", "offset", "--seed", 11, "--json").out)
+        again = json.loads(self.kilter(*first["command"].split()[1:], "--json").out)
+        self.assertEqual(first, again)
+        # A row by itself has the numbers that it had among others.
+        y = first["outputs"][0]
+        alone = json.loads(self.kilter("check", "rms_norm", "--rows", 1, "--n", 65, "--fill", "offset", "--seed", 11, "--first-row", y["row"], "--json").out)
+        self.assertEqual({k: alone["outputs"][0][k] for k in ("row", "element", "error", "got")}, {k: y[k] for k in ("row", "element", "error", "got")})
+
+    def test_check_every_target_and_implementation(self):
+        for target in json.loads(self.kilter("info", "--json").out)["targets"]:
+            report = json.loads(self.kilter("check", "rms_norm", "--rows", 5, "--n", 300, "--target", target, "--json").out)
+            self.assertEqual(report["target"], target)
+        for step in json.loads(self.kilter("explain", "rms_norm", "--json").out)["walk"]:
+            report = json.loads(self.kilter("check", "rms_norm", "--rows", 5, "--n", 300, "--impl", step["impl"], "--json").out)
+            self.assertEqual(report["impl"], step["impl"])
+
+    def test_bench(self):
+        for direction in ([], ["--backward"]):
+            result = json.loads(self.kilter("bench", "layer_norm", "--rows", 64, "--n", 128, "--reps", 3, "--threads", 1, *direction, "--json").out)
+            self.assertIn("cpu", result["machine"])
+            row = result["results"][0]
+            self.assertEqual(len(row["op_samples_ms"]), 3)
+            for copy in row["copies"]:
+                self.assertEqual(len(copy["samples_ms"]), 3)
+            self.assertEqual(row["bytes"], 64 * 128 * 4 * (3 if direction else 2))
+            best = min(c["min_ms"] for c in row["copies"] if c["name"] != "stream_copy")
+            self.assertAlmostEqual(row["fraction"], best / row["op_min_ms"], places=6)
+        self.assertIn("fraction", self.kilter("bench", "rms_norm", "--rows", 10, "--n", 10, "--reps", 2).out)
+
+    def test_support_and_explain(self):
+        support = json.loads(self.kilter("support", "--json").out)["support"]
+        cpu = [r for r in support if r["backend"] == "cpu"]
+        self.assertEqual({(r["op"], r["direction"]) for r in cpu}, {(o, d) for o in ("layer_norm", "rms_norm") for d in ("forward", "backward")})
+        self.assertTrue(all(set(r["types"]) == {"fp64", "fp32", "fp16", "bf16"} for r in cpu))
+        self.assertIn("| `layer_norm` | forward | cpu |", self.kilter("support", "--markdown").out)
+        self.assertIn("| dx, dresidual | bf16 |", self.kilter("support", "--tolerances").out)
+        walk = json.loads(self.kilter("explain", "layer_norm", "--activation", "silu", "--json", expect=UNSUPPORTED).out)
+        self.assertIsNone(walk["chosen"])
+        self.assertTrue(all(step["reason"] for step in walk["walk"]))
+        self.assertIn("runs", self.kilter("explain", "layer_norm", "--backward", "--x-dtype", "bf16", "--rows", 7, "--n", 9).out)
+
+    def test_info(self):
+        info = json.loads(self.kilter("info", "--json").out)
+        for key in ("version", "build_type", "openmp", "target", "targets", "threads", "cpu"):
+            self.assertIn(key, info)
+        self.assertIn("SIMD target", self.kilter("info").out)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    KILTER = os.path.abspath(sys.argv.pop(1))
+    result = unittest.main(exit=False, verbosity=1).result
+    failed = len(result.failures) + len(result.errors)
+    print(f"cli_test: {result.testsRun} tests, {failed} failed, {len(result.skipped)} skipped")
+    sys.exit(failed > 0)

@@ -1,0 +1,252 @@
+// The reference, the units, the comparison.
+#include <limits>
+
+#include "check/check.h"
+#include "check/units.h"
+
+namespace kilter::check {
+namespace {
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+// eps and weight_offset as the contract converts them.
+double as_computed(DType x, double v) {
+  if (x == DType::f64) return v;
+  volatile const float narrow = float(v);  // GCC 12 at -O2 drops a pair of double -> float -> double conversions side by side
+  return narrow;
+}
+
+// Which of NaN and infinity comes out of a non-finite input depends on the order of operations (inf - inf) where an output
+// is built from sums over the row: there (`any_non_finite`) either will do.
+double error_of(double got, double want, double unit, DType type, bool any_non_finite) {
+  if (any_non_finite && !std::isfinite(want)) return std::isfinite(got) ? kInf : 0;
+  if (want != want) return got != got ? 0 : kInf;
+  if (std::isinf(want)) return got == want ? 0 : kInf;
+  if (got != got) return kInf;
+  // A finite value beyond the type's range is expected as an infinity, which counts as the number after the largest.
+  const double beyond = type == DType::f64 ? kInf : std::ldexp(1.0, format_of(type).max_exponent + 1);
+  const double a = std::clamp(got, -beyond, beyond), b = std::clamp(want, -beyond, beyond);
+  return a == b ? 0 : std::fabs(a - b) / unit;
+}
+
+class Meter {
+ public:
+  Meter(const char* output, const char* suffix, DType dtype, const Tolerance& t) {
+    m_.output = std::string(output) + suffix;
+    m_.dtype = dtype, m_.bound = t.bound, m_.unit = t.unit;
+    any_non_finite_ = m_.output == "mean" || m_.output == "dx" || m_.output == "dresidual";
+  }
+  void add(double got, double want, double unit, int64_t row, int64_t i) {
+    worst(error_of(got, want, unit, m_.dtype, any_non_finite_), got, want, row, i);
+  }
+  // Defined to the bit (NaN equals NaN).
+  void add_exact(double got, double want, int64_t row, int64_t i) {
+    worst(got == want || (got != got && want != want) ? 0 : kInf, got, want, row, i);
+  }
+  const Measure& measure() const { return m_; }
+
+ private:
+  void worst(double error, double got, double want, int64_t row, int64_t i) {
+    if (m_.row >= 0 && !(error > m_.error)) return;
+    m_.error = error, m_.row = row, m_.index = i, m_.got = got, m_.expected = want;
+  }
+  Measure m_;
+  bool any_non_finite_ = false;
+};
+
+void report(const Meter& meter, Report* r) {
+  if (meter.measure().row >= 0) r->outputs.push_back(meter.measure());
+}
+
+// What the units need of one row, in a type that overflows for no row.
+struct RowSize {
+  long double mean = 0, rstd = 0, std = 0;
+  bool constant = true;
+};
+
+class Reference {
+ public:
+  Reference(const Case& c, const Tensors& t) : c_(c), t_(t), op_(*find_op(c.op)) {
+    y = Buffer::rows(c.backward ? DType::none : DType::f64, c.rows, c.n);
+    mean = Buffer::per_row(DType::f64, c.rows);
+    rstd = Buffer::per_row(DType::f64, c.rows);
+    residual_out = Buffer::rows(c.residual, c.rows, c.n);
+    RowNormForward p;
+    p.rows = c.rows, p.n = c.n;
+    p.x = t.x.view(), p.residual = t.residual.view(), p.weight = t.weight.view(), p.bias = t.bias.view();
+    p.post_residual = t.post_residual.view();
+    p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
+    p.eps = as_computed(c.x, c.eps), p.weight_offset = as_computed(c.x, c.weight_offset);
+    p.centered = op_.centered;  // round_then_multiply stays false: bounds are against the unrounded value
+    status_ = op_.reference_forward(p);
+    if (status_ == KILTER_OK && c.backward) backward();
+  }
+
+  kilter_status status() const { return status_; }
+  const Buffer& s() const { return c_.residual != DType::none ? residual_out : t_.x; }
+  long double weight(int64_t i) const { return t_.weight.present() ? t_.weight.at(0, i) + as_computed(c_.x, c_.weight_offset) : 1; }
+
+  RowSize size(int64_t r) const {
+    RowSize z;
+    z.mean = op_.centered ? mean.at(r, 0) : 0;
+    z.rstd = rstd.at(r, 0);
+    for (int64_t i = 0; i < c_.n; ++i) {
+      const long double d = s().at(r, i) - z.mean;
+      z.std += d * d;
+      z.constant = z.constant && s().at(r, i) == s().at(r, 0);
+    }
+    z.std = std::sqrt(z.std / c_.n);
+    return z;
+  }
+
+  Buffer y, mean, rstd, residual_out, dx, dweight, dbias;
+
+ private:
+  void backward() {
+    dx = Buffer::rows(DType::f64, c_.rows, c_.n);
+    dweight = Buffer::vector(DType::f64, c_.n);
+    dbias = Buffer::vector(DType::f64, c_.n);
+    std::vector<char> sums(sizeof(Quad) * 2 * size_t(c_.n) + 1);
+    RowNormBackward p;
+    p.rows = c_.rows, p.n = c_.n, p.op = op_.name;
+    p.x = s().view(), p.weight = t_.weight.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.dy = t_.dy.view();
+    p.dresidual_out = t_.dresidual_out.view();
+    p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view();
+    p.weight_offset = as_computed(c_.x, c_.weight_offset);
+    p.centered = op_.centered;
+    p.workspace = sums.data(), p.workspace_size = sums.size();
+    status_ = op_.reference_backward(p);
+  }
+
+  const Case& c_;
+  const Tensors& t_;
+  const Op& op_;
+  kilter_status status_;
+};
+
+// dx may be up to three times rstd * max|dy * w|; rounding it to 16 bits costs half an ulp of dx itself.
+double dx_unit(DType type, long double size, double want) {
+  return ulp(type, item_size(type) == 2 ? std::max<long double>(size, std::fabs(want)) : size);
+}
+
+bool is_harder(const Case& c) {
+  return c.weight != DType::none || c.bias || c.residual != DType::none || c.post_residual != DType::none || c.fill == Fill::offset ||
+         c.fill == Fill::outlier || c.fill == Fill::constant || c.fill == Fill::special || c.fill == Fill::denormal;
+}
+
+When when_rounding(const Case& c) {
+  const bool after = c.post_residual != DType::none;
+  return c.bias && after ? When::then_multiply_add_twice : c.bias || after ? When::then_multiply_add : When::then_multiply;
+}
+
+void judge_forward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
+  const bool centered = find_op(c.op)->centered;
+  const DType stats = t.rstd.dtype();
+  const When rounding = c.round_then_multiply ? when_rounding(c) : When::always;
+  Meter y("y", "", c.x, tolerance("y", c.x, {rounding, is_harder(c) ? When::harder : When::plain}));
+  Meter y_constant("y", " of constant rows", c.x, tolerance("y", c.x, {When::constant_row}));
+  const bool exact_mean = c.fill == Fill::exact && c.residual == DType::none && c.n <= 1 << 20;
+  Meter mean("mean", "", stats, tolerance("mean", stats, {exact_mean ? When::exact_row : When::always}));
+  Meter rstd("rstd", "", stats, tolerance("rstd", stats, {}));
+  Meter sum("residual_out", "", c.residual, tolerance("residual_out", c.residual == DType::none ? c.x : c.residual, {}));
+  // Two roundings by definition: bias + post_residual in fp32, then T.
+  const bool constant_is_exact = centered && as_computed(c.x, c.eps) > 0 && !(t.post_residual.present() && item_size(c.x) == 2);
+  for (int64_t row = 0; row < c.rows; ++row) {
+    const RowSize z = ref.size(row);
+    if (t.mean.present()) mean.add(t.mean.at(row, 0), ref.mean.at(row, 0), ulp(stats, std::max(std::fabs(z.mean), z.std)), row, 0);
+    rstd.add(t.rstd.at(row, 0), ref.rstd.at(row, 0), ulp(stats, z.rstd), row, 0);
+    for (int64_t i = 0; i < c.n && c.residual != DType::none; ++i)
+      sum.add_exact(t.residual_out.at(row, i), ref.residual_out.at(row, i), row, i);
+    if (c.backward) continue;
+    const bool constant = z.constant && constant_is_exact;
+    long double largest = 0;
+    for (int64_t i = 0; i < c.n && !constant; ++i) {
+      long double v = std::fabs((ref.s().at(row, i) - z.mean) * z.rstd * ref.weight(i));
+      if (t.bias.present()) v += std::fabs(t.bias.at(0, i));
+      if (t.post_residual.present()) v += std::fabs(t.post_residual.at(row, i));
+      largest = std::max(largest, v);
+    }
+    const double unit = ulp(c.x, largest);
+    for (int64_t i = 0; i < c.n; ++i) {
+      const double got = t.y.at(row, i), want = ref.y.at(row, i);
+      if (constant)
+        y_constant.add_exact(got, rounded(c.x, want), row, i);
+      else
+        y.add(got, want, unit, row, i);
+    }
+  }
+  report(y, r), report(y_constant, r), report(mean, r), report(rstd, r), report(sum, r);
+}
+
+// The size of each column's sums: the root of the sum of its squared terms (tolerances.h).
+class ColumnSizes {
+ public:
+  explicit ColumnSizes(int64_t n) : squares_(size_t(n)) {}
+  void add(int64_t i, long double term) { squares_[size_t(i)] += term * term; }
+  long double size(int64_t i) const { return std::sqrt(squares_[size_t(i)]); }
+
+ private:
+  std::vector<long double> squares_;
+};
+
+void judge_sums(const Case& c, const char* name, const Buffer& got, const Buffer& want, const ColumnSizes& sizes, Report* r) {
+  if (!got.present()) return;
+  Meter meter(name, "", got.dtype(), tolerance(name, got.dtype(), {}));
+  for (int64_t i = 0; i < c.n; ++i) {
+    const long double size = std::max<long double>(std::fabs(want.at(0, i)), sizes.size(i));
+    meter.add(got.at(0, i), want.at(0, i), ulp(got.dtype(), size), 0, i);
+  }
+  report(meter, r);
+}
+
+void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
+  const bool centered = find_op(c.op)->centered;
+  const DType stats = t.rstd.dtype();
+  const DType narrow = t.dresidual.present() ? t.dresidual.dtype() : c.x;
+  Meter dx("dx", "", c.x, tolerance("dx", c.x, {}));
+  Meter dresidual("dresidual", "", narrow, tolerance("dresidual", narrow, {}));
+  ColumnSizes weight_sizes(c.n), bias_sizes(c.n);
+  int64_t beyond = 0;
+  for (int64_t row = 0; row < c.rows; ++row) {
+    const RowSize z = ref.size(row);
+    if (z.rstd > max_of(stats)) {  // backward starts from the saved rstd, and this one cannot be saved
+      ++beyond;
+      continue;
+    }
+    long double largest = 0, upstream = 0;
+    for (int64_t i = 0; i < c.n; ++i) {
+      const long double dy = t.dy.at(row, i), xhat = (ref.s().at(row, i) - z.mean) * z.rstd;
+      largest = std::max(largest, std::fabs(dy * ref.weight(i)));
+      if (t.dresidual_out.present()) upstream = std::max<long double>(upstream, std::fabs(t.dresidual_out.at(row, i)));
+      const long double least = centered ? z.std * z.rstd : 0;
+      weight_sizes.add(i, dy * std::max(std::fabs(xhat), least));
+      bias_sizes.add(i, dy);
+    }
+    const long double size = largest * z.rstd + upstream;
+    for (int64_t i = 0; i < c.n; ++i) {
+      const double want = ref.dx.at(row, i);
+      if (t.dx.present()) dx.add(t.dx.at(row, i), want, dx_unit(c.x, size, want), row, i);
+      if (t.dresidual.present()) dresidual.add(t.dresidual.at(row, i), want, dx_unit(narrow, size, want), row, i);
+    }
+  }
+  report(dx, r), report(dresidual, r);
+  if (beyond)
+    r->notes.push_back(std::to_string(beyond) +
+                       " row(s) with an rstd beyond the saved type's range: their gradients, and dweight, were not judged");
+  if (!beyond) judge_sums(c, "dweight", t.dweight, ref.dweight, weight_sizes, r);
+  if (!beyond) judge_sums(c, "dbias", t.dbias, ref.dbias, bias_sizes, r);
+}
+
+}  // namespace
+
+void judge(const Case& c, const Tensors& t, Report* r) {
+  const Reference ref(c, t);
+  if (ref.status() != KILTER_OK) {
+    r->problems.push_back(std::string("the reference failed: ") + kilter_last_error());
+    return;
+  }
+  judge_forward(c, t, ref, r);
+  if (c.backward) judge_backward(c, t, ref, r);
+}
+
+}  // namespace kilter::check

@@ -1,0 +1,250 @@
+// kilter bench: the op against a copy of the same bytes, in the same arrays, on the same threads, rep by rep.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "check/call.h"
+#include "check/fills.h"
+#include "kilter/copy.h"
+#include "kilter/machine.h"
+#include "kilter/npy.h"
+#include "kilter/progress.h"
+
+namespace kilter::cli {
+namespace {
+
+struct BenchCase {
+  std::string op;
+  bool backward = false;
+  DType x = DType::f32;
+  int64_t rows = 4096, n = 4096;
+};
+
+struct BenchOptions {
+  OpOptions op;
+  BenchCase c;
+  int reps = 40, threads = 0;
+  std::string impl;
+  bool suite = false;
+};
+
+using Samples = std::vector<double>;  // seconds
+
+double best(const Samples& s) { return *std::min_element(s.begin(), s.end()); }
+
+double median(Samples s) {
+  std::sort(s.begin(), s.end());
+  return s.size() % 2 ? s[s.size() / 2] : (s[s.size() / 2 - 1] + s[s.size() / 2]) / 2;
+}
+
+struct Result {
+  BenchCase c;
+  std::string impl, best_copy;
+  int64_t bytes = 0;  // useful ones: every activation once
+  int threads = 1;
+  Samples op;
+  std::vector<std::pair<Copy, Samples>> copies;
+
+  double copy_time() const {
+    double time = 1e300;
+    for (const auto& [copy, samples] : copies)
+      if (copy.best_of) time = std::min(time, best(samples));
+    return time;
+  }
+  double fraction() const { return copy_time() / best(op); }
+  double rate(double seconds) const { return double(bytes) / seconds * 1e-9; }
+  // The chosen copy over the best of memcpy and STREAM's, to show that it is a fair one.
+  double copy_fairness() const {
+    double other = 1e300;
+    for (const auto& [copy, samples] : copies) other = std::min(other, best(samples));
+    return other / copy_time();
+  }
+  std::string name() const {
+    return fmt::format("{} {} {} {}x{}", c.op, c.backward ? "backward" : "forward", dtype_name(c.x), c.rows, c.n);
+  }
+};
+
+template <class F>
+double seconds(F&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+class Bench {
+ public:
+  Bench(const BenchCase& c, const std::string& impl, int threads) : c_(c), op_(*check::find_op(c.op)), threads_(threads) {
+    const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
+    const int64_t activations = c.backward ? 3 : 2;
+    int64_t bytes = array_bytes(c.x, {c.rows, c.n});
+    if (bytes < 0 || __builtin_mul_overflow(bytes, activations, &bytes_)) bytes_ = -1;
+    require_memory(bytes_, fmt::format("rows {}, n {}", c.rows, c.n));
+    x_ = rows("x"), weight_ = vector("weight", c.x, 1), bias_ = vector("bias", c.x, 0);
+    out_ = rows("y");
+    mean_ = make_array("mean", stats, {c.rows}), rstd_ = make_array("rstd", stats, {c.rows});
+    forward_.op = c.op, forward_.x = x_.tensor(), forward_.weight = weight_.tensor(), forward_.y = out_.tensor(),
+    forward_.rstd = rstd_.tensor();
+    if (op_.centered) forward_.mean = mean_.tensor(), forward_.bias = bias_.tensor();  // RMSNorm models have no bias
+    if (!c.backward && !impl.empty()) forward_.impl = impl_ = impl.c_str();
+    require(kilter_set_num_threads(threads));
+    require(op_.forward(forward_));
+    if (c.backward) prepare_backward(impl);
+  }
+
+  Result measure(int reps, Progress* progress) {
+    Result r;
+    r.c = c_, r.bytes = bytes_, r.threads = threads_;
+    const char* impl = check::implementation(check::query_of(c_.backward ? backward_ : forward_), impl_);
+    r.impl = impl ? impl : "";
+    for (const Copy& copy : copies(c_.backward)) r.copies.push_back({copy, {}});
+    for (int rep = -1; rep < reps; ++rep) {  // the first round warms up
+      for (auto& entry : r.copies) {         // no structured binding: lambdas may not capture one yet
+        const double t = seconds(
+            [&] { run_copy(entry.first, x_.data.get(), c_.backward ? dy_.data.get() : nullptr, out_.data.get(), out_.bytes, threads_); });
+        if (rep >= 0) entry.second.push_back(t);
+      }
+      kilter_status status = KILTER_OK;
+      const double t = seconds([&] { status = c_.backward ? op_.backward(backward_) : op_.forward(forward_); });
+      require(status);
+      if (rep >= 0) r.op.push_back(t);
+      if (rep >= 0) progress->step(r.name());
+    }
+    return r;
+  }
+
+ private:
+  Array rows(const char* name) {
+    Array a = make_array(name, c_.x, {c_.rows, c_.n});
+    touch(a.data.get(), a.bytes, threads_);
+    if (name[0] == 'y') return a;
+    const int64_t stride = c_.n * item_size(c_.x);
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(threads_) schedule(static)
+#endif
+    for (int64_t r = 0; r < c_.rows; ++r) check::fill_moderate(name, 0, r, c_.x, c_.n, 0, 1, a.data.get() + r * stride);
+    return a;
+  }
+  Array vector(const char* name, DType dtype, double center) {
+    Array a = make_array(name, dtype, {c_.n});
+    check::fill_moderate(name, 0, 0, dtype, c_.n, center, 0.25, a.data.get());
+    return a;
+  }
+  void prepare_backward(const std::string& impl) {
+    dy_ = rows("dy");
+    const DType sums = c_.x == DType::f64 ? DType::f64 : DType::f32;
+    dweight_ = make_array("dweight", sums, {c_.n}), dbias_ = make_array("dbias", sums, {c_.n});
+    backward_.op = c_.op, backward_.backward = true;
+    backward_.x = x_.tensor(), backward_.weight = weight_.tensor(), backward_.rstd = rstd_.tensor(), backward_.dy = dy_.tensor();
+    backward_.dx = out_.tensor(), backward_.dweight = dweight_.tensor();
+    if (op_.centered) backward_.mean = mean_.tensor(), backward_.dbias = dbias_.tensor();
+    if (!impl.empty()) backward_.impl = impl_ = impl.c_str();
+    size_t bytes = 0;
+    require(op_.backward_workspace(backward_, &bytes));
+    workspace_ = make_array("workspace", DType::f64, {int64_t(bytes / 8 + 1)});
+    backward_.workspace = workspace_.data.get(), backward_.workspace_size = size_t(workspace_.bytes);
+  }
+
+  BenchCase c_;
+  const check::Op& op_;
+  int threads_;
+  int64_t bytes_ = 0;
+  const char* impl_ = nullptr;
+  Array x_, dy_, out_, weight_, bias_, mean_, rstd_, dweight_, dbias_, workspace_;
+  check::Call forward_, backward_;
+};
+
+Json milliseconds(const Samples& s) {
+  Json json = Json::array();
+  for (double v : s) json.push_back(v * 1e3);
+  return json;
+}
+
+Json to_json(const Result& r) {
+  Json json{{"op", r.c.op},
+            {"direction", r.c.backward ? "backward" : "forward"},
+            {"x_dtype", dtype_name(r.c.x)},
+            {"rows", r.c.rows},
+            {"n", r.c.n},
+            {"impl", r.impl},
+            {"threads", r.threads},
+            {"bytes", r.bytes},
+            {"fraction", r.fraction()},
+            {"op_min_ms", best(r.op) * 1e3},
+            {"op_median_ms", median(r.op) * 1e3},
+            {"op_gb_s", r.rate(best(r.op))},
+            {"copy_min_ms", r.copy_time() * 1e3},
+            {"copy_gb_s", r.rate(r.copy_time())},
+            {"copy_fairness", r.copy_fairness()},
+            {"fits_in_cache", r.bytes <= last_level_cache()}};
+  json["op_samples_ms"] = milliseconds(r.op);
+  for (const auto& [copy, samples] : r.copies)
+    json["copies"].push_back({{"name", copy.name},
+                              {"min_ms", best(samples) * 1e3},
+                              {"median_ms", median(samples) * 1e3},
+                              {"gb_s", r.rate(best(samples))},
+                              {"samples_ms", milliseconds(samples)}});
+  return json;
+}
+
+void print(const Result& r) {
+  fmt::print("{:<42} {:>5.3f}   op {:.3f} ms (median {:.3f}, {:.1f} GB/s)  copy {:.3f} ms ({:.1f} GB/s)", r.name(), r.fraction(),
+             best(r.op) * 1e3, median(r.op) * 1e3, r.rate(best(r.op)), r.copy_time() * 1e3, r.rate(r.copy_time()));
+  for (const auto& [copy, samples] : r.copies)
+    fmt::print("  {} {:.1f} (median {:.1f})", copy.name, r.rate(best(samples)), r.rate(median(samples)));
+  fmt::print("{}\n", r.copy_fairness() < 0.95 ? "  NOTE: the copy is more than 5 % behind STREAM's" : "");
+}
+
+void run_bench(const BenchOptions& o, State* state) {
+  std::vector<BenchCase> cases;
+  if (o.suite) {
+    for (const bool backward : {false, true})
+      for (const auto& [x, rows, n] : {std::tuple{DType::f32, 4096, 4096}, {DType::bf16, 4096, 4096}, {DType::f32, 65536, 384}})
+        cases.push_back({o.op.op, backward, x, rows, n});
+  } else {
+    cases.push_back(o.c);
+    cases.back().op = o.op.op, cases.back().backward = o.op.backward;
+  }
+  require(kilter_set_num_threads(o.threads));
+  const int threads = kilter_get_num_threads();
+  const std::string target = kilter_cpu_target();
+  if (!state->json)
+    fmt::print("kilter {} on {}, {} thread(s), {}; fraction = best copy time / best op time, {} reps\n", version_text(), cpu_model(),
+               threads, target, o.reps);
+  Json json{{"version", version_text()},
+            {"machine", {{"cpu", cpu_model()}, {"threads", threads}, {"target", target}, {"last_level_cache_bytes", last_level_cache()}}},
+            {"reps", o.reps}};
+  bool fits = false;
+  for (const BenchCase& c : cases) {
+    Progress progress{size_t(o.reps)};
+    const Result r = Bench(c, o.impl, threads).measure(o.reps, &progress);
+    fits = fits || r.bytes <= last_level_cache();
+    if (state->json)
+      json["results"].push_back(to_json(r));
+    else
+      print(r);
+  }
+  if (state->json) return print_json(json);
+  if (fits)
+    fmt::print("note: arrays fit in the last-level cache as reported ({} MiB): the copy may run from cache\n", last_level_cache() >> 20);
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, State* state) {
+  auto o = std::make_shared<BenchOptions>();
+  CLI::App* command = add_command(app, state, "bench", "Time an op against a copy of the same bytes",
+                                  "kilter bench layer_norm --rows 4096 --n 4096 --x-dtype bf16\n  kilter bench rms_norm --suite --json");
+  add_op(command, &o->op);
+  command->add_option("--rows", o->c.rows, "Rows")->capture_default_str()->check(CLI::PositiveNumber);
+  command->add_option("--n", o->c.n, "Row length")->capture_default_str()->check(CLI::PositiveNumber);
+  add_dtype(command, "--x-dtype", &o->c.x, "Type of all activations and the weights [fp32]");
+  command->add_option("--reps", o->reps, "Repetitions, copies and op in turn")->capture_default_str()->check(CLI::Range(1, 1000000));
+  command->add_option("--threads", o->threads, "0: what OpenMP would take")->capture_default_str();
+  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain");
+  command->add_flag("--suite", o->suite, "The six standard rows: fp32 and bf16 4096x4096, fp32 65536x384, both directions");
+  command->final_callback([o, state] { run_bench(*o, state); });
+}
+
+}  // namespace kilter::cli

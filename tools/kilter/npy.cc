@@ -1,0 +1,273 @@
+#include "kilter/npy.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "kilter/command.h"
+
+namespace kilter::cli {
+namespace {
+
+constexpr int64_t kMaxHeader = 65536;
+
+struct Source {
+  std::string tensor, path;
+  [[noreturn]] void refuse(kilter_status status, const std::string& why) const {
+    throw Error(kExitBadFile, status, fmt::format("{}: {}: {}", tensor, escaped(path), why));
+  }
+  [[noreturn]] void bad(const std::string& why) const { refuse(KILTER_BAD_FORMAT, why); }
+};
+
+class File {
+ public:
+  File(const Source& source, FileId* id) : source_(source) {
+    // Nonblocking: opening a pipe would wait for its other end.
+    fd_ = ::open(source.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd_ < 0) throw_io(source.tensor, source.path, "a file that can be read", errno);
+    struct stat st;
+    if (::fstat(fd_, &st) != 0) throw_io(source.tensor, source.path, "a file that can be read", errno);
+    if (!S_ISREG(st.st_mode)) source.bad("expected a regular file, got a folder, device, pipe or socket");
+    size_ = st.st_size;
+    if (id) *id = {uint64_t(st.st_dev), uint64_t(st.st_ino), source.tensor};
+  }
+  ~File() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  int64_t size() const { return size_; }
+
+  void read(char* out, int64_t bytes) {
+    while (bytes > 0) {
+      const ssize_t got = ::read(fd_, out, size_t(std::min<int64_t>(bytes, 1 << 30)));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw_io(source_.tensor, source_.path, "a file that can be read", errno);
+      if (got == 0) source_.refuse(KILTER_TRUNCATED, fmt::format("expected {} more bytes, got the end of the file", bytes));
+      out += got;
+      bytes -= got;
+    }
+  }
+
+ private:
+  const Source& source_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+};
+
+struct Header {
+  std::string descr;
+  bool fortran = false;
+  std::vector<int64_t> shape;
+};
+
+// The header is a Python dict literal; this reads the part of that language that the format allows.
+class HeaderParser {
+ public:
+  HeaderParser(const Source& source, const std::string& text) : source_(source), text_(text) {}
+
+  Header parse() {
+    Header h;
+    bool descr = false, fortran = false, shape = false;
+    expect('{');
+    while (!accept('}')) {
+      const std::string key = string("a key");
+      expect(':');
+      if (key == "descr" && !std::exchange(descr, true)) {
+        if (peek() != '\'' && peek() != '"') fail("descr: expected a plain type such as '<f4' (no structured types)");
+        h.descr = string("descr");
+      } else if (key == "fortran_order" && !std::exchange(fortran, true)) {
+        h.fortran = boolean();
+      } else if (key == "shape" && !std::exchange(shape, true)) {
+        h.shape = tuple();
+      } else {
+        fail(fmt::format("expected the keys descr, fortran_order and shape, each once, got '{}'", escaped(key, 40)));
+      }
+      if (!accept(',')) {
+        expect('}');
+        break;
+      }
+    }
+    for (const auto& [seen, name] : {std::pair{descr, "descr"}, {fortran, "fortran_order"}, {shape, "shape"}})
+      if (!seen) fail(fmt::format("expected the key {}, got none", name));
+    // Padding is spaces; the end is one newline.
+    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
+    if (at_ + 1 != text_.size() || text_[at_] != '\n') fail("expected spaces and a newline after the dict");
+    return h;
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& why) const {
+    source_.bad(fmt::format("header, byte {}: {}, near '{}'", at_, why, escaped(text_.substr(std::min(at_, text_.size()), 24), 24)));
+  }
+  char peek() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t')) ++at_;
+    return at_ < text_.size() ? text_[at_] : '\0';
+  }
+  bool accept(char c) {
+    if (peek() != c || at_ >= text_.size()) return false;
+    ++at_;
+    return true;
+  }
+  void expect(char c) {
+    if (!accept(c)) fail(fmt::format("expected '{}'", c));
+  }
+  std::string string(const char* what) {
+    const char quote = peek();
+    if (quote != '\'' && quote != '"') fail(fmt::format("expected {} in quotes", what));
+    const size_t end = text_.find(quote, at_ + 1);
+    if (end == std::string::npos) fail("expected a closing quote");
+    const std::string value = text_.substr(at_ + 1, end - at_ - 1);
+    if (value.find_first_of("\\\n\r") != std::string::npos) fail("expected a string without escapes");
+    at_ = end + 1;
+    return value;
+  }
+  bool boolean() {
+    peek();
+    for (const auto& [word, value] : {std::pair{"True", true}, {"False", false}})
+      if (text_.compare(at_, std::strlen(word), word) == 0) {
+        at_ += std::strlen(word);
+        return value;
+      }
+    fail("fortran_order: expected True or False");
+  }
+  std::vector<int64_t> tuple() {
+    std::vector<int64_t> sizes;
+    expect('(');
+    bool comma = true;
+    while (!accept(')')) {
+      if (!comma) fail("shape: expected ',' or ')'");
+      if (sizes.size() == KILTER_MAX_RANK) fail(fmt::format("shape: expected at most {} dimensions, got more", int(KILTER_MAX_RANK)));
+      sizes.push_back(size());
+      comma = accept(',');
+    }
+    if (sizes.size() == 1 && !comma) fail("shape: expected a tuple such as (3,), got a number in brackets");
+    return sizes;
+  }
+  int64_t size() {
+    peek();
+    const size_t start = at_;
+    int64_t value = 0;
+    while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') {
+      if (__builtin_mul_overflow(value, int64_t(10), &value) || __builtin_add_overflow(value, int64_t(text_[at_] - '0'), &value))
+        fail("shape: expected sizes below 2^63, got a larger one");
+      ++at_;
+    }
+    if (at_ == start) fail("shape: expected a decimal number >= 0");
+    if (text_[start] == '0' && at_ - start > 1) fail("shape: expected a number without leading zeros");
+    return value;
+  }
+
+  const Source& source_;
+  const std::string& text_;
+  size_t at_ = 0;
+};
+
+DType type_of(const Source& source, const std::string& descr, bool bf16) {
+  if (descr == "<f8") return DType::f64;
+  if (descr == "<f4") return DType::f32;
+  if (descr == "<f2") return DType::f16;
+  if (descr == "<u2" && bf16) return DType::bf16;
+  const std::string got = fmt::format("descr: expected '<f4', '<f2', '<f8' or '<u2' for bf16, got '{}'", escaped(descr, 40));
+  if (descr == "<u2") source.bad(got + ": give --x-dtype bf16 if these are bf16 words");
+  if (!descr.empty() && descr[0] == '>') source.bad(got + ": big-endian data is not read");
+  if (descr.find('O') != std::string::npos) source.bad(got + ": object arrays are not read");
+  source.bad(got);
+}
+
+int64_t header_size(const Source& source, File& file, int* prefix) {
+  unsigned char start[12];
+  if (file.size() < 10) source.refuse(KILTER_TRUNCATED, fmt::format("expected at least 10 bytes, got {}", file.size()));
+  file.read(reinterpret_cast<char*>(start), 8);
+  if (std::memcmp(start, "\x93NUMPY", 6) != 0)
+    source.bad(
+        fmt::format("expected a .npy file (first bytes \\x93NUMPY), got '{}'", escaped(std::string(reinterpret_cast<char*>(start), 6))));
+  const int major = start[6], minor = start[7];
+  if (major < 1 || major > 3 || minor != 0) source.bad(fmt::format("expected .npy version 1.0, 2.0 or 3.0, got {}.{}", major, minor));
+  const int width = major == 1 ? 2 : 4;
+  *prefix = 8 + width;
+  if (file.size() < *prefix) source.refuse(KILTER_TRUNCATED, fmt::format("expected at least {} bytes, got {}", *prefix, file.size()));
+  file.read(reinterpret_cast<char*>(start), width);
+  int64_t length = 0;
+  for (int i = width - 1; i >= 0; --i) length = length * 256 + start[i];
+  if (length > kMaxHeader) source.bad(fmt::format("expected a header of at most {} bytes, got {}", kMaxHeader, length));
+  if (length > file.size() - *prefix)
+    source.refuse(KILTER_TRUNCATED, fmt::format("expected a header of {} bytes, got {}", length, file.size() - *prefix));
+  return length;
+}
+
+const char* descr_of(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return "<f8";
+    case DType::f32:
+      return "<f4";
+    case DType::f16:
+      return "<f2";
+    default:
+      return "<u2";
+  }
+}
+
+}  // namespace
+
+int64_t array_bytes(DType dtype, const std::vector<int64_t>& shape) {
+  int64_t bytes = item_size(dtype);
+  for (int64_t size : shape)
+    if (size == 0) return 0;
+  for (int64_t size : shape)
+    if (__builtin_mul_overflow(bytes, size, &bytes)) return -1;
+  return bytes;
+}
+
+Array make_array(const std::string& what, DType dtype, std::vector<int64_t> shape) {
+  Array a;
+  a.dtype = dtype;
+  a.bytes = array_bytes(dtype, shape);
+  a.shape = std::move(shape);
+  require_memory(a.bytes, what);
+  // Never null, so that a tensor without elements is still present; rounded up as aligned_alloc asks.
+  a.data.reset(static_cast<char*>(std::aligned_alloc(64, (size_t(a.bytes) + 127) / 64 * 64)));
+  if (!a.data) throw Error(kExitIo, KILTER_OUT_OF_MEMORY, fmt::format("{}: expected {} bytes of memory, got none", what, a.bytes));
+  return a;
+}
+
+Array read_npy(const std::string& tensor, const std::string& path, bool bf16, FileId* id) {
+  const Source source{tensor, path};
+  File file(source, id);
+  int prefix = 0;
+  const int64_t length = header_size(source, file, &prefix);
+  std::string text(size_t(length), '\0');
+  file.read(text.data(), length);
+  Header header = HeaderParser(source, text).parse();
+  const DType dtype = type_of(source, header.descr, bf16);
+  if (header.fortran && header.shape.size() > 1) source.bad("fortran_order: expected False for more than one dimension, got True");
+  const int64_t bytes = array_bytes(dtype, header.shape), there = file.size() - prefix - length;
+  if (bytes < 0) source.bad("shape: expected less than 2^63 bytes, got more");
+  if (there < bytes) source.refuse(KILTER_TRUNCATED, fmt::format("expected {} bytes of data for its shape, got {}", bytes, there));
+  if (there > bytes) source.bad(fmt::format("expected {} bytes of data for its shape, got {}", bytes, there));
+  Array a = make_array(tensor, dtype, std::move(header.shape));
+  file.read(a.data.get(), bytes);
+  return a;
+}
+
+std::string npy_header(DType dtype, const std::vector<int64_t>& shape) {
+  std::string dims;
+  for (size_t i = 0; i < shape.size(); ++i) dims += (i ? ", " : "") + std::to_string(shape[i]);
+  if (shape.size() == 1) dims += ",";
+  std::string dict = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}", descr_of(dtype), dims);
+  const size_t total = (10 + dict.size() + 1 + 63) / 64 * 64;
+  dict.resize(total - 11, ' ');
+  dict += '\n';
+  std::string header("\x93NUMPY\x01\x00", 8);
+  header += char(dict.size() & 0xFF);
+  header += char(dict.size() >> 8);
+  return header + dict;
+}
+
+}  // namespace kilter::cli
