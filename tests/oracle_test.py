@@ -321,6 +321,19 @@ def given_statistics(library, report):
                        oracle.backward(True, x, 0 * statistics, statistics, dy), library.backward(True, x, 0 * statistics, statistics, dy))
 
 
+def cancelling_columns(library, report):
+    """Columns whose sum is what rounding left of it: the order of dweight and dbias shows."""
+    r = np.random.default_rng(4)
+    for layer, T, rows in itertools.product([True, False], ("f32", "f64"), (1, 2, 3, 5, 511, 512, 513, 1024, 1025, 1537, 2049, 5000)):
+        F, n, spread = TYPES[T].type, 33, 60 if T == "f32" else 250
+        dy = (r.standard_normal((rows, n)) * np.ldexp(1.0, r.integers(-spread, spread, (rows, n)))).astype(F)
+        dy[rows // 2:2 * (rows // 2)] = -dy[:rows // 2]
+        dy, x, one = r.permuted(dy, axis=0), np.full((rows, n), F(1)), np.ones((rows, 1), F)
+        report.compare(f"{NAMES[layer]} {T} n={n} rows={rows} cancelling columns", ["dx", "dresidual", "dweight", "dbias"],
+                       oracle.backward(layer, x, 0 * one, one, dy, dweight_type=F),
+                       library.backward(layer, x, 0 * one, one, dy, dweight_type=F))
+
+
 def main():
     library, report, started = Library(sys.argv[1]), Report(), time.time()
     only = sys.argv[2] if len(sys.argv) > 2 else ""
@@ -329,6 +342,7 @@ def main():
             if only in f"{NAMES[layer]} {T} n={n} rows={rows} {fill} eps={eps} ":
                 run_case(library, report, layer, T, n, rows, fill, eps, chosen, np.random.default_rng([3, i]))
         given_statistics(library, report)
+        cancelling_columns(library, report)
     if report.differences:
         print(f"oracle: {report.cases} cases, {report.differences} outputs differ")
         return 1

@@ -61,10 +61,10 @@ extern "C" {
 
 typedef enum kilter_status {
   KILTER_OK = 0,
-  KILTER_INVALID_ARGUMENT = 1,     /* the arguments contradict each other or the header */
-  KILTER_UNSUPPORTED = 2,          /* valid, but no implementation here */
-  KILTER_OVERLAP = 3,              /* tensors share memory in a way the op does not allow */
-  KILTER_WORKSPACE_TOO_SMALL = 4,  /* see the op's ..._workspace function */
+  KILTER_INVALID_ARGUMENT = 1,    /* the arguments contradict each other or the header */
+  KILTER_UNSUPPORTED = 2,         /* valid, but no implementation here */
+  KILTER_OVERLAP = 3,             /* tensors share memory in a way the op does not allow */
+  KILTER_WORKSPACE_TOO_SMALL = 4, /* see the op's ..._workspace function */
   KILTER_OUT_OF_MEMORY = 5,
   KILTER_DEVICE_ERROR = 6,         /* the device reported an error during this call */
   KILTER_PENDING_DEVICE_ERROR = 7, /* the device was already in error when the call began */
@@ -159,9 +159,9 @@ typedef struct kilter_epilogue {
 /* Quantized output; kinds other than PLAIN have no implementation yet: KILTER_UNSUPPORTED.  Null: plain. */
 typedef struct kilter_quantization {
   size_t struct_size;
-  int32_t kind;          /* kilter_output_kind */
-  int32_t from_fp32;     /* 0: quantize y as rounded to T; 1: quantize the fp32 value */
-  kilter_tensor scale;   /* input or output scale(s), by kind */
+  int32_t kind;        /* kilter_output_kind */
+  int32_t from_fp32;   /* 0: quantize y as rounded to T; 1: quantize the fp32 value */
+  kilter_tensor scale; /* input or output scale(s), by kind */
 } kilter_quantization;
 
 /* ---------------------------------------------------------------- layer_norm
@@ -177,48 +177,51 @@ typedef struct kilter_quantization {
 
 typedef struct kilter_layer_norm_forward_args {
   size_t struct_size;
-  kilter_tensor x;      /* input */
-  kilter_tensor weight; /* input, optional, [n], type T or fp32 */
-  kilter_tensor bias;   /* input, optional, [n], type T or fp32 */
-  kilter_tensor y;      /* output, type T; may be x, residual or post_residual (same type) */
-  kilter_tensor mean;   /* output, optional, fp32 (fp64 if T is fp64) */
-  kilter_tensor rstd;   /* output, optional, fp32 (fp64 if T is fp64) */
-  double eps;           /* finite; a negative eps computes the root of what it gives (NaN if negative) */
-  double weight_offset; /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
-  int32_t rounding;     /* kilter_rounding */
+  kilter_tensor x;                         /* input */
+  kilter_tensor weight;                    /* input, optional, [n], type T or fp32 */
+  kilter_tensor bias;                      /* input, optional, [n], type T or fp32 */
+  kilter_tensor y;                         /* output, type T; may be x, residual or post_residual (same type) */
+  kilter_tensor mean;                      /* output, optional, fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd;                      /* output, optional, fp32 (fp64 if T is fp64) */
+  double eps;                              /* finite; a negative eps computes the root of what it gives (NaN if negative) */
+  double weight_offset;                    /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
+  int32_t rounding;                        /* kilter_rounding */
   const kilter_prologue* prologue;         /* optional */
   const kilter_epilogue* epilogue;         /* optional */
   const kilter_quantization* quantization; /* optional */
-  const char* impl; /* null: the first implementation that supports the call; else this one or KILTER_UNSUPPORTED */
+  const char* impl;                        /* null: the first implementation that supports the call; else this one or KILTER_UNSUPPORTED */
 } kilter_layer_norm_forward_args;
 
 typedef struct kilter_layer_norm_backward_args {
   size_t struct_size;
-  kilter_tensor x;      /* input: what the norm normalized (residual_out if a residual was added); T, or fp32 */
-  kilter_tensor weight; /* input, optional, as in forward */
-  kilter_tensor mean;   /* input, as forward wrote it */
-  kilter_tensor rstd;   /* input, as forward wrote it */
-  kilter_tensor dy;     /* input, type T */
+  kilter_tensor x;             /* input: what the norm normalized (residual_out if a residual was added); T, or fp32 */
+  kilter_tensor weight;        /* input, optional, as in forward */
+  kilter_tensor mean;          /* input, as forward wrote it */
+  kilter_tensor rstd;          /* input, as forward wrote it */
+  kilter_tensor dy;            /* input, type T */
   kilter_tensor dresidual_out; /* input, optional, x's shape, type T or x's: gradient that reaches residual_out from elsewhere */
-  kilter_tensor dx;        /* output, optional, type T; may be x, dy or dresidual_out (same type) */
-  kilter_tensor dresidual; /* output, optional: dx's value in type T or x's; may be x, dy or dresidual_out (same type) */
-  kilter_tensor dweight;   /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
-  kilter_tensor dbias;     /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
-  double weight_offset;    /* as in forward */
-  void* workspace;         /* scratch that the caller owns; needed for dweight and dbias only */
-  size_t workspace_size;   /* bytes; see kilter_layer_norm_backward_workspace */
+  kilter_tensor dx;            /* output, optional, type T; may be x, dy or dresidual_out (same type) */
+  kilter_tensor dresidual;     /* output, optional: dx's value in type T or x's; may be x, dy or dresidual_out (same type) */
+  kilter_tensor dweight;       /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
+  kilter_tensor dbias;         /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
+  double weight_offset;        /* as in forward */
+  void* workspace;             /* scratch that the caller owns; needed for dweight and dbias only */
+  size_t workspace_size;       /* bytes; see kilter_layer_norm_backward_workspace */
   const char* impl;
 } kilter_layer_norm_backward_args;
 
 /* stream: null on the CPU. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter_layer_norm_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
-KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter_layer_norm_forward_args* args,
+                                                                    kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args,
+                                                                     kilter_stream stream) KILTER_NOEXCEPT;
 
 /* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments (data pointers are not read,
  * null or not decides only what is absent).  On the CPU the size serves the calling thread's thread count; a smaller
  * workspace, down to the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need
  * zeroed counters: zero the workspace once, every call leaves it zero; one workspace serves one stream at a time. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args, size_t* bytes) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args,
+                                                                               size_t* bytes) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- rms_norm
  *
@@ -262,9 +265,12 @@ typedef struct kilter_rms_norm_backward_args {
   const char* impl;
 } kilter_rms_norm_backward_args;
 
-KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
-KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
-KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args,
+                                                                  kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args,
+                                                                   kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args,
+                                                                             size_t* bytes) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- what exists */
 
@@ -310,7 +316,8 @@ typedef struct kilter_candidate {
 } kilter_candidate;
 
 /* Writes up to capacity candidates, in order, and their number to *count.  Strings are static. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity, size_t* count) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity,
+                                                         size_t* count) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- CPU execution */
 

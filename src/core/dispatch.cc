@@ -61,8 +61,8 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
       return KILTER_OK;
     }
     if (used < sizeof reasons)
-      used += size_t(std::snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used ? "; " : "", candidates[i].impl,
-                                   candidates[i].reason));
+      used += size_t(
+          std::snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used ? "; " : "", candidates[i].impl, candidates[i].reason));
   }
   if (!known) {
     for (size_t i = 0; i < count && used < sizeof reasons; ++i)

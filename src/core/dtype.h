@@ -19,11 +19,16 @@ constexpr DType dtype_of(kilter_dtype t) {
 
 constexpr kilter_dtype dlpack_of(DType t) {
   switch (t) {
-    case DType::f64: return {KILTER_FLOAT, 64, 1};
-    case DType::f32: return {KILTER_FLOAT, 32, 1};
-    case DType::f16: return {KILTER_FLOAT, 16, 1};
-    case DType::bf16: return {KILTER_BFLOAT, 16, 1};
-    case DType::none: break;
+    case DType::f64:
+      return {KILTER_FLOAT, 64, 1};
+    case DType::f32:
+      return {KILTER_FLOAT, 32, 1};
+    case DType::f16:
+      return {KILTER_FLOAT, 16, 1};
+    case DType::bf16:
+      return {KILTER_BFLOAT, 16, 1};
+    case DType::none:
+      break;
   }
   return {0, 0, 0};
 }
@@ -32,11 +37,16 @@ KILTER_INLINE constexpr int item_size(DType t) { return t == DType::f64 ? 8 : t 
 
 constexpr const char* dtype_name(DType t) {
   switch (t) {
-    case DType::f64: return "fp64";
-    case DType::f32: return "fp32";
-    case DType::f16: return "fp16";
-    case DType::bf16: return "bf16";
-    case DType::none: break;
+    case DType::f64:
+      return "fp64";
+    case DType::f32:
+      return "fp32";
+    case DType::f16:
+      return "fp16";
+    case DType::bf16:
+      return "bf16";
+    case DType::none:
+      break;
   }
   return "none";
 }

@@ -17,11 +17,16 @@ template <class R>
 R read(const View& v, int64_t row, int64_t i) {
   const char* p = v.row(row) + i * item_size(v.dtype);
   switch (v.dtype) {
-    case DType::f64: return R(*reinterpret_cast<const double*>(p));
-    case DType::f32: return R(*reinterpret_cast<const float*>(p));
-    case DType::f16: return R(half_to_float(*reinterpret_cast<const uint16_t*>(p)));
-    case DType::bf16: return R(bf16_to_float(*reinterpret_cast<const uint16_t*>(p)));
-    case DType::none: break;
+    case DType::f64:
+      return R(*reinterpret_cast<const double*>(p));
+    case DType::f32:
+      return R(*reinterpret_cast<const float*>(p));
+    case DType::f16:
+      return R(half_to_float(*reinterpret_cast<const uint16_t*>(p)));
+    case DType::bf16:
+      return R(bf16_to_float(*reinterpret_cast<const uint16_t*>(p)));
+    case DType::none:
+      break;
   }
   return R(0);
 }
@@ -31,10 +36,14 @@ template <class R>
 R rounded(DType type, R value) {
   const double d = double(value);
   switch (type) {
-    case DType::f32: return R(float(d));
-    case DType::f16: return R(half_to_float(float_to_half(round_to_odd(d))));
-    case DType::bf16: return R(bf16_to_float(float_to_bf16(round_to_odd(d))));
-    default: return R(d);
+    case DType::f32:
+      return R(float(d));
+    case DType::f16:
+      return R(half_to_float(float_to_half(round_to_odd(d))));
+    case DType::bf16:
+      return R(bf16_to_float(float_to_bf16(round_to_odd(d))));
+    default:
+      return R(d);
   }
 }
 
@@ -44,11 +53,20 @@ void write(const View& v, int64_t row, int64_t i, R value) {
   char* p = v.row(row) + i * item_size(v.dtype);
   const double d = double(value);
   switch (v.dtype) {
-    case DType::f64: *reinterpret_cast<double*>(p) = d; break;
-    case DType::f32: *reinterpret_cast<float*>(p) = float(d); break;
-    case DType::f16: *reinterpret_cast<uint16_t*>(p) = float_to_half(round_to_odd(d)); break;
-    case DType::bf16: *reinterpret_cast<uint16_t*>(p) = float_to_bf16(round_to_odd(d)); break;
-    case DType::none: break;
+    case DType::f64:
+      *reinterpret_cast<double*>(p) = d;
+      break;
+    case DType::f32:
+      *reinterpret_cast<float*>(p) = float(d);
+      break;
+    case DType::f16:
+      *reinterpret_cast<uint16_t*>(p) = float_to_half(round_to_odd(d));
+      break;
+    case DType::bf16:
+      *reinterpret_cast<uint16_t*>(p) = float_to_bf16(round_to_odd(d));
+      break;
+    case DType::none:
+      break;
   }
 }
 

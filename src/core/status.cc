@@ -41,18 +41,30 @@ int kilter_version(void) noexcept { return KILTER_VERSION_MAJOR * 10000 + KILTER
 
 const char* kilter_status_name(kilter_status status) noexcept {
   switch (status) {
-    case KILTER_OK: return "KILTER_OK";
-    case KILTER_INVALID_ARGUMENT: return "KILTER_INVALID_ARGUMENT";
-    case KILTER_UNSUPPORTED: return "KILTER_UNSUPPORTED";
-    case KILTER_OVERLAP: return "KILTER_OVERLAP";
-    case KILTER_WORKSPACE_TOO_SMALL: return "KILTER_WORKSPACE_TOO_SMALL";
-    case KILTER_OUT_OF_MEMORY: return "KILTER_OUT_OF_MEMORY";
-    case KILTER_DEVICE_ERROR: return "KILTER_DEVICE_ERROR";
-    case KILTER_PENDING_DEVICE_ERROR: return "KILTER_PENDING_DEVICE_ERROR";
-    case KILTER_IO: return "KILTER_IO";
-    case KILTER_TRUNCATED: return "KILTER_TRUNCATED";
-    case KILTER_BAD_FORMAT: return "KILTER_BAD_FORMAT";
-    case KILTER_INTERNAL: return "KILTER_INTERNAL";
+    case KILTER_OK:
+      return "KILTER_OK";
+    case KILTER_INVALID_ARGUMENT:
+      return "KILTER_INVALID_ARGUMENT";
+    case KILTER_UNSUPPORTED:
+      return "KILTER_UNSUPPORTED";
+    case KILTER_OVERLAP:
+      return "KILTER_OVERLAP";
+    case KILTER_WORKSPACE_TOO_SMALL:
+      return "KILTER_WORKSPACE_TOO_SMALL";
+    case KILTER_OUT_OF_MEMORY:
+      return "KILTER_OUT_OF_MEMORY";
+    case KILTER_DEVICE_ERROR:
+      return "KILTER_DEVICE_ERROR";
+    case KILTER_PENDING_DEVICE_ERROR:
+      return "KILTER_PENDING_DEVICE_ERROR";
+    case KILTER_IO:
+      return "KILTER_IO";
+    case KILTER_TRUNCATED:
+      return "KILTER_TRUNCATED";
+    case KILTER_BAD_FORMAT:
+      return "KILTER_BAD_FORMAT";
+    case KILTER_INTERNAL:
+      return "KILTER_INTERNAL";
   }
   return "KILTER_UNKNOWN_STATUS";
 }

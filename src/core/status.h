@@ -22,7 +22,7 @@ template <class F>
 
 }  // namespace kilter
 
-#define KILTER_RETURN_IF_ERROR(expression)                                             \
-  do {                                                                                 \
+#define KILTER_RETURN_IF_ERROR(expression)                                                \
+  do {                                                                                    \
     if (const kilter_status status_ = (expression); status_ != KILTER_OK) return status_; \
   } while (0)

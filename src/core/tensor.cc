@@ -33,15 +33,13 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
   if (t.ndim > KILTER_MAX_RANK)
     return fail(KILTER_UNSUPPORTED, op, "%s.ndim: expected at most %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   if (t.ndim > 0 && !t.shape) return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape: expected %d sizes, got null", name, int(t.ndim));
-  if (t.dtype.lanes != 1)
-    return fail(KILTER_INVALID_ARGUMENT, op, "%s.dtype.lanes: expected 1, got %u", name, unsigned(t.dtype.lanes));
+  if (t.dtype.lanes != 1) return fail(KILTER_INVALID_ARGUMENT, op, "%s.dtype.lanes: expected 1, got %u", name, unsigned(t.dtype.lanes));
   out->dtype = dtype_of(t.dtype);
   if (out->dtype == DType::none)
     return fail(KILTER_UNSUPPORTED, op, "%s.dtype: expected %s, got code %u with %u bits", name, kAnyDType, unsigned(t.dtype.code),
                 unsigned(t.dtype.bits));
   for (int d = 0; d < t.ndim; ++d)
-    if (t.shape[d] < 0)
-      return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape[%d]: expected a size >= 0, got %" PRId64, name, d, t.shape[d]);
+    if (t.shape[d] < 0) return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape[%d]: expected a size >= 0, got %" PRId64, name, d, t.shape[d]);
   const int item = item_size(out->dtype);
   int64_t bytes = item;
   for (int d = 0; d < t.ndim; ++d) {
@@ -49,12 +47,11 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
   }
   for (int d = 0; d < t.ndim && out->elements; ++d)
     if (!multiply(bytes, t.shape[d], &bytes))
-      return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape: expected at most 2^63 bytes, got %s of %s", name,
-                  ShapeText(t.shape, t.ndim).text, dtype_name(out->dtype));
+      return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape: expected at most 2^63 bytes, got %s of %s", name, ShapeText(t.shape, t.ndim).text,
+                  dtype_name(out->dtype));
   if (!out->elements) return KILTER_OK;
   out->elements = bytes / item;
-  if (!t.data)
-    return fail(KILTER_INVALID_ARGUMENT, op, "%s.data: expected memory for %" PRId64 " elements, got null", name, out->elements);
+  if (!t.data) return fail(KILTER_INVALID_ARGUMENT, op, "%s.data: expected memory for %" PRId64 " elements, got null", name, out->elements);
   if (t.device.type != KILTER_DEVICE_CPU)
     return fail(KILTER_UNSUPPORTED, op, "%s.device: expected the CPU (type 1), got type %d: no such backend in this build", name,
                 int(t.device.type));
@@ -68,8 +65,9 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
       const int64_t magnitude = t.strides[d] < 0 ? (t.strides[d] == INT64_MIN ? INT64_MAX : -t.strides[d]) : t.strides[d];
       if (t.shape[d] > 1 && (!multiply(magnitude, t.shape[d] - 1, &reach) || !multiply(reach, item, &reach) ||
                              __builtin_add_overflow(span, reach, &span) || span > INT64_MAX / 4))
-        return fail(KILTER_INVALID_ARGUMENT, op, "%s.strides[%d]: expected offsets below 2^61 bytes, got stride %" PRId64 " for size %" PRId64,
-                    name, d, t.strides[d], t.shape[d]);
+        return fail(KILTER_INVALID_ARGUMENT, op,
+                    "%s.strides[%d]: expected offsets below 2^61 bytes, got stride %" PRId64 " for size %" PRId64, name, d, t.strides[d],
+                    t.shape[d]);
     }
   }
   const uintptr_t address = reinterpret_cast<uintptr_t>(t.data) + t.byte_offset;
@@ -168,7 +166,8 @@ kilter_status read_per_row(const char* op, const char* name, const kilter_tensor
   const bool same = t.ndim >= leading && (leading == 0 || std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(leading)) == 0);
   if (!same || t.ndim > rows.ndim || (t.ndim == rows.ndim && t.shape[leading] != 1)) {
     char expected[240];
-    std::snprintf(expected, sizeof expected, "%s (one value per row), or that with a last dimension of 1", ShapeText(rows.shape, leading).text);
+    std::snprintf(expected, sizeof expected, "%s (one value per row), or that with a last dimension of 1",
+                  ShapeText(rows.shape, leading).text);
     return wrong_shape(op, name, t, expected);
   }
   fill_view(t, checked.dtype, checked.elements, leading, out);
@@ -179,10 +178,8 @@ kilter_status check_struct(const char* op, const char* name, const void* args, s
   if (!args) return fail(KILTER_INVALID_ARGUMENT, op, "%s: expected a struct, got null", name);
   size_t size = 0;
   std::memcpy(&size, args, sizeof size);
-  if (size < minimum)
-    return fail(KILTER_INVALID_ARGUMENT, op, "%s.struct_size: expected at least %zu, got %zu", name, minimum, size);
-  if (size > known + 4096)
-    return fail(KILTER_INVALID_ARGUMENT, op, "%s.struct_size: expected about %zu, got %zu", name, known, size);
+  if (size < minimum) return fail(KILTER_INVALID_ARGUMENT, op, "%s.struct_size: expected at least %zu, got %zu", name, minimum, size);
+  if (size > known + 4096) return fail(KILTER_INVALID_ARGUMENT, op, "%s.struct_size: expected about %zu, got %zu", name, known, size);
   for (size_t i = known; i < size; ++i)
     if (static_cast<const unsigned char*>(args)[i])
       return fail(KILTER_UNSUPPORTED, op, "%s.struct_size: expected %zu, got %zu with fields that this version does not know", name, known,

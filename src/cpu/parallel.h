@@ -13,7 +13,8 @@ void run_blocks(int64_t blocks, int threads, BlockFunction function, void* conte
 // Calls body(block, thread) for every block in [0, blocks), thread in [0, threads).
 template <class F>
 void parallel_for(int64_t blocks, int threads, F&& body) {
-  run_blocks(blocks, threads, [](void* f, int64_t block, int thread) { (*static_cast<F*>(f))(block, thread); }, &body);
+  run_blocks(
+      blocks, threads, [](void* f, int64_t block, int thread) { (*static_cast<F*>(f))(block, thread); }, &body);
 }
 
 }  // namespace kilter

@@ -27,15 +27,24 @@ inline C lane_tree(const C* __restrict lane) {
 template <class C>
 C lane_tree(const C* lane, int width) {
   switch (width) {
-    case 256: return lane_tree<256>(lane);
-    case 128: return lane_tree<128>(lane);
-    case 64: return lane_tree<64>(lane);
-    case 32: return lane_tree<32>(lane);
-    case 16: return lane_tree<16>(lane);
-    case 8: return lane_tree<8>(lane);
-    case 4: return lane_tree<4>(lane);
-    case 2: return lane_tree<2>(lane);
-    default: return lane[0];
+    case 256:
+      return lane_tree<256>(lane);
+    case 128:
+      return lane_tree<128>(lane);
+    case 64:
+      return lane_tree<64>(lane);
+    case 32:
+      return lane_tree<32>(lane);
+    case 16:
+      return lane_tree<16>(lane);
+    case 8:
+      return lane_tree<8>(lane);
+    case 4:
+      return lane_tree<4>(lane);
+    case 2:
+      return lane_tree<2>(lane);
+    default:
+      return lane[0];
   }
 }
 
@@ -96,7 +105,8 @@ KILTER_INLINE void partial_lane_sums(int count, int width, C (&lane)[N][kWidth],
       lane_sums<N, 4>(0, more, lane, term);
       lane_sums<N, 3>(more, width, lane, term);
       break;
-    default: lane_sums<N, 4>(0, width, lane, term);
+    default:
+      lane_sums<N, 4>(0, width, lane, term);
   }
 }
 
@@ -131,8 +141,7 @@ KILTER_INLINE void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
         float a[N], b[N], c[N], d[N], e[N], f[N], g[N], h[N];
         even(l, a), even(l + kHalf, b), even(l + 2 * kHalf, c), even(l + 3 * kHalf, d);
         odd(l, e), odd(l + kHalf, f), odd(l + 2 * kHalf, g), odd(l + 3 * kHalf, h);
-        for (int j = 0; j < N; ++j)
-          lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
+        for (int j = 0; j < N; ++j) lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
       }
     }
   } else {

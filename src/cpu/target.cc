@@ -13,7 +13,7 @@ constexpr const char* kNames[] = {
 #undef KILTER_TARGET
 };
 
-constexpr int kUnknown = -1;   // a name was forced that does not exist or run here
+constexpr int kUnknown = -1;  // a name was forced that does not exist or run here
 constexpr int kNotChosen = -2;
 
 bool runs_here(const char* name) {

@@ -83,7 +83,8 @@ struct Ahead {
   template <int kLevel = 2>
   KILTER_INLINE void fetch(int step, int steps) const {
     if (!p) return;
-    for (int line = lines * step / steps, end = lines * (step + 1) / steps; line < end; ++line) __builtin_prefetch(p + line * 64, 0, kLevel);
+    for (int line = lines * step / steps, end = lines * (step + 1) / steps; line < end; ++line)
+      __builtin_prefetch(p + line * 64, 0, kLevel);
   }
 };
 

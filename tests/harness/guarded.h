@@ -22,9 +22,9 @@ class Guarded {
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
 
-  kilter_tensor tensor();                      // points into this object
-  void copy_to(check::Buffer& buffer) const;   // row by row
-  bool pattern_intact() const;                 // nothing around and between the rows was written
+  kilter_tensor tensor();                     // points into this object
+  void copy_to(check::Buffer& buffer) const;  // row by row
+  bool pattern_intact() const;                // nothing around and between the rows was written
 
  private:
   char* row(int64_t r) const { return first_ + r * stride_ * item_; }

@@ -72,7 +72,8 @@ Tensors call_plain(const Case& c) {
     for (int64_t i = 0; i < got.row_length(); ++i) {
       const double a = expected.at(row + r, i), b = got.at(r, i);
       const size_t at = size_t(i) * size_t(item_size(got.dtype()));
-      if (std::memcmp(expected.row(row + r) + at, got.row(r) + at, size_t(item_size(got.dtype()))) == 0 || (std::isnan(a) && std::isnan(b))) continue;
+      if (std::memcmp(expected.row(row + r) + at, got.row(r) + at, size_t(item_size(got.dtype()))) == 0 || (std::isnan(a) && std::isnan(b)))
+        continue;
       return ::testing::AssertionFailure() << name << " row " << row + r << " column " << i << ": expected " << a << ", got " << b;
     }
   }
@@ -80,11 +81,14 @@ Tensors call_plain(const Case& c) {
 }
 
 ::testing::AssertionResult same_bits(const Case& c, const Tensors& expected, const Tensors& got) {
-  const std::tuple<const char*, const Buffer*, const Buffer*> outputs[] = {
-      {"y", &expected.y, &got.y},          {"mean", &expected.mean, &got.mean},
-      {"rstd", &expected.rstd, &got.rstd}, {"residual_out", &expected.residual_out, &got.residual_out},
-      {"dx", &expected.dx, &got.dx},       {"dresidual", &expected.dresidual, &got.dresidual},
-      {"dweight", &expected.dweight, &got.dweight}, {"dbias", &expected.dbias, &got.dbias}};
+  const std::tuple<const char*, const Buffer*, const Buffer*> outputs[] = {{"y", &expected.y, &got.y},
+                                                                           {"mean", &expected.mean, &got.mean},
+                                                                           {"rstd", &expected.rstd, &got.rstd},
+                                                                           {"residual_out", &expected.residual_out, &got.residual_out},
+                                                                           {"dx", &expected.dx, &got.dx},
+                                                                           {"dresidual", &expected.dresidual, &got.dresidual},
+                                                                           {"dweight", &expected.dweight, &got.dweight},
+                                                                           {"dbias", &expected.dbias, &got.dbias}};
   for (const auto& [name, a, b] : outputs)
     if (auto result = same_rows(*a, 0, *b, a->row_count(), name); !result) return result << "\n" << check::command(c);
   return ::testing::AssertionSuccess();

@@ -52,9 +52,7 @@ struct BackwardRow {
     for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = v[i] * C(0.5);
     return buffer;
   }
-  const C* dy(int64_t start, int m, C* __restrict buffer) const {
-    return Order::load(problem->dy.dtype, dy_memory(start), m, buffer);
-  }
+  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(problem->dy.dtype, dy_memory(start), m, buffer); }
 
   // h of consecutive elements, less lo.
   template <class V>
@@ -94,8 +92,12 @@ struct BackwardRow {
               m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i), t); },
               [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i), t); });
       };
-      const auto even = [](const char* words) { return [words](int i) KILTER_INLINE_LAMBDA { return even_of(get<uint32_t>(words + 4 * i)); }; };
-      const auto odds = [](const char* words) { return [words](int i) KILTER_INLINE_LAMBDA { return odd_of(get<uint32_t>(words + 4 * i)); }; };
+      const auto even = [](const char* words) {
+        return [words](int i) KILTER_INLINE_LAMBDA { return even_of(get<uint32_t>(words + 4 * i)); };
+      };
+      const auto odds = [](const char* words) {
+        return [words](int i) KILTER_INLINE_LAMBDA { return odd_of(get<uint32_t>(words + 4 * i)); };
+      };
       const auto at = [](const C* values) { return [values](int i) KILTER_INLINE_LAMBDA { return values[i]; }; };
       if (m == kSegment && !halve) {  // straight from the words of two
         const char *x_words = x_memory(start), *dy_words = dy_memory(start);
@@ -193,7 +195,8 @@ void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, c
       return pack_numbers<W>(even_dx, element(odd_of(gw), odd_of(xw), odd + i));
     });
     if (m & 1) {
-      const float last_x = bf16_to_float(get<uint16_t>(x_words + 2 * (m - 1))), last_dy = bf16_to_float(get<uint16_t>(dy_words + 2 * (m - 1)));
+      const float last_x = bf16_to_float(get<uint16_t>(x_words + 2 * (m - 1))),
+                  last_dy = bf16_to_float(get<uint16_t>(dy_words + 2 * (m - 1)));
       const uint16_t last = float_to_bf16(element(last_dy, last_x, m / 2));
       __builtin_memcpy(dx + 2 * (m - 1), &last, sizeof last);
     }

@@ -102,7 +102,8 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
     KILTER_RETURN_IF_ERROR(check_struct(op, "epilogue", a.epilogue, sizeof(kilter_epilogue), sizeof(kilter_epilogue)));
     q->activation = a.epilogue->activation;
     if (q->activation < KILTER_ACTIVATION_NONE || q->activation > KILTER_ACTIVATION_GELU_TANH)
-      return fail(KILTER_INVALID_ARGUMENT, op, "epilogue.activation: expected 0 to %d, got %d", KILTER_ACTIVATION_GELU_TANH, int(q->activation));
+      return fail(KILTER_INVALID_ARGUMENT, op, "epilogue.activation: expected 0 to %d, got %d", KILTER_ACTIVATION_GELU_TANH,
+                  int(q->activation));
     KILTER_RETURN_IF_ERROR(read_rows(op, "post_residual", a.epilogue->post_residual, Need::optional, rows, &p->post_residual));
     if (!absent(p->post_residual)) q->features |= KILTER_FEATURE_POST_RESIDUAL;
   }
@@ -129,8 +130,10 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   KILTER_RETURN_IF_ERROR(check_exact_type(op, "mean", p->mean, statistics_type(t), "the statistics' type"));
   KILTER_RETURN_IF_ERROR(check_exact_type(op, "rstd", p->rstd, statistics_type(t), "the statistics' type"));
 
-  const Named inputs[] = {{"x", &p->x, rows.rows, rows.n},           {"residual", &p->residual, rows.rows, rows.n},
-                          {"post_residual", &p->post_residual, rows.rows, rows.n}, {"weight", &p->weight, 1, rows.n},
+  const Named inputs[] = {{"x", &p->x, rows.rows, rows.n},
+                          {"residual", &p->residual, rows.rows, rows.n},
+                          {"post_residual", &p->post_residual, rows.rows, rows.n},
+                          {"weight", &p->weight, 1, rows.n},
                           {"bias", &p->bias, 1, rows.n}};
   const Named outputs[] = {{"y", &p->y, rows.rows, rows.n, 0b111},
                            {"residual_out", &p->residual_out, rows.rows, rows.n, 0b011},
@@ -181,9 +184,9 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
   KILTER_RETURN_IF_ERROR(check_type(op, "dweight", p->dweight, weight_type, "weight's type"));
   KILTER_RETURN_IF_ERROR(check_type(op, "dbias", p->dbias, weight_type, "weight's type"));
 
-  const Named inputs[] = {{"x", &p->x, rows.rows, rows.n},       {"dy", &p->dy, rows.rows, rows.n},
-                          {"dresidual_out", &p->dresidual_out, rows.rows, rows.n}, {"weight", &p->weight, 1, rows.n},
-                          {"mean", &p->mean, rows.rows, 1},      {"rstd", &p->rstd, rows.rows, 1}};
+  const Named inputs[] = {
+      {"x", &p->x, rows.rows, rows.n},   {"dy", &p->dy, rows.rows, rows.n}, {"dresidual_out", &p->dresidual_out, rows.rows, rows.n},
+      {"weight", &p->weight, 1, rows.n}, {"mean", &p->mean, rows.rows, 1},  {"rstd", &p->rstd, rows.rows, 1}};
   const Named outputs[] = {{"dx", &p->dx, rows.rows, rows.n, 0b111},
                            {"dresidual", &p->dresidual, rows.rows, rows.n, 0b111},
                            {"dweight", &p->dweight, 1, rows.n},

@@ -35,7 +35,7 @@ bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.d
 // How dweight and dbias are summed: blocks of 2^level chunks, each by one thread, then a tree over blocks.
 struct SumPlan {
   RowPartition partition;
-  int level = 0;       // log2 of chunks per block
+  int level = 0;  // log2 of chunks per block
   int64_t blocks = 1;
   int planes = 2;      // dweight, dbias: those asked for
   int64_t stride = 0;  // elements of one padded row of n
@@ -72,7 +72,8 @@ void add_rows(W* __restrict left, const W* __restrict right, int64_t n) {
 template <class W>
 void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
   for (int64_t step = 1; step < count; step *= 2)
-    for (int64_t i = 0; i + step < count; i += 2 * step) add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
+    for (int64_t i = 0; i + step < count; i += 2 * step)
+      add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
 }
 
 template <class C>
@@ -119,7 +120,8 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
   SumPlan plan = sum_plan(p, threads);
   while (plan.threads > 1 && plan.bytes() > p.workspace_size) plan = sum_plan(p, plan.threads - 1);
   if (!p.workspace || plan.bytes() > p.workspace_size)
-    return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", plan.bytes(), p.workspace ? p.workspace_size : 0);
+    return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", plan.bytes(),
+                p.workspace ? p.workspace_size : 0);
   char* const aligned = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 63) & ~uintptr_t(63));
   Wide<C>* const blocks = reinterpret_cast<Wide<C>*>(aligned);
   char* const scratch = reinterpret_cast<char*>(blocks + plan.blocks * plan.planes * plan.stride);
@@ -127,7 +129,8 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
     std::fill_n(blocks, plan.planes * plan.stride, Wide<C>{});
   } else {
     parallel_for(plan.blocks, plan.threads, [&](int64_t b, int thread) {
-      sum_block<C>(p, plan, b, scratch + size_t(thread) * plan.scratch_bytes(), blocks + b * plan.planes * plan.stride, kernels, past_caches);
+      sum_block<C>(p, plan, b, scratch + size_t(thread) * plan.scratch_bytes(), blocks + b * plan.planes * plan.stride, kernels,
+                   past_caches);
     });
   }
   const auto finish = [&](int64_t begin, int64_t end) {
@@ -170,11 +173,12 @@ kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels
 kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKernels& kernels) {
   if (p.n == 0) return KILTER_OK;
   const int threads = threads_for(p.rows, p.n);
-  const bool past_caches = should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) &&
-                      should_stream(p.dx, p.rows, p.n, {&p.dresidual});
+  const bool past_caches =
+      should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) && should_stream(p.dx, p.rows, p.n, {&p.dresidual});
   const bool wide = p.dy.dtype == DType::f64;
   if (p.dweight.present() || p.dbias.present())
-    return wide ? backward_with_sums<double>(p, kernels, threads, past_caches) : backward_with_sums<float>(p, kernels, threads, past_caches);
+    return wide ? backward_with_sums<double>(p, kernels, threads, past_caches)
+                : backward_with_sums<float>(p, kernels, threads, past_caches);
   if (p.rows == 0) return KILTER_OK;
   parallel_for(threads, threads, [&](int64_t b, int) {
     const int64_t begin = p.rows * b / threads, end = p.rows * (b + 1) / threads;

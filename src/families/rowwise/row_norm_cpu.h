@@ -38,7 +38,7 @@ struct ColumnSums {
   Wide<C>* bias = nullptr;
   C* halves = nullptr;  // four rows of `stride`: what rows 0 and 1, 2 and 3 of a group of four add up to, for weight and bias
   int64_t stride = 0;
-  bool pairs = false;   // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
+  bool pairs = false;  // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
 
 // Where column i of n stands in pairs order.

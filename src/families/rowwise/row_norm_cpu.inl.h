@@ -7,8 +7,8 @@
 // Included once per SIMD target.
 #pragma once
 
-#include "families/rowwise/row_forward.inl.h"
 #include "families/rowwise/row_backward.inl.h"
+#include "families/rowwise/row_forward.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 

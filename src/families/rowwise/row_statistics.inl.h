@@ -63,12 +63,15 @@ struct RowSource {
       if constexpr (Order::kPairs) {
         if (plain() && x_type == DType::bf16 && m == kSegment) {  // straight from the words of two
           const char* __restrict words = at(start);
-          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even_of(get<uint32_t>(words + 4 * i)), t); },
-                       [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
+          pair_sums<N>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even_of(get<uint32_t>(words + 4 * i)), t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
         } else {
           const C* __restrict even = segment(start, m, buffer);
           const C* __restrict odd = even + Order::odd_start(m);
-          pair_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even[i], t); }, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd[i], t); });
+          pair_sums<N>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even[i], t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd[i], t); });
         }
       } else {
         const C* __restrict v = segment(start, m, buffer);
@@ -133,7 +136,8 @@ template <class Order, bool kCentered, class C = typename Order::Value>
 Moments<C> measure(const RowSource<Order>& row, int64_t n) {
   if constexpr (!kCentered) {
     Moments<C> s{n};
-    s.variance = s.moment = row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
+    s.variance = s.moment =
+        row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
     return s;
   } else {
     if (n <= kStatisticsChunk) return measure_chunk(row, 0, n);
@@ -168,8 +172,8 @@ struct Limits<double> {
 template <class C>
 struct RowStatistics {
   Moments<C> m;
-  C rstd;                   // of the row as the source now gives it (pre-scaled or not)
-  C saved_mean, saved_rstd; // of the row itself
+  C rstd;                    // of the row as the source now gives it (pre-scaled or not)
+  C saved_mean, saved_rstd;  // of the row itself
 };
 
 // k of the pre-scale, 0 for none.  Rare: only for rows whose moment left the safe range.

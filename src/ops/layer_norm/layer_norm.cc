@@ -6,9 +6,9 @@
 
 namespace kilter {
 
-#define KILTER_TARGET(name)             \
-  namespace cpu_##name {                \
-  extern const RowNormKernels layer_norm_kernels; \
+#define KILTER_TARGET(name)                         \
+  namespace cpu_##name {                            \
+    extern const RowNormKernels layer_norm_kernels; \
   }
 #include "kilter_targets.inc"
 #undef KILTER_TARGET
@@ -18,12 +18,13 @@ namespace {
 constexpr const char* kOp = "layer_norm";
 
 RowNormForwardArgs family_args(const kilter_layer_norm_forward_args& a) {
-  return {kOp, true, a.x, a.weight, a.bias, a.y, a.mean, a.rstd, a.eps, a.weight_offset, a.rounding, a.prologue, a.epilogue, a.quantization, a.impl};
+  return {kOp,        true,       a.x,        a.weight,       a.bias, a.y, a.mean, a.rstd, a.eps, a.weight_offset,
+          a.rounding, a.prologue, a.epilogue, a.quantization, a.impl};
 }
 
 RowNormBackwardArgs family_args(const kilter_layer_norm_backward_args& a) {
-  return {kOp,  true,        a.x,       a.weight, a.mean,          a.rstd,      a.dy,             a.dresidual_out,
-          a.dx, a.dresidual, a.dweight, a.dbias,  a.weight_offset, a.workspace, a.workspace_size, a.impl};
+  return {kOp,         true,      a.x,     a.weight,        a.mean,      a.rstd,           a.dy,  a.dresidual_out, a.dx,
+          a.dresidual, a.dweight, a.dbias, a.weight_offset, a.workspace, a.workspace_size, a.impl};
 }
 
 const RowNormKernels* const kKernels[] = {

@@ -6,9 +6,9 @@
 
 namespace kilter {
 
-#define KILTER_TARGET(name)             \
-  namespace cpu_##name {                \
-  extern const RowNormKernels rms_norm_kernels; \
+#define KILTER_TARGET(name)                       \
+  namespace cpu_##name {                          \
+    extern const RowNormKernels rms_norm_kernels; \
   }
 #include "kilter_targets.inc"
 #undef KILTER_TARGET
@@ -18,12 +18,13 @@ namespace {
 constexpr const char* kOp = "rms_norm";
 
 RowNormForwardArgs family_args(const kilter_rms_norm_forward_args& a) {
-  return {kOp, false, a.x, a.weight, a.bias, a.y, {}, a.rstd, a.eps, a.weight_offset, a.rounding, a.prologue, a.epilogue, a.quantization, a.impl};
+  return {kOp,        false,      a.x,        a.weight,       a.bias, a.y, {}, a.rstd, a.eps, a.weight_offset,
+          a.rounding, a.prologue, a.epilogue, a.quantization, a.impl};
 }
 
 RowNormBackwardArgs family_args(const kilter_rms_norm_backward_args& a) {
-  return {kOp,  false,        a.x,       a.weight, {},          a.rstd,      a.dy,             a.dresidual_out,
-          a.dx, a.dresidual, a.dweight, a.dbias,  a.weight_offset, a.workspace, a.workspace_size, a.impl};
+  return {kOp,         false,     a.x,     a.weight,        {},          a.rstd,           a.dy,  a.dresidual_out, a.dx,
+          a.dresidual, a.dweight, a.dbias, a.weight_offset, a.workspace, a.workspace_size, a.impl};
 }
 
 const RowNormKernels* const kKernels[] = {
