@@ -4,117 +4,19 @@
     python3 tests/cli_test.py build/bin/kilter
 
 Needs nothing but Python's standard library."""
-import contextlib
 import json
 import math
 import os
-import pathlib
-import random
 import resource
 import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 
-KILTER = None
-OK, USAGE, BAD_FILE, UNSUPPORTED, CHECK_FAILED, INVALID, IO, INTERNAL = 0, 2, 3, 4, 5, 6, 7, 8
-CODES = {"<f4": "f", "<f8": "d", "<f2": "e", "<u2": "H"}
-
-
-def npy(values, shape, descr="<f4"):
-    """Bytes of a .npy file, version 1.0."""
-    dims = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-    return with_header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}", data(values, descr))
-
-
-def data(values, descr="<f4"):
-    return struct.pack(f"<{len(values)}{CODES[descr]}", *values)
-
-
-def with_header(text, body, version=(1, 0), pad=True):
-    raw = text.encode("latin-1") if isinstance(text, str) else text
-    prefix = 10 if version[0] == 1 else 12
-    if pad:
-        raw += b" " * (-(prefix + len(raw) + 1) % 64) + b"\n"
-    return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version[0] == 1 else "<I", len(raw)) + raw + body
-
-
-def load(path):
-    raw = pathlib.Path(path).read_bytes()
-    assert raw[:8] == b"\x93NUMPY\x01\x00", raw[:8]
-    size = struct.unpack("<H", raw[8:10])[0]
-    assert (10 + size) % 64 == 0
-    header = eval(raw[10:10 + size].decode())  # our own file
-    assert set(header) == {"descr", "fortran_order", "shape"} and header["fortran_order"] is False
-    count = math.prod(header["shape"])
-    return header["descr"], header["shape"], struct.unpack(f"<{count}{CODES[header['descr']]}", raw[10 + size:])
-
-
-def bf16(v):
-    u = struct.unpack("<I", struct.pack("<f", v))[0]
-    return (u + 0x7FFF + (u >> 16 & 1)) >> 16
-
-
-def from_bf16(h):
-    return struct.unpack("<f", struct.pack("<I", h << 16))[0]
-
-
-def layer_norm(row, w, b, eps=1e-5):
-    mean = math.fsum(row) / len(row)
-    rstd = 1 / math.sqrt(math.fsum((v - mean) ** 2 for v in row) / len(row) + eps)
-    return [(v - mean) * rstd * g + c for v, g, c in zip(row, w, b)], mean, rstd
-
-
-class CliTest(unittest.TestCase):
-    def setUp(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kilter_cli_"))
-        os.chmod(self.dir, 0o755)
-        self.addCleanup(shutil.rmtree, self.dir, True)
-        rng = random.Random(1)
-        self.rows, self.n = 3, 37
-        self.x = self.floats(rng, self.rows * self.n)
-        self.w, self.b = self.floats(rng, self.n), self.floats(rng, self.n)
-        self.dy = self.floats(rng, self.rows * self.n)
-        shape = (self.rows, self.n)
-        self.put("x.npy", npy(self.x, shape))
-        self.put("w.npy", npy(self.w, (self.n,)))
-        self.put("b.npy", npy(self.b, (self.n,)))
-        self.put("dy.npy", npy(self.dy, shape))
-
-    @staticmethod
-    def floats(rng, count):
-        return [struct.unpack("<f", struct.pack("<f", rng.gauss(0, 1)))[0] for _ in range(count)]
-
-    def put(self, name, raw):
-        (self.dir / name).write_bytes(raw)
-        return name
-
-    def kilter(self, *args, expect=OK, **kwargs):
-        """Runs the CLI in the test's folder; on failure nothing in the folder may have changed."""
-        before = self.snapshot()
-        done = subprocess.run([KILTER, *map(str, args)], cwd=self.dir, capture_output=True, timeout=300, **kwargs)
-        done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-        self.assertEqual(done.returncode, expect, f"kilter {args}\n{done.out}\n{done.err}")
-        if expect not in (OK, CHECK_FAILED):
-            self.assertEqual(self.snapshot(), before, f"files changed although the exit code is {expect}")
-            self.assertEqual(done.err.count("\n"), 1, f"expected one line of error, got {done.err!r}")
-            self.assertTrue(done.err.isprintable() or done.err[:-1].isprintable(), done.err)
-        return done
-
-    def snapshot(self):
-        found = {}
-        for path in sorted(self.dir.rglob("*")):
-            with contextlib.suppress(OSError):
-                regular = path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20
-                found[str(path)] = path.read_bytes() if regular else os.lstat(path).st_mode
-        return found
-
-    def near(self, got, want, tolerance=1e-5):
-        self.assertEqual(len(got), len(want))
-        for g, v in zip(got, want):
-            self.assertLessEqual(abs(g - v), tolerance * max(1, abs(v)))
+import cli_case
+from cli_case import CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm, OK, USAGE, UNSUPPORTED, CHECK_FAILED, INVALID, IO
+from cli_npy_cases import HostileNpyTest  # noqa: F401, found by unittest
 
 
 class RunTest(CliTest):
@@ -223,98 +125,6 @@ class RunTest(CliTest):
             self.near(load(self.dir / "y.npy")[2], [-1, 1])
         self.put("v.npy", with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", data([1.0, 3.0])))
         self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")  # one dimension has one order
-
-
-class HostileNpyTest(CliTest):
-    def refuse(self, raw, *words, status="KILTER_BAD_FORMAT", flags=()):
-        self.put("bad.npy", raw)
-        done = self.kilter("run", "layer_norm", "--x", "bad.npy", "--y", "y.npy", *flags, expect=BAD_FILE)
-        for word in ("x: ", "bad.npy", *words):
-            self.assertIn(word, done.err)
-        error = json.loads(self.kilter("run", "layer_norm", "--x", "bad.npy", "--y", "y.npy", "--json", *flags, expect=BAD_FILE).out)["error"]
-        self.assertEqual((error["exit_code"], error["status"]), (BAD_FILE, status))
-
-    def header(self, text, body=b"\0" * 8, *words, **kwargs):
-        self.refuse(with_header(text, body), *words, **kwargs)
-
-    def test_magic_and_version(self):
-        good = npy([1.0, 2.0], (1, 2))
-        self.refuse(b"\x94" + good[1:], "NUMPY", "\\x94")
-        self.refuse(b"PK\x03\x04" + good, "\\x03")
-        for version in (b"\x00\x00", b"\x04\x00", b"\x01\x01", b"\xff\xff"):
-            self.refuse(good[:6] + version + good[8:], "version")
-
-    def test_truncated(self):
-        good = npy([1.0, 2.0], (1, 2))
-        for size in (0, 1, 6, 8, 9, 10, 40, len(good) - 8, len(good) - 1):
-            self.refuse(good[:size], status="KILTER_TRUNCATED")
-        self.refuse(with_header("", b"", (2, 0))[:11], status="KILTER_TRUNCATED")
-
-    def test_longer(self):
-        self.refuse(npy([1.0, 2.0], (1, 2)) + b"\0", "expected 8 bytes of data", "got 9")
-
-    def test_header_length(self):
-        text = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)}" + " " * 70000
-        self.refuse(with_header(text, data([1.0, 2.0]), (2, 0)), "65536")
-        self.refuse(b"\x93NUMPY\x02\x00" + struct.pack("<I", 0xFFFFFFFF), "65536")
-        self.refuse(b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000) + b"{}", status="KILTER_TRUNCATED")
-
-    def test_keys(self):
-        self.header("{'descr': '<f4', 'fortran_order': False}", b"", "shape")
-        self.header("{'descr': '<f4', 'shape': (2,)}", b"\0" * 8, "fortran_order")
-        self.header("{'shape': (2,), 'fortran_order': False}", b"\0" * 8, "descr")
-        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'more': 1}", b"\0" * 8, "more")
-        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), 'shape': (2,)}", b"\0" * 8, "once")
-        self.header("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "once")
-        self.header("{}", b"", "descr")
-
-    def test_syntax(self):
-        for text in ("", "[]", "{", "{'descr'", "{'descr': '<f4'", "{'descr' '<f4'}", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)",
-                     "{'descr': '<f4', 'fortran_order': 0, 'shape': (2,)}", "{'descr': '<f4', 'fortran_order': False, 'shape': [2]}",
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (2)}", "{'descr': '<f4', 'fortran_order': False, 'shape': 2}",
-                     "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} or 1", "{'descr': '<f\\x34', 'fortran_order': False, 'shape': (2,)}",
-                     "{,'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", "{'descr': '<f4',, 'fortran_order': False, 'shape': (2,)}",
-                     "__import__('os').system('touch owned')"):
-            self.header(text, b"\0" * 8, "header, byte")
-        self.assertFalse((self.dir / "owned").exists())
-        self.refuse(with_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, pad=False), "newline")
-        self.header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}\n", b"\0" * 8, "newline")
-
-    def test_shape(self):
-        for dims in ("-2,", "2.0,", "0x2,", "02,", "2L,", "1_0,", "+2,", "2 2", ",", "2,,", "'2',", "(2,),", "None,", "True,", "1e1,", "99999999999999999999,"):
-            self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims})}}", b"\0" * 8, "header, byte")
-        self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'1, ' * 33})}}", b"\0" * 4, "32 dimensions")
-        for dims in ("4611686018427387904, 4", "9223372036854775807,", "4294967296, 4294967296, 4"):
-            self.header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims})}}", b"\0" * 8, "2^63")
-
-    def test_claims_more_than_the_file_holds(self):
-        self.header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({1 << 40}, 1024)}}", b"\0" * 8, "got 8", status="KILTER_TRUNCATED")
-
-    def test_types(self):
-        for descr, word in ((">f4", "big-endian"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|u1", "|u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
-                            ("<f4\x1b[31m", "\\x1b[31m"), ("f4", "f4"), ("=f4", "=f4")):
-            self.header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}", b"\0" * 8, word)
-        self.header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "structured")
-        self.header("{'descr': '<u2', 'fortran_order': False, 'shape': (4,)}", b"\0" * 8, "--x-dtype bf16")
-
-    def test_fortran_order(self):
-        self.header("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", b"\0" * 8, "fortran_order")
-
-    def test_not_regular(self):
-        os.mkfifo(self.dir / "pipe")
-        for path in (".", "pipe", "/dev/zero"):
-            self.assertIn("regular file", self.kilter("run", "layer_norm", "--x", path, "--y", "y.npy", expect=BAD_FILE).err)
-
-    def test_random_damage(self):
-        good = npy(self.x, (self.rows, self.n))
-        rng = random.Random(2)
-        for _ in range(150):
-            raw = bytearray(good)
-            for _ in range(rng.randint(1, 4)):
-                raw[rng.randrange(128)] = rng.randrange(256)
-            self.put("bad.npy", bytes(raw))
-            done = subprocess.run([KILTER, "run", "layer_norm", "--x", "bad.npy", "--y", "y.npy"], cwd=self.dir, capture_output=True, timeout=60)
-            self.assertIn(done.returncode, (OK, BAD_FILE, INVALID, UNSUPPORTED), done.stderr)
 
 
 class OutputTest(CliTest):
@@ -541,7 +351,7 @@ class CommandTest(CliTest):
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    KILTER = os.path.abspath(sys.argv.pop(1))
+    cli_case.KILTER = os.path.abspath(sys.argv.pop(1))
     result = unittest.main(exit=False, verbosity=1).result
     failed = len(result.failures) + len(result.errors)
     print(f"cli_test: {result.testsRun} tests, {failed} failed, {len(result.skipped)} skipped")

@@ -27,7 +27,7 @@ TEST(Wrapper, TensorsCarryTheirShape) {
 TEST(Wrapper, CopiesPointToTheirOwnShape) {
   Floats data(6);
   const kilter::tensor original(data.data(), {2, 2}, {3, 1});
-  const kilter::tensor copy = original;
+  kilter::tensor copy = original;  // not const: a copy that could be left out proves nothing
   EXPECT_NE(copy.c().shape, original.c().shape);
   EXPECT_EQ(copy.c().shape[1], 2);
   EXPECT_EQ(copy.c().strides[0], 3);
@@ -160,7 +160,7 @@ TEST(Wrapper, ErrorsCarryStatusAndText) {
   std::string text;
   EXPECT_EQ(status_of([&] { kilter::rms_norm_forward({.x = x, .y = y}); }, &text), KILTER_INVALID_ARGUMENT);
   EXPECT_NE(text.find("rms_norm"), std::string::npos) << text;
-  EXPECT_NE(text.find("y"), std::string::npos) << text;
+  EXPECT_NE(text.find('y'), std::string::npos) << text;
   EXPECT_EQ(status_of([] { kilter::set_num_threads(-1); }), KILTER_INVALID_ARGUMENT);
 }
 

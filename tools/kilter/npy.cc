@@ -122,7 +122,7 @@ class HeaderParser {
     if (quote != '\'' && quote != '"') fail(fmt::format("expected {} in quotes", what));
     const size_t end = text_.find(quote, at_ + 1);
     if (end == std::string::npos) fail("expected a closing quote");
-    const std::string value = text_.substr(at_ + 1, end - at_ - 1);
+    std::string value = text_.substr(at_ + 1, end - at_ - 1);
     if (value.find_first_of("\\\n\r") != std::string::npos) fail("expected a string without escapes");
     at_ = end + 1;
     return value;
