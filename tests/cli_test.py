@@ -133,12 +133,11 @@ class OutputTest(CliTest):
 
     def unprivileged(self):
         """Arguments that make a child respect permissions, and a copy of the program it may execute."""
-        global KILTER
         if os.geteuid() != 0:
             return {}
-        program, KILTER = KILTER, str(self.dir / "kilter")
-        shutil.copy(program, KILTER)
-        self.addCleanup(globals().__setitem__, "KILTER", program)
+        program, cli_case.KILTER = cli_case.KILTER, str(self.dir / "kilter")
+        shutil.copy(program, cli_case.KILTER)
+        self.addCleanup(setattr, cli_case, "KILTER", program)
         return {"user": 65534, "group": 65534, "extra_groups": []}
 
     def test_replaces_a_file(self):
@@ -208,7 +207,7 @@ class OutputTest(CliTest):
 
     def test_standard_output_is_full(self):
         with open("/dev/full", "w") as full:
-            done = subprocess.run([KILTER, "info"], stdout=full, stderr=subprocess.PIPE)
+            done = subprocess.run([cli_case.KILTER, "info"], stdout=full, stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, IO)
 
 
@@ -252,7 +251,7 @@ class ExitCodeTest(CliTest):
                      ("bench", "layer_norm", "--rows", 1 << 40, "--n", 1 << 20), ("bench", "layer_norm", "--rows", 1 << 62, "--n", 1 << 62)):
             self.assertIn("memory", self.kilter(*args, expect=IO).err)
         limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-        if subprocess.run([KILTER, "info"], capture_output=True, preexec_fn=limit).returncode == OK:  # a sanitizer cannot start there
+        if subprocess.run([cli_case.KILTER, "info"], capture_output=True, preexec_fn=limit).returncode == OK:  # a sanitizer cannot start there
             self.kilter("check", "layer_norm", "--rows", 20000, "--n", 10000, expect=IO, preexec_fn=limit)
 
     def test_huge_honest_file(self):
@@ -268,7 +267,7 @@ class ExitCodeTest(CliTest):
     def test_check_failed(self):
         # Whether a bound is missed is the library's business; here the exit code must say what the report says.
         for seed in range(3):
-            done = subprocess.run([KILTER, "check", "layer_norm", "--backward", "--rows", "2", "--n", "512", "--seed", str(seed), "--json"], capture_output=True)
+            done = subprocess.run([cli_case.KILTER, "check", "layer_norm", "--backward", "--rows", "2", "--n", "512", "--seed", str(seed), "--json"], capture_output=True)
             self.assertEqual(done.returncode, OK if json.loads(done.stdout)["passed"] else CHECK_FAILED)
 
     def test_all_codes_are_documented(self):
