@@ -35,9 +35,9 @@ TEST(Wrapper, CopiesPointToTheirOwnShape) {
 }
 
 TEST(Wrapper, TypesFollowTheMemory) {
-  std::array<double, 1> d;
-  std::array<kilter::half, 1> h;
-  std::array<kilter::bfloat16, 1> b;
+  std::array<double, 1> d = {};
+  std::array<kilter::half, 1> h = {};
+  std::array<kilter::bfloat16, 1> b = {};
   EXPECT_EQ(kilter::tensor(d).c().dtype.bits, 64);
   EXPECT_EQ(kilter::tensor(h).c().dtype.code, KILTER_FLOAT);
   EXPECT_EQ(kilter::tensor(h).c().dtype.bits, 16);

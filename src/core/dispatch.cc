@@ -1,5 +1,6 @@
 #include "core/dispatch.h"
 
+#include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <iterator>
@@ -17,6 +18,7 @@ namespace kilter {
 namespace {
 
 constexpr size_t kMaxCandidates = 16;
+constexpr uint32_t kKnownFeatures = 2 * KILTER_FEATURE_DRESIDUAL_OUT - 1;  // the last bit and all below
 
 const OpInfo* const kOps[] = {
 #define KILTER_OP(name) &name##_op,
@@ -35,6 +37,10 @@ kilter_status check_query(const kilter_query* query, const OpInfo** op) {
     return fail(KILTER_INVALID_ARGUMENT, self, "activation: expected 0 to 3, got %d", int(query->activation));
   if (query->output_kind < KILTER_OUTPUT_PLAIN || query->output_kind > KILTER_OUTPUT_INT8)
     return fail(KILTER_INVALID_ARGUMENT, self, "output_kind: expected 0 to 3, got %d", int(query->output_kind));
+  if (query->features & ~kKnownFeatures)
+    return fail(KILTER_INVALID_ARGUMENT, self, "features: expected bits of 0x%x, got 0x%x", kKnownFeatures, query->features);
+  if (query->rows < -1) return fail(KILTER_INVALID_ARGUMENT, self, "rows: expected -1 (any) or a number, got %" PRId64, query->rows);
+  if (query->n < -1) return fail(KILTER_INVALID_ARGUMENT, self, "n: expected -1 (any) or a number, got %" PRId64, query->n);
   return KILTER_OK;
 }
 

@@ -224,9 +224,9 @@ const char* family_refuses(const kilter_query& q) {
   const DType x = dtype_of(q.x);
   if (q.device.type != KILTER_DEVICE_CPU) return "runs on the CPU only";
   if (x == DType::none) return "x must be fp64, fp32, fp16 or bf16";
-  if (q.activation != KILTER_ACTIVATION_NONE) return "no activation yet";
-  if (q.output_kind != KILTER_OUTPUT_PLAIN) return "no quantized output yet";
-  if (q.features & KILTER_FEATURE_GATE) return "no gate yet";
+  if (q.activation != KILTER_ACTIVATION_NONE) return "epilogue.activation: expected NONE, got one without a kernel yet";
+  if (q.output_kind != KILTER_OUTPUT_PLAIN) return "quantization.kind: expected PLAIN, got one without a kernel yet";
+  if (q.features & KILTER_FEATURE_GATE) return "prologue.gate: expected none, got one, without a kernel yet";
   const DType t = q.direction == KILTER_BACKWARD && q.dy.bits ? dtype_of(q.dy) : x;
   const auto narrow = [&](kilter_dtype d) { return d.bits == 0 || dtype_of(d) == t || dtype_of(d) == DType::f32; };
   if (x != t && x != DType::f32) return "x must have dy's type or fp32";

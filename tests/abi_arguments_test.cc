@@ -1,0 +1,223 @@
+// Each argument of each op's functions, invalid by itself: the right status, a text that names it, nothing written.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "harness/abi.h"
+
+namespace kilter::test {
+namespace {
+
+template <class Op>
+class Arguments : public ::testing::Test {
+ protected:
+  static Spec all() {
+    Spec s;
+    s.weight = s.bias = s.residual = s.post_residual = DType::f32;
+    s.dresidual_out = s.dresidual = DType::f32;
+    return s;
+  }
+  Forward<Op> forward{all()};
+  Backward<Op> backward{all()};
+};
+TYPED_TEST_SUITE(Arguments, Ops, OpName);
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInf = std::numeric_limits<double>::infinity();
+
+TYPED_TEST(Arguments, AllTensorsAtOnceAreAccepted) {
+  EXPECT_EQ(this->forward.run(), KILTER_OK) << kilter_last_error();
+  EXPECT_EQ(this->backward.run(), KILTER_OK) << kilter_last_error();
+}
+
+TYPED_TEST(Arguments, NullArgs) {
+  using Op = TypeParam;
+  size_t bytes = 7;
+  EXPECT_EQ(Op::forward(nullptr, nullptr), KILTER_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(kilter_last_error()).find("args: expected a struct, got null"), std::string::npos) << kilter_last_error();
+  EXPECT_EQ(Op::backward(nullptr, nullptr), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(Op::backward_workspace(nullptr, &bytes), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(bytes, 7u);
+  EXPECT_EQ(Op::backward_workspace(&this->backward.args, nullptr), KILTER_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(kilter_last_error()).find("bytes"), std::string::npos) << kilter_last_error();
+}
+
+// The same struct inside more memory, whose tail a later version would give a meaning.
+template <class Args>
+struct Longer {
+  Args args;
+  unsigned char tail[64] = {};
+};
+
+template <class Call, class Args, class Use>
+void expect_sizes_checked(Call& call, const char* name, Args& original, Use use) {
+  Longer<Args> longer;
+  const auto refused = [&](kilter_status status, size_t size, unsigned char last) {
+    expect_refused(call, status, name, [&] {
+      longer.args = original;
+      longer.args.struct_size = size;
+      longer.tail[63] = last;
+      use(&longer.args);
+    });
+  };
+  for (const size_t size : {size_t(0), size_t(8), sizeof(Args) - 8, sizeof(Args) - 1}) refused(KILTER_INVALID_ARGUMENT, size, 0);
+  refused(KILTER_INVALID_ARGUMENT, std::numeric_limits<size_t>::max(), 0);
+  refused(KILTER_INVALID_ARGUMENT, size_t(1) << 40, 0);
+  refused(KILTER_UNSUPPORTED, sizeof(Args) + 64, 1);
+  call.attach();
+  longer.args = original;
+  longer.args.struct_size = sizeof(Args) + 64;
+  longer.tail[63] = 0;
+  use(&longer.args);
+  EXPECT_EQ(call.run(), KILTER_OK) << "a longer struct with a zero tail: " << kilter_last_error();
+}
+
+// Calls with the struct at another address.
+template <class Op>
+struct ForwardAt : Forward<Op> {
+  using Forward<Op>::Forward;
+  const typename Op::ForwardArgs* at = nullptr;
+  kilter_status run() { return Op::forward(at, nullptr); }
+};
+
+TYPED_TEST(Arguments, StructSizeOfForward) {
+  ForwardAt<TypeParam> call(this->all());
+  expect_sizes_checked(call, "args.struct_size", call.args, [&](auto* args) { call.at = args; });
+}
+
+TYPED_TEST(Arguments, StructSizeOfBackward) {
+  using Op = TypeParam;
+  Backward<Op>& b = this->backward;
+  Longer<typename Op::BackwardArgs> longer;
+  const auto expect = [&](kilter_status status, size_t size, unsigned char last) {
+    longer.args = b.args, longer.args.struct_size = size, longer.tail[63] = last;
+    const Snapshot before = b.snapshot();
+    size_t bytes = 3;
+    EXPECT_EQ(Op::backward(&longer.args, nullptr), status) << size;
+    EXPECT_TRUE(status == KILTER_OK || before == b.snapshot());
+    EXPECT_TRUE(status == KILTER_OK || std::strstr(kilter_last_error(), "args.struct_size")) << kilter_last_error();
+    EXPECT_EQ(Op::backward_workspace(&longer.args, &bytes), status) << size;
+    EXPECT_EQ(bytes == 3, status != KILTER_OK);
+  };
+  const size_t size = sizeof(typename Op::BackwardArgs);
+  for (const size_t small : {size_t(0), size_t(8), size - 8, size - 1}) expect(KILTER_INVALID_ARGUMENT, small, 0);
+  expect(KILTER_INVALID_ARGUMENT, std::numeric_limits<size_t>::max(), 0);
+  expect(KILTER_UNSUPPORTED, size + 64, 1);
+  expect(KILTER_OK, size + 64, 0);
+}
+
+TYPED_TEST(Arguments, StructSizeOfPrologue) {
+  Forward<TypeParam>& f = this->forward;
+  expect_sizes_checked(f, "prologue.struct_size", f.prologue, [&](auto* p) { f.args.prologue = p; });
+}
+
+TYPED_TEST(Arguments, StructSizeOfEpilogue) {
+  Forward<TypeParam>& f = this->forward;
+  expect_sizes_checked(f, "epilogue.struct_size", f.epilogue, [&](auto* p) { f.args.epilogue = p; });
+}
+
+TYPED_TEST(Arguments, StructSizeOfQuantization) {
+  Forward<TypeParam>& f = this->forward;
+  expect_sizes_checked(f, "quantization.struct_size", f.quantization, [&](auto* p) { f.args.quantization = p; });
+}
+
+TYPED_TEST(Arguments, N14_EpsilonMustBeFinite) {
+  Forward<TypeParam>& f = this->forward;
+  for (const double eps : {kNaN, kInf, -kInf}) expect_refused(f, KILTER_INVALID_ARGUMENT, "eps", [&] { f.args.eps = eps; });
+}
+
+TYPED_TEST(Arguments, WeightOffset) {
+  Forward<TypeParam>& f = this->forward;
+  Backward<TypeParam>& b = this->backward;
+  for (const double offset : {kNaN, kInf, -kInf}) {
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "weight_offset", [&] { f.args.weight_offset = offset; });
+    expect_refused(b, KILTER_INVALID_ARGUMENT, "weight_offset", [&] { b.args.weight_offset = offset; });
+  }
+  expect_refused(f, KILTER_INVALID_ARGUMENT, "weight_offset", [&] { f.args.weight_offset = 1, f.args.weight = {}; });
+  expect_refused(b, KILTER_INVALID_ARGUMENT, "weight_offset", [&] { b.args.weight_offset = 1, b.args.weight = {}; });
+}
+
+TYPED_TEST(Arguments, Enums) {
+  Forward<TypeParam>& f = this->forward;
+  for (const int32_t value : {-1, 2, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()})
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "rounding", [&] { f.args.rounding = value; });
+  for (const int32_t value : {-1, 4, std::numeric_limits<int32_t>::max()}) {
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "activation", [&] { f.epilogue.activation = value; });
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "quantization.kind",
+                   [&] { f.quantization.kind = value, f.args.quantization = &f.quantization; });
+  }
+}
+
+TYPED_TEST(Arguments, WhatHasNoKernelYetIsUnsupported) {
+  Forward<TypeParam>& f = this->forward;
+  for (const int32_t value : {KILTER_ACTIVATION_SILU, KILTER_ACTIVATION_GELU, KILTER_ACTIVATION_GELU_TANH})
+    expect_refused(f, KILTER_UNSUPPORTED, "activation", [&] { f.epilogue.activation = value; });
+  for (const int32_t value : {KILTER_OUTPUT_FP8_E4M3, KILTER_OUTPUT_FP8_E5M2, KILTER_OUTPUT_INT8})
+    expect_refused(f, KILTER_UNSUPPORTED, "quantization", [&] { f.quantization.kind = value, f.args.quantization = &f.quantization; });
+  expect_refused(f, KILTER_UNSUPPORTED, "gate", [&] { f.prologue.gate = f.x.tensor(); });
+}
+
+TYPED_TEST(Arguments, Implementation) {
+  Forward<TypeParam>& f = this->forward;
+  Backward<TypeParam>& b = this->backward;
+  for (const char* impl : {"", "cpu", "cuda:row_register", "cpu:rowwise ", "CPU:ROWWISE"}) {
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "impl", [&] { f.args.impl = impl; });
+    b.attach();
+    b.args.impl = impl;
+    const Snapshot before = b.snapshot();
+    EXPECT_EQ(b.run(), KILTER_INVALID_ARGUMENT);
+    EXPECT_TRUE(before == b.snapshot());
+  }
+  for (const char* impl : {"cpu:rowwise", "reference:f64"}) {
+    f.attach(), b.attach();
+    f.args.impl = b.args.impl = impl;
+    EXPECT_EQ(f.run(), KILTER_OK) << impl << kilter_last_error();
+    EXPECT_EQ(b.run(), KILTER_OK) << impl << kilter_last_error();
+  }
+}
+
+TYPED_TEST(Arguments, Workspace) {
+  Backward<TypeParam>& b = this->backward;
+  expect_refused(b, KILTER_WORKSPACE_TOO_SMALL, "workspace", [&] { b.args.workspace = nullptr; });
+  for (const size_t size : {size_t(0), size_t(1), b.workspace->size() / 2})
+    expect_refused(b, KILTER_WORKSPACE_TOO_SMALL, "workspace", [&] { b.args.workspace_size = size; });
+  // Where there is nothing to sum, none is needed.
+  b.attach();
+  b.args.dweight = b.args.dbias = {};
+  b.args.workspace = nullptr, b.args.workspace_size = 0;
+  size_t bytes = 1;
+  EXPECT_EQ(TypeParam::backward_workspace(&b.args, &bytes), KILTER_OK);
+  EXPECT_EQ(bytes, 0u);
+  EXPECT_EQ(b.run(), KILTER_OK) << kilter_last_error();
+}
+
+TYPED_TEST(Arguments, WorkspaceOfAnyAlignmentAndNotAByteMore) {
+  Spec s = this->all();
+  for (const DType t : {DType::f32, DType::bf16, DType::f64}) {
+    s.t = s.residual = s.weight = s.bias = s.post_residual = s.dresidual = s.dresidual_out = t;
+    s.rows = 37, s.n = 45;
+    Backward<TypeParam> expected(s);
+    ASSERT_EQ(expected.run(), KILTER_OK);
+    const size_t size = expected.workspace->size();
+    for (size_t shift = 0; shift < 65; ++shift) {  // the guard page lies right behind `size` bytes
+      Backward<TypeParam> b(s);
+      GuardedBuffer memory(size + shift);
+      b.args.workspace = memory.data() + shift, b.args.workspace_size = size;
+      ASSERT_EQ(b.run(), KILTER_OK) << kilter_last_error();
+      EXPECT_TRUE(same_outputs(expected, b));
+      for (size_t i = 0; i < shift; ++i) EXPECT_EQ(memory.data()[i], GuardedBuffer::kCanary);
+    }
+  }
+}
+
+TYPED_TEST(Arguments, ErrorsDescribeTheLastFailureOfTheirThread) {
+  Forward<TypeParam>& f = this->forward;
+  f.args.eps = kNaN;
+  EXPECT_EQ(f.run(), KILTER_INVALID_ARGUMENT);
+  const std::string text = kilter_last_error();
+  f.args.eps = 1e-5;
+  EXPECT_EQ(f.run(), KILTER_OK);
+  EXPECT_EQ(kilter_last_error(), text);  // success leaves it
+}
+
+}  // namespace
+}  // namespace kilter::test

@@ -1,0 +1,122 @@
+#include "harness/matrix.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "core/element.h"
+
+namespace kilter::test {
+
+Matrix::Matrix(DType dtype, std::vector<int64_t> shape, const Placed& placed) {
+  if (dtype == DType::none) return;
+  dtype_ = dtype;
+  shape_ = std::move(shape);
+  const size_t leading = shape_.size() - 1;
+  strides_ = placed.strides;
+  if (strides_.empty()) {
+    strides_.resize(leading);
+    int64_t stride = shape_.back() + placed.pad;
+    for (size_t d = leading; d-- > 0; stride *= shape_[d]) strides_[d] = stride;
+  }
+  strides_.push_back(1);
+  rows_ = 1;
+  int64_t low = 0, high = 0;  // offsets of the first elements of rows
+  for (size_t d = 0; d < leading; ++d) {
+    rows_ *= shape_[d];
+    const int64_t reach = strides_[d] * std::max<int64_t>(shape_[d] - 1, 0);
+    (reach < 0 ? low : high) += reach;
+  }
+  const int64_t elements = rows_ == 0 || n() == 0 ? 0 : high - low + n();
+  const int item = item_size(dtype);
+  memory_ = std::make_unique<GuardedBuffer>(size_t((elements + placed.shift) * item), placed.at_end);
+  data_ = memory_->data() + ((placed.at_end ? 0 : placed.shift) - low) * item;
+}
+
+Matrix::~Matrix() { EXPECT_TRUE(gaps_intact()) << "bytes between rows were written"; }
+
+kilter_tensor Matrix::tensor() const {
+  if (!present()) return {};
+  return {data_,
+          {KILTER_DEVICE_CPU, 0},
+          int32_t(shape_.size()),
+          dlpack_of(dtype_),
+          const_cast<int64_t*>(shape_.data()),
+          const_cast<int64_t*>(strides_.data()),
+          0};
+}
+
+int64_t Matrix::offset(int64_t r) const {
+  int64_t at = 0;
+  for (size_t d = shape_.size() - 1; d-- > 0; r /= shape_[d]) at += r % shape_[d] * strides_[d];
+  return at;
+}
+
+double Matrix::get(int64_t r, int64_t i) const {
+  const char* p = row(r) + i * item_size(dtype_);
+  if (dtype_ == DType::f64) return *reinterpret_cast<const double*>(p);
+  if (dtype_ == DType::f32) return *reinterpret_cast<const float*>(p);
+  const uint16_t h = *reinterpret_cast<const uint16_t*>(p);
+  return dtype_ == DType::f16 ? half_to_float(h) : bf16_to_float(h);
+}
+
+void Matrix::set(int64_t r, int64_t i, double value) {
+  char* p = row(r) + i * item_size(dtype_);
+  if (dtype_ == DType::f64)
+    *reinterpret_cast<double*>(p) = value;
+  else if (dtype_ == DType::f32)
+    *reinterpret_cast<float*>(p) = float(value);
+  else
+    *reinterpret_cast<uint16_t*>(p) = dtype_ == DType::f16 ? float_to_half(round_to_odd(value)) : float_to_bf16(round_to_odd(value));
+}
+
+void Matrix::copy_from(const Matrix& other) {
+  for (int64_t r = 0; present() && r < rows_; ++r) std::memcpy(row(r), other.row(r), size_t(n()) * size_t(item_size(dtype_)));
+}
+
+bool Matrix::gaps_intact() const {
+  if (!memory_) return true;
+  std::vector<bool> used(memory_->size());
+  const int64_t row_bytes = n() * item_size(dtype_);
+  if (int64_t(used.size()) == rows_ * row_bytes) return true;  // no gaps, unless rows overlap: inputs, which nobody writes
+  for (int64_t r = 0; r < rows_; ++r)
+    for (int64_t i = 0; i < row_bytes; ++i) used[size_t(row(r) - memory_->data() + i)] = true;
+  for (size_t i = 0; i < used.size(); ++i)
+    if (!used[i] && memory_->data()[i] != GuardedBuffer::kCanary) return false;
+  return true;
+}
+
+double noise(uint64_t seed, int64_t r, int64_t i) {
+  uint64_t z = (seed * 0x9E3779B97F4A7C15u) ^ (uint64_t(r) * 0xD1B54A32D192ED03u) ^ (uint64_t(i) * 0x8CB92BA72F3D8DD7u);
+  double sum = 0;
+  for (int k = 0; k < 6; ++k) {
+    z += 0x9E3779B97F4A7C15u;
+    uint64_t h = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    h = (h ^ (h >> 27)) * 0x94D049BB133111EBu;
+    sum += double((h ^ (h >> 31)) >> 11) * 0x1p-53;
+  }
+  return (sum - 3) * 1.4142135623730951;
+}
+
+::testing::AssertionResult same_row(const Matrix& expected, int64_t expected_row, const Matrix& got, int64_t got_row, const char* name) {
+  if (!expected.present() && !got.present()) return ::testing::AssertionSuccess();
+  const size_t item = size_t(item_size(got.dtype()));
+  const char *a = expected.row(expected_row), *b = got.row(got_row);
+  if (expected.dtype() != got.dtype() || expected.n() != got.n()) return ::testing::AssertionFailure() << name << ": not comparable";
+  if (std::memcmp(a, b, size_t(got.n()) * item) == 0) return ::testing::AssertionSuccess();
+  for (int64_t i = 0; i < got.n(); ++i) {
+    const double want = expected.get(expected_row, i), have = got.get(got_row, i);
+    if (std::memcmp(a + size_t(i) * item, b + size_t(i) * item, item) == 0 || (std::isnan(want) && std::isnan(have))) continue;
+    return ::testing::AssertionFailure() << name << " row " << got_row << " column " << i << ": expected " << want << ", got " << have;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+::testing::AssertionResult same(const Matrix& expected, const Matrix& got, const char* name) {
+  if (expected.present() != got.present() || expected.rows() != got.rows())
+    return ::testing::AssertionFailure() << name << ": not comparable";
+  for (int64_t r = 0; r < got.rows(); ++r)
+    if (auto result = same_row(expected, r, got, r, name); !result) return result;
+  return ::testing::AssertionSuccess();
+}
+
+}  // namespace kilter::test
