@@ -126,27 +126,44 @@ TYPED_TEST(Accuracy, N17_LongRows) {
   }
 }
 
-// Off: rms_norm rows of 3 to 9 elements reach 8.3 to 10.5 units of dx, the bound is 8; the bound or the kernel must give.
-TYPED_TEST(Accuracy, DISABLED_N29_GradientsOverAMillionRows) {
+TYPED_TEST(Accuracy, N29_GradientsOverAMillionRows) {
   for (const DType t : {DType::f32, DType::bf16})
     for (const int64_t rows : {int64_t(1000000), (int64_t(1) << 20) + 1}) {
       Spec s;
-      s.t = t, s.rows = rows, s.n = 3;
+      s.t = t, s.rows = rows, s.n = 3, s.want_dx = false;
       Backward<TypeParam> b(s);
-      expect_backward_within(b);
+      expect_backward_within(b, true);
       b.dy.fill([](int64_t r, int64_t i) { return std::fabs(noise(29, r, i)); });  // sums that grow with every row
-      expect_backward_within(b);
+      expect_backward_within(b, true);
     }
 }
 
-TYPED_TEST(Accuracy, DISABLED_N30_SmallTermsBetweenLargeOnesThatCancel) {
+TYPED_TEST(Accuracy, N30_SmallTermsBetweenLargeOnesThatCancel) {
   for (const int64_t rows : {2, 64, 1000, 4096, 100001}) {
     Spec s;
     s.rows = rows, s.n = 9;
     Backward<TypeParam> b(s);
     b.dy.fill([](int64_t r, int64_t i) { return (r % 2 ? 1e8 : -1e8) + (r % 8 == 5 ? 64 * noise(30, r, i) : 0); });
-    expect_backward_within(b);
+    expect_backward_within(b, true);
     b.dy.fill([](int64_t r, int64_t i) { return r % 3 == 0 ? (r % 2 ? 1e8 : -1e8) : noise(30, r, i); });
+    expect_backward_within(b, true);
+  }
+}
+
+// Off: |dx| may reach (1 + sqrt(n)) / 2 times the unit rstd * max|dy * w|, of which 8 are allowed: rms_norm reaches 8.3 on a
+// million rows of 3 elements, rows with one outlier 600 at n = 65536.  In ulps of rstd * max(|g| + |c2| + |h * c1|), the
+// formula's own terms, nothing measured exceeds 6.2.
+TYPED_TEST(Accuracy, DISABLED_GradientOfShortRowsAndOfOutliers) {
+  Spec s;
+  s.rows = 1000000, s.n = 3;
+  Backward<TypeParam> rows(s);
+  expect_backward_within(rows);
+  for (const int64_t n : {16, 256, 4096, 65536}) {
+    s.rows = 20, s.n = n;
+    Backward<TypeParam> b(s);
+    b.x.fill([&](int64_t r, int64_t i) { return (i == 7 ? std::sqrt(double(n)) : i % 2 ? -1 : 1) * (1 + 0.1 * noise(2, r, i)); });
+    b.dy.fill([&](int64_t r, int64_t i) { return b.x.get(r, i) > 0 ? 1 : -1; });
+    b.prepare();
     expect_backward_within(b);
   }
 }

@@ -1,0 +1,146 @@
+// A call allocates nothing.  This program replaces the allocator with one that counts; glibc only, and not under sanitizers,
+// which do the same.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define KILTER_TEST_COUNTS 1
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#undef KILTER_TEST_COUNTS
+#endif
+#endif
+
+#ifdef KILTER_TEST_COUNTS
+
+#include "harness/abi.h"
+
+namespace {
+std::atomic<long> allocations{0};
+std::atomic<bool> counting{false};
+void count() {
+  if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
+}
+}  // namespace
+
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+void __libc_free(void*);
+
+void* malloc(size_t size) { return count(), __libc_malloc(size); }
+void* calloc(size_t number, size_t size) { return count(), __libc_calloc(number, size); }
+void* realloc(void* p, size_t size) { return count(), __libc_realloc(p, size); }
+void* aligned_alloc(size_t alignment, size_t size) { return count(), __libc_memalign(alignment, size); }
+void* memalign(size_t alignment, size_t size) { return count(), __libc_memalign(alignment, size); }
+int posix_memalign(void** out, size_t alignment, size_t size) {
+  count();
+  *out = __libc_memalign(alignment, size);
+  return *out ? 0 : ENOMEM;
+}
+void free(void* p) {
+  if (p) count();
+  __libc_free(p);
+}
+}
+
+namespace kilter::test {
+namespace {
+
+// Allocations and releases while body runs.
+template <class F>
+long allocations_of(F body) {
+  allocations = 0;
+  counting = true;
+  body();
+  counting = false;
+  return allocations;
+}
+
+TEST(AllocationCounter, TheCounterCounts) {
+  EXPECT_GE(allocations_of([] {
+              std::vector<int> v(1000);
+              v[0] = 1;
+            }),
+            2);
+  EXPECT_GE(allocations_of([] { free(std::aligned_alloc(64, 128)); }), 2);
+}
+
+template <class Op>
+class Allocation : public ::testing::Test {};
+TYPED_TEST_SUITE(Allocation, Ops, OpName);
+
+TYPED_TEST(Allocation, CallsAllocateNothing) {
+  for (const int threads : {1, 2})
+    for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
+      const WithThreads set(threads);
+      Spec s;
+      s.t = t, s.rows = 333, s.n = 1111, s.weight = s.bias = s.residual = s.post_residual = s.dresidual = s.dresidual_out = t;
+      Forward<TypeParam> f(s);
+      Backward<TypeParam> b(s);
+      bool good = f.run() == KILTER_OK && b.run() == KILTER_OK;  // OpenMP creates its threads
+      const auto repeat = [&](const char* name, auto body) {
+        EXPECT_EQ(allocations_of([&] {
+                    for (int turn = 0; turn < 3; ++turn) body();
+                  }),
+                  0)
+            << name << " " << dtype_name(t) << " " << threads << " threads";
+      };
+      repeat("forward", [&] { good &= f.run() == KILTER_OK; });
+      repeat("backward", [&] { good &= b.run() == KILTER_OK; });
+      size_t bytes = 0;
+      repeat("backward_workspace", [&] { good &= TypeParam::backward_workspace(&b.args, &bytes) == KILTER_OK; });
+      f.args.impl = b.args.impl = "reference:f64";
+      repeat("reference", [&] { good &= f.run() == KILTER_OK && b.run() == KILTER_OK; });
+      EXPECT_TRUE(good) << kilter_last_error();
+    }
+}
+
+TYPED_TEST(Allocation, FailingCallsAllocateNothing) {
+  Forward<TypeParam> f(Spec{});
+  Backward<TypeParam> b(Spec{});
+  f.args.eps = __builtin_nan("");
+  b.args.dx.data = static_cast<char*>(b.args.x.data) + 4;
+  kilter_status forward = KILTER_OK, backward = KILTER_OK;
+  EXPECT_EQ(allocations_of([&] { forward = f.run(), backward = b.run(); }), 0);
+  EXPECT_EQ(forward, KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(backward, KILTER_OVERLAP);
+}
+
+TEST(AllocationCounter, TheOtherFunctionsAllocateNothing) {
+  kilter_query q{};
+  q.struct_size = sizeof q;
+  q.op = "rms_norm";
+  q.x = dlpack_of(DType::f32);
+  q.device = {KILTER_DEVICE_CPU, 0};
+  kilter_candidate candidates[4];
+  size_t count = 0;
+  bool good = true;
+  const auto all = [&] {
+    good &= kilter_supports(&q) == KILTER_OK;
+    good &= kilter_explain(&q, candidates, 4, &count) == KILTER_OK;
+    good &= kilter_set_num_threads(2) == KILTER_OK && kilter_get_num_threads() == 2 && kilter_set_num_threads(0) == KILTER_OK;
+    good &= kilter_set_cpu_target(kilter_cpu_target_at(0)) == KILTER_OK && kilter_cpu_target() != nullptr;
+    good &= kilter_set_cpu_target(nullptr) == KILTER_OK;
+    good &= kilter_set_cpu_target("none such") == KILTER_INVALID_ARGUMENT;
+    good &= kilter_last_error()[0] != 0 && kilter_version() >= 0 && kilter_status_name(KILTER_OK)[0] == 'K';
+  };
+  all();
+  EXPECT_EQ(allocations_of(all), 0);
+  EXPECT_TRUE(good) << kilter_last_error();
+}
+
+}  // namespace
+}  // namespace kilter::test
+
+#else
+
+TEST(Allocation, CallsAllocateNothing) { GTEST_SKIP() << "needs glibc and no sanitizer: the allocator is replaced"; }
+
+#endif

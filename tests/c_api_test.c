@@ -1,0 +1,126 @@
+/* The header is plain C11, and a C program can use all of it. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kilter/kilter.h"
+
+_Static_assert(sizeof(kilter_tensor) == 48, "the size on every 64-bit platform");
+_Static_assert(offsetof(kilter_layer_norm_forward_args, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_layer_norm_backward_args, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_rms_norm_forward_args, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_rms_norm_backward_args, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_prologue, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_epilogue, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_quantization, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_query, struct_size) == 0, "size first");
+
+static int failures = 0;
+#define CHECK(condition)                                                                  \
+  do {                                                                                    \
+    if (!(condition)) {                                                                   \
+      ++failures;                                                                         \
+      printf("line %d: %s; last error: %s\n", __LINE__, #condition, kilter_last_error()); \
+    }                                                                                     \
+  } while (0)
+
+enum { ROWS = 2, WIDTH = 4 };
+static int64_t matrix_shape[2] = {ROWS, WIDTH}, vector_shape[1] = {WIDTH}, row_shape[1] = {ROWS};
+
+static kilter_tensor tensor(float* data, int32_t ndim, int64_t* shape) {
+  kilter_tensor t = {data, {KILTER_DEVICE_CPU, 0}, ndim, {KILTER_FLOAT, 32, 1}, shape, NULL, 0};
+  return t;
+}
+static kilter_tensor matrix(float* data) { return tensor(data, 2, matrix_shape); }
+static kilter_tensor vector(float* data) { return tensor(data, 1, vector_shape); }
+static kilter_tensor per_row(float* data) { return tensor(data, 1, row_shape); }
+static int near(double a, double b) { return fabs(a - b) <= 1e-6 * (1 + fabs(b)); }
+
+static void layer_norm(void) {
+  float x[] = {1, 3, 5, 7, -2, 2, -2, 2}, weight[] = {1, 1, 2, 1}, bias[] = {0, 0, 0, 1}, y[8], mean[2], rstd[2];
+  float residual[] = {0, 0, 0, 0, 0, 0, 0, 0}, sum[8];
+  kilter_prologue prologue = {.struct_size = sizeof prologue, .residual = matrix(residual), .residual_out = matrix(sum)};
+  kilter_epilogue epilogue = {.struct_size = sizeof epilogue, .activation = KILTER_ACTIVATION_NONE};
+  kilter_layer_norm_forward_args forward = {.struct_size = sizeof forward,
+                                            .x = matrix(x),
+                                            .weight = vector(weight),
+                                            .bias = vector(bias),
+                                            .y = matrix(y),
+                                            .mean = per_row(mean),
+                                            .rstd = per_row(rstd),
+                                            .rounding = KILTER_ROUND_ONCE,
+                                            .prologue = &prologue,
+                                            .epilogue = &epilogue};
+  CHECK(kilter_layer_norm_forward(&forward, NULL) == KILTER_OK);
+  CHECK(mean[0] == 4 && mean[1] == 0 && near(rstd[0], 1 / sqrt(5)) && rstd[1] == 0.5f);
+  CHECK(memcmp(sum, x, sizeof x) == 0);
+  CHECK(near(y[0], -3 / sqrt(5)) && near(y[2], 2 / sqrt(5)) && y[4] == -1 && y[7] == 2);
+
+  float dy[] = {1, 0, 0, 0, 0, 0, 0, 1}, dx[8], dweight[4], dbias[4];
+  kilter_layer_norm_backward_args backward = {.struct_size = sizeof backward,
+                                              .x = matrix(x),
+                                              .mean = per_row(mean),
+                                              .rstd = per_row(rstd),
+                                              .dy = matrix(dy),
+                                              .dx = matrix(dx),
+                                              .dweight = vector(dweight),
+                                              .dbias = vector(dbias)};
+  CHECK(kilter_layer_norm_backward_workspace(&backward, &backward.workspace_size) == KILTER_OK);
+  backward.workspace = malloc(backward.workspace_size);
+  CHECK(kilter_layer_norm_backward(&backward, NULL) == KILTER_OK);
+  free(backward.workspace);
+  CHECK(near(dweight[0], -3 / sqrt(5)) && dweight[1] == 0 && dweight[3] == 1);
+  CHECK(dbias[0] == 1 && dbias[1] == 0 && dbias[3] == 1);
+  CHECK(fabs(dx[0] + dx[1] + dx[2] + dx[3]) < 1e-6);
+  CHECK(near(dx[7], 0.5 * (1 - 0.25 - 0.25)));
+}
+
+static void rms_norm(void) {
+  float x[] = {1, -1, 1, -1, 3, 3, 3, 3}, weight[] = {0, 0, 1, 0}, y[8], rstd[2];
+  kilter_rms_norm_forward_args forward = {
+      .struct_size = sizeof forward, .x = matrix(x), .weight = vector(weight), .y = matrix(y), .rstd = per_row(rstd), .weight_offset = 1};
+  CHECK(kilter_rms_norm_forward(&forward, NULL) == KILTER_OK);
+  CHECK(y[0] == 1 && y[2] == 2 && y[3] == -1 && near(y[4], 1) && near(y[6], 2));
+
+  float dy[] = {4, 0, 0, 0, 0, 0, 0, 0}, dx[8];
+  kilter_rms_norm_backward_args backward = {
+      .struct_size = sizeof backward, .x = matrix(x), .rstd = per_row(rstd), .dy = matrix(dy), .dx = matrix(dx)};
+  size_t bytes = 1;
+  CHECK(kilter_rms_norm_backward_workspace(&backward, &bytes) == KILTER_OK && bytes == 0);
+  CHECK(kilter_rms_norm_backward(&backward, NULL) == KILTER_OK);
+  CHECK(dx[0] == 3 && dx[1] == 1 && dx[2] == -1 && dx[3] == 1 && dx[4] == 0);
+}
+
+static void questions(void) {
+  kilter_query query = {.struct_size = sizeof query,
+                        .op = "layer_norm",
+                        .direction = KILTER_BACKWARD,
+                        .device = {KILTER_DEVICE_CPU, 0},
+                        .x = {KILTER_BFLOAT, 16, 1},
+                        .features = KILTER_FEATURE_DRESIDUAL_OUT | KILTER_FEATURE_WEIGHT_OFFSET,
+                        .rows = -1,
+                        .n = -1};
+  kilter_candidate candidates[4];
+  size_t count = 0;
+  CHECK(kilter_supports(&query) == KILTER_OK);
+  CHECK(kilter_explain(&query, candidates, 4, &count) == KILTER_OK && count >= 2 && candidates[0].reason == NULL);
+  query.device.type = KILTER_DEVICE_METAL;
+  CHECK(kilter_supports(&query) == KILTER_UNSUPPORTED && strstr(kilter_last_error(), "CPU"));
+  CHECK(kilter_version() == KILTER_VERSION_MAJOR * 10000 + KILTER_VERSION_MINOR * 100 + KILTER_VERSION_PATCH);
+  CHECK(strcmp(kilter_status_name(KILTER_TRUNCATED), "KILTER_TRUNCATED") == 0);
+  CHECK(kilter_set_num_threads(1) == KILTER_OK && kilter_get_num_threads() == 1);
+  CHECK(kilter_cpu_target() != NULL && kilter_cpu_target_at(0) != NULL && kilter_set_cpu_target("SCALAR") == KILTER_OK);
+  CHECK(strcmp(kilter_cpu_target(), "SCALAR") == 0);
+}
+
+int main(void) {
+  CHECK(strcmp(kilter_last_error(), "") == 0);
+  CHECK(kilter_layer_norm_forward(NULL, NULL) == KILTER_INVALID_ARGUMENT);
+  CHECK(strstr(kilter_last_error(), "layer_norm: args: expected a struct, got null") != NULL);
+  questions();
+  layer_norm();
+  rms_norm();
+  printf("%d failures\n", failures);
+  return failures != 0;
+}
