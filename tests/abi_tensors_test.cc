@@ -62,7 +62,7 @@ TYPED_TEST(BadInput, Rank) {
                             [&](kilter_tensor& t, const NamedTensor&) { t.ndim = std::numeric_limits<int32_t>::max(); });
 }
 
-TYPED_TEST(BadInput, N17_RankUpTo32) {
+TYPED_TEST(BadInput, RankUpTo32IsAccepted) {
   Spec s;
   s.n = 7;
   s.leading.assign(KILTER_MAX_RANK - 1, 1);
