@@ -16,13 +16,14 @@ Matrix::Matrix(DType dtype, std::vector<int64_t> shape, const Placed& placed) {
   if (strides_.empty()) {
     strides_.resize(leading);
     int64_t stride = shape_.back() + placed.pad;
-    for (size_t d = leading; d-- > 0; stride *= shape_[d]) strides_[d] = stride;
+    // Unsigned, as one beside an empty extent may be any size; the library reads no stride of a tensor without elements.
+    for (size_t d = leading; d-- > 0; stride = int64_t(uint64_t(stride) * uint64_t(shape_[d]))) strides_[d] = stride;
   }
   strides_.push_back(1);
   rows_ = 1;
+  for (size_t d = 0; d < leading; ++d) rows_ *= shape_[d];
   int64_t low = 0, high = 0;  // offsets of the first elements of rows
-  for (size_t d = 0; d < leading; ++d) {
-    rows_ *= shape_[d];
+  for (size_t d = 0; d < leading && rows_ != 0; ++d) {
     const int64_t reach = strides_[d] * std::max<int64_t>(shape_[d] - 1, 0);
     (reach < 0 ? low : high) += reach;
   }
