@@ -135,7 +135,7 @@ TYPED_TEST(Execution, N32_ConcurrentCallsSharingWeights) {
     std::vector<std::unique_ptr<Backward<TypeParam>>> reference, backward;
     for (int k = 0; k < kCallers; ++k) {
       Spec own = s;
-      own.seed = uint64_t(100 + k);  // rows of its own
+      own.seed = 100 + uint64_t(k);  // rows of its own
       const WithThreads two(2);      // workspaces for the threads that callers will use
       expected.push_back(std::make_unique<Forward<TypeParam>>(own));
       forward.push_back(std::make_unique<Forward<TypeParam>>(own));
@@ -149,6 +149,7 @@ TYPED_TEST(Execution, N32_ConcurrentCallsSharingWeights) {
     }
     std::atomic<int> waiting{kCallers}, wrong{0};
     std::vector<std::thread> callers;
+    callers.reserve(kCallers);
     for (int k = 0; k < kCallers; ++k)
       callers.emplace_back([&, k] {
         if (kilter_set_num_threads(1 + k % 2) != KILTER_OK) ++wrong;
