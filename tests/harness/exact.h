@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "check/tolerances.h"
 #include "check/units.h"
 #include "core/element.h"
 #include "harness/abi.h"
@@ -130,19 +131,17 @@ BackwardErrors backward_errors(const Backward<Op>& b) {
       const size_t k = size_t(i);
       const R gi = g(i), hi = h(i), dy = R(b.dy.get(r, i));
       sum_g += gi, sum_gh += gi * hi;
-      largest = std::max(largest, magnitude(gi));
       // xhat is as exact as its row's size, not as its own.
       const R weight_term = dy * std::max(magnitude(hi), Op::centered ? row.rstd * row.deviation : R(0));
       dweight[k] += dy * hi, weight_terms[k] += weight_term * weight_term;
       dbias[k] += dy, bias_terms[k] += dy * dy;
     }
     if (!Op::centered) sum_g = 0;
+    for (int64_t i = 0; i < s.n; ++i) largest = std::max(largest, magnitude(g(i)) + magnitude(sum_g / n) + magnitude(h(i) * (sum_gh / n)));
+    const double unit = check::ulp(s.t, static_cast<long double>(row.rstd * largest));
     for (int64_t i = 0; i < s.n && b.dx.present(); ++i) {
       const long double want = static_cast<long double>(row.rstd * (g(i) - sum_g / n - h(i) * (sum_gh / n)));
-      // |dx| may reach three times rstd * max|dy * w|, and rounding it to 16 bits alone costs half an ulp of dx itself.
-      long double size = static_cast<long double>(row.rstd * largest);
-      if (item_size(s.t) == 2) size = std::max(size, std::fabs(want));
-      worst.dx.add(b.dx.get(r, i), want, check::ulp(s.t, size), r, i, s.t);
+      worst.dx.add(b.dx.get(r, i), want, unit, r, i, s.t);
     }
   }
   const auto judge = [&](const Matrix& out, const std::vector<R>& sum, const std::vector<R>& terms, Worst* w) {
@@ -162,11 +161,9 @@ template <class Op>
 void expect_forward_within(Forward<Op>& f, bool harder) {
   ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
   const ForwardErrors e = f.spec.t == DType::f64 ? forward_errors<Quad>(f) : forward_errors<long double>(f);
-  const bool narrow = item_size(f.spec.t) == 2, affine = f.weight.present() || f.bias.present();
-  const double bound = f.spec.t == DType::f64                 ? 4
-                       : !narrow                              ? (harder || affine ? 5 : 4)
-                       : f.spec.rounding == KILTER_ROUND_ONCE ? 0.51
-                                                              : 1.5;
+  const bool affine = f.weight.present() || f.bias.present();
+  const check::When rounding = f.spec.rounding == KILTER_ROUND_ONCE ? check::When::always : check::When::then_multiply;
+  const double bound = check::tolerance("y", f.spec.t, {rounding, harder || affine ? check::When::harder : check::When::plain}).bound;
   EXPECT_TRUE(within(e.y, bound, "y")) << Op::name << " " << dtype_name(f.spec.t) << " rows=" << f.y.rows() << " n=" << f.spec.n;
 }
 
@@ -178,10 +175,10 @@ void expect_backward_within(Backward<Op>& b, bool only_sums = false) {
   const auto where = [&] {
     return std::string(Op::name) + " " + dtype_name(b.spec.t) + " rows=" + std::to_string(b.dy.rows()) + " n=" + std::to_string(b.spec.n);
   };
-  const auto bound = [](const Matrix& m) { return item_size(m.dtype()) == 2 ? 0.6 : 8; };
-  EXPECT_TRUE(only_sums || within(e.dx, bound(b.dx), "dx")) << where();
-  EXPECT_TRUE(within(e.dweight, bound(b.dweight), "dweight")) << where();
-  EXPECT_TRUE(within(e.dbias, bound(b.dbias), "dbias")) << where();
+  const auto bound = [](const char* name, const Matrix& m) { return m.present() ? check::tolerance(name, m.dtype(), {}).bound : 0; };
+  EXPECT_TRUE(only_sums || within(e.dx, bound("dx", b.dx), "dx")) << where();
+  EXPECT_TRUE(within(e.dweight, bound("dweight", b.dweight), "dweight")) << where();
+  EXPECT_TRUE(within(e.dbias, bound("dbias", b.dbias), "dbias")) << where();
 }
 
 }  // namespace kilter::test

@@ -124,11 +124,6 @@ class Reference {
   kilter_status status_;
 };
 
-// dx may be up to three times rstd * max|dy * w|; rounding it to 16 bits costs half an ulp of dx itself.
-double dx_unit(DType type, long double size, double want) {
-  return ulp(type, item_size(type) == 2 ? std::max<long double>(size, std::fabs(want)) : size);
-}
-
 bool is_harder(const Case& c) {
   return c.weight != DType::none || c.bias || c.residual != DType::none || c.post_residual != DType::none || c.fill == Fill::offset ||
          c.fill == Fill::outlier || c.fill == Fill::constant || c.fill == Fill::special || c.fill == Fill::denormal;
@@ -213,20 +208,26 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
       ++beyond;
       continue;
     }
+    long double c1 = 0, c2 = 0;  // the means of g * h and, centered, of g = dy * w
+    for (int64_t i = 0; i < c.n; ++i) {
+      const long double g = t.dy.at(row, i) * ref.weight(i);
+      c1 += g * ((ref.s().at(row, i) - z.mean) * z.rstd) / c.n;
+      if (centered) c2 += g / c.n;
+    }
     long double largest = 0, upstream = 0;
     for (int64_t i = 0; i < c.n; ++i) {
       const long double dy = t.dy.at(row, i), xhat = (ref.s().at(row, i) - z.mean) * z.rstd;
-      largest = std::max(largest, std::fabs(dy * ref.weight(i)));
+      largest = std::max(largest, std::fabs(dy * ref.weight(i)) + std::fabs(c2) + std::fabs(xhat * c1));
       if (t.dresidual_out.present()) upstream = std::max<long double>(upstream, std::fabs(t.dresidual_out.at(row, i)));
       const long double least = centered ? z.std * z.rstd : 0;
       weight_sizes.add(i, dy * std::max(std::fabs(xhat), least));
       bias_sizes.add(i, dy);
     }
-    const long double size = largest * z.rstd + upstream;
+    const long double size = largest * z.rstd + upstream;  // |dx| is no larger
     for (int64_t i = 0; i < c.n; ++i) {
       const double want = ref.dx.at(row, i);
-      if (t.dx.present()) dx.add(t.dx.at(row, i), want, dx_unit(c.x, size, want), row, i);
-      if (t.dresidual.present()) dresidual.add(t.dresidual.at(row, i), want, dx_unit(narrow, size, want), row, i);
+      if (t.dx.present()) dx.add(t.dx.at(row, i), want, ulp(c.x, size), row, i);
+      if (t.dresidual.present()) dresidual.add(t.dresidual.at(row, i), want, ulp(narrow, size), row, i);
     }
   }
   report(dx, r), report(dresidual, r);
