@@ -116,7 +116,7 @@ bool absent(const kilter_tensor& t, Need need) { return need == Need::optional &
 }  // namespace
 
 kilter_status read_first(const char* op, const char* name, const kilter_tensor& t, Rows* rows, View* out) {
-  if (t.ndim == 0) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got 0", name, KILTER_MAX_RANK);
+  if (t.ndim < 1) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   Checked checked;
   KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim - 1, &checked));
   rows->ndim = t.ndim;
@@ -135,7 +135,7 @@ kilter_status read_first(const char* op, const char* name, const kilter_tensor& 
 kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
   if (absent(t, need)) return KILTER_OK;
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim - 1, &checked));
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
   if (t.ndim != rows.ndim || std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(rows.ndim)) != 0) {
     char expected[200];
     std::snprintf(expected, sizeof expected, "x's shape %s", ShapeText(rows.shape, rows.ndim).text);
