@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "cpu/vec_io.inl.h"
 
@@ -13,38 +14,85 @@ constexpr int kStep = 16;  // lanes between two steps of prefetching
 
 // Lanes combine bit 0 first: neighbours, then pairs of neighbours.
 template <int kWidth, class C>
-inline C lane_tree(const C* __restrict lane) {
-  if constexpr (kWidth == 1) {
+inline C scalar_lane_tree(const C* __restrict lane) {
+  if constexpr (kWidth == 1)
     return lane[0];
-  } else {
-    alignas(64) C half[kWidth / 2];
-    for (int i = 0; i < kWidth / 2; ++i) half[i] = lane[2 * i] + lane[2 * i + 1];
-    return lane_tree<kWidth / 2>(half);
+  else
+    return scalar_lane_tree<kWidth / 2>(lane) + scalar_lane_tree<kWidth / 2>(lane + kWidth / 2);
+}
+
+#if KILTER_VECTOR_BYTES
+// The sums of the neighbours in a, then of those in b.  Written out, as compilers take scalars for the last levels of a loop.
+template <class V, int... kItem>
+KILTER_INLINE V add_neighbours(V a, V b, std::integer_sequence<int, kItem...>) {
+  return __builtin_shufflevector(a, b, 2 * kItem...) + __builtin_shufflevector(a, b, 2 * kItem + 1 ...);
+}
+template <class C>
+KILTER_INLINE Vector<C> add_neighbours(Vector<C> a, Vector<C> b) {
+  return add_neighbours(a, b, std::make_integer_sequence<int, sizeof(a) / sizeof(C)>());
+}
+
+// The levels of a tree that leave one vector.
+template <int kWidth, class C>
+KILTER_INLINE Vector<C> tree_to_vector(const C* __restrict lane) {
+  if constexpr (kWidth * sizeof(C) == sizeof(Vector<C>))
+    return get<Vector<C>>(lane);
+  else
+    return add_neighbours<C>(tree_to_vector<kWidth / 2>(lane), tree_to_vector<kWidth / 2>(lane + kWidth / 2));
+}
+#endif
+
+// N trees.  Once each is one vector they go on as one row of numbers: N results after as many levels as one tree takes.
+template <int kWidth, int N, int kCapacity, class C>
+KILTER_INLINE void lane_trees(const C (&lane)[N][kCapacity], C (&sums)[N]) {
+#if KILTER_VECTOR_BYTES
+  constexpr int kItems = sizeof(Vector<C>) / sizeof(C);
+  if constexpr (kWidth >= kItems && N <= kItems) {
+    Vector<C> v[N];
+    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { v[j] = tree_to_vector<kWidth>(lane[j]); });
+    int count = N;
+    for (int left = kItems; left > 1; left /= 2) {
+      const int half = (count + 1) / 2;
+      for (int j = 0; j < half; ++j) v[j] = add_neighbours<C>(v[2 * j], v[2 * j + 1 < count ? 2 * j + 1 : 2 * j]);
+      count = half;
+    }
+    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { sums[j] = v[0][j]; });
+    return;
   }
+#endif
+  for (int j = 0; j < N; ++j) sums[j] = scalar_lane_tree<kWidth>(lane[j]);
 }
 
 // Lanes at and beyond width are +0.0, which adds nothing: no lane sum is -0.0, since all start at +0.0.
-template <class C>
-C lane_tree(const C* lane, int width) {
+template <int N, int kCapacity, class C>
+inline void lane_trees(const C (&lane)[N][kCapacity], int width, C (&sums)[N]) {
   switch (width) {
     case 256:
-      return lane_tree<256>(lane);
+      if constexpr (kCapacity >= 256) lane_trees<256>(lane, sums);
+      break;
     case 128:
-      return lane_tree<128>(lane);
+      lane_trees<128>(lane, sums);
+      break;
     case 64:
-      return lane_tree<64>(lane);
+      lane_trees<64>(lane, sums);
+      break;
     case 32:
-      return lane_tree<32>(lane);
+      lane_trees<32>(lane, sums);
+      break;
     case 16:
-      return lane_tree<16>(lane);
+      lane_trees<16>(lane, sums);
+      break;
     case 8:
-      return lane_tree<8>(lane);
+      lane_trees<8>(lane, sums);
+      break;
     case 4:
-      return lane_tree<4>(lane);
+      lane_trees<4>(lane, sums);
+      break;
     case 2:
-      return lane_tree<2>(lane);
+      lane_trees<2>(lane, sums);
+      break;
     default:
-      return lane[0];
+      lane_trees<1>(lane, sums);
   }
 }
 
@@ -125,7 +173,7 @@ KILTER_INLINE void natural_sums(int m, C (&sums)[N], A ahead, F term) {
     width = power_of_two_at_least(m < kLanes ? m : kLanes);
     partial_lane_sums(m, width, lane, term);
   }
-  for (int j = 0; j < N; ++j) sums[j] = lane_tree(lane[j], width);
+  lane_trees(lane, width, sums);
 }
 
 // N sums over one segment in pairs order.  even(i, t) and odd(i, t) give the terms of elements 2i and 2i + 1.
@@ -154,7 +202,7 @@ KILTER_INLINE void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
     for (int j = 0; j < N; ++j)
       for (int l = 0; l < width; ++l) lane[j][l] = lane[j][l] + other[j][l];
   }
-  for (int j = 0; j < N; ++j) sums[j] = lane_tree(lane[j], width);
+  lane_trees(lane, width, sums);
 }
 
 // A binary tree over items that arrive in order, lowest index bit first, missing right siblings adding nothing: the

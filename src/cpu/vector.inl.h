@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/inline.h"
 #if defined(__SSE2__)
@@ -34,6 +35,33 @@ struct FloatsOf<uint32_t> {
 };
 template <class W>
 using Floats = typename FloatsOf<W>::type;
+
+// f for what is known only at run time, compiled for either value.
+template <bool kValue>
+struct Flag {
+  static constexpr bool value = kValue;
+};
+template <class F>
+KILTER_INLINE void with_flag(bool flag, F f) {
+  if (flag)
+    f(Flag<true>());
+  else
+    f(Flag<false>());
+}
+template <class F>
+KILTER_INLINE void with_flags(bool first, bool second, F f) {
+  with_flag(first, [&](auto one) KILTER_INLINE_LAMBDA { with_flag(second, [&](auto two) KILTER_INLINE_LAMBDA { f(one, two); }); });
+}
+
+// f(0) ... f(N - 1), unrolled before the compiler decides which arrays can live in registers.
+template <class F, int... kIndex>
+KILTER_INLINE void unrolled(F f, std::integer_sequence<int, kIndex...>) {
+  (f(kIndex), ...);
+}
+template <int N, class F>
+KILTER_INLINE void unrolled(F f) {
+  unrolled(f, std::make_integer_sequence<int, N>());
+}
 
 // V from consecutive memory of any alignment; V may be a scalar.
 template <class V, class T>
@@ -88,27 +116,40 @@ struct Ahead {
   }
 };
 
-// Writes count items of T at p (any alignment): value(tag, i) gives the items from i on, as many as decltype(tag) holds.
-// Streaming stores leave straight from this loop: in a burst of their own they would stall the loads around them.
-template <class T, class F>
-KILTER_INLINE void emit(char* p, int count, bool past_caches, F value) {
+// Writes count items of T at each of kRows places (any alignment): values(i, v) sets v[k] to the items of row k from i on, as
+// many as a v[k] holds.  Streaming stores, for places with one alignment, leave straight from this loop: in a burst of their
+// own they would stall the loads around them.
+template <class T, int kRows, class F>
+KILTER_INLINE void emit_rows(char* const (&places)[kRows], int count, bool past_caches, F values) {
   using V = Vector<T>;
   constexpr int kItems = sizeof(V) / sizeof(T);
-  const auto one = [&](int i) KILTER_INLINE_LAMBDA {
-    const T v = value(T(), i);
-    __builtin_memcpy(p + int64_t(i) * int64_t(sizeof(T)), &v, sizeof v);
+  char* p[kRows];
+  unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { p[k] = places[k]; });
+  const auto from = [&](int i, auto tag, auto write) KILTER_INLINE_LAMBDA {
+    decltype(tag) v[kRows];
+    values(i, v);
+    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { write(p[k] + int64_t(i) * int64_t(sizeof(T)), v[k]); });
   };
+  const auto write = [](char* to, auto v) KILTER_INLINE_LAMBDA { __builtin_memcpy(to, &v, sizeof v); };
+  const auto write_past = [](char* to, auto v) KILTER_INLINE_LAMBDA { stream(to, v); };
+  const auto place = [&](int k) { return reinterpret_cast<uintptr_t>(p[k]) % sizeof(V); };
+  for (int k = 0; k < kRows; ++k) past_caches = past_caches && place(k) == place(0) && place(k) % sizeof(T) == 0;
   int i = 0;
-  if (past_caches && reinterpret_cast<uintptr_t>(p) % sizeof(T) == 0) {
-    for (; i < count && reinterpret_cast<uintptr_t>(p + i * sizeof(T)) % sizeof(V) != 0; ++i) one(i);
-    for (; i + kItems <= count; i += kItems) stream(p + i * sizeof(T), value(V(), i));
+  if (past_caches) {
+    const int head = int((sizeof(V) - place(0)) % sizeof(V) / sizeof(T));
+    for (; i < count && i < head; ++i) from(i, T(), write);
+    for (; i + kItems <= count; i += kItems) from(i, V(), write_past);
   } else {
-    for (; i + kItems <= count; i += kItems) {
-      const V v = value(V(), i);
-      __builtin_memcpy(p + i * sizeof(T), &v, sizeof v);
-    }
+    for (; i + kItems <= count; i += kItems) from(i, V(), write);
   }
-  for (; i < count; ++i) one(i);
+  for (; i < count; ++i) from(i, T(), write);
+}
+
+// The same for one place: value(tag, i) gives as many items as a decltype(tag) holds.
+template <class T, class F>
+KILTER_INLINE void emit(char* p, int count, bool past_caches, F value) {
+  char* const places[] = {p};
+  emit_rows<T>(places, count, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA { v[0] = value(v[0], i); });
 }
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -1,217 +1,111 @@
 // Backward pass over rows; see row_norm_cpu.inl.h.
 #pragma once
 
-#include "families/rowwise/row_forward.inl.h"
+#include "families/rowwise/row_gradient.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
-// Half a segment ahead in x and dy, into the first-level cache (4096 x 4096 LayerNorm backward on a 2-core Sapphire Rapids,
-// fp32: none 7.1 ms, 512 elements ahead 5.6 ms, 1024 ahead 6.0 ms, 4096 ahead 6.4 ms).  Beyond the row lies, as a rule, the next.
-constexpr int kElementsAhead = 512;
-struct TwoAhead {
-  Ahead x, dy;
-  KILTER_INLINE void fetch(int step, int steps) const {
-    x.fetch<3>(step, steps);
-    dy.fetch<3>(step, steps);
-  }
-};
-inline Ahead ahead_of(const View& v, const char* segment, int m) {
-  return {segment + kElementsAhead * item_size(v.dtype), m * item_size(v.dtype) / 64};
-}
-
-// Reads x, dy and weight of one row by segment, and h = (x - mean) * rstd from the saved statistics.
-template <class Order, bool kCentered>
-struct BackwardRow {
-  using C = typename Order::Value;
-  const RowNormBackward* problem;
-  int64_t r;
-  C mean = 0, rstd, h_rstd;
-  bool halve = false;  // x - mean could overflow: both are halved, rstd doubled
-  C lo = 0, lo2 = 0;   // the mean of h, and of h - lo where that was not small
-  C c1 = 0, c2 = 0;    // the means of g * h and of g
-
-  BackwardRow() {}  // not a row yet
-  BackwardRow(const RowNormBackward& p, int64_t row) : problem(&p), r(row) {
-    constexpr C kLarge = sizeof(C) == 8 ? C(0x1p1000) : C(0x1p100);
-    rstd = h_rstd = *reinterpret_cast<const C*>(p.rstd.row(r));
-    if constexpr (kCentered) {
-      mean = *reinterpret_cast<const C*>(p.mean.row(r));
-      if (mean >= kLarge || mean <= -kLarge) {
-        halve = true;
-        mean = mean * C(0.5);
-        h_rstd = rstd * C(2);
-      }
-    }
-  }
-
-  const char* x_memory(int64_t start) const { return problem->x.row(r) + start * item_size(problem->x.dtype); }
-  const char* dy_memory(int64_t start) const { return problem->dy.row(r) + start * item_size(problem->dy.dtype); }
-  const C* x(int64_t start, int m, C* __restrict buffer) const {
-    const C* v = Order::load(problem->x.dtype, x_memory(start), m, buffer);
-    if (!halve) return v;
-    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = v[i] * C(0.5);
-    return buffer;
-  }
-  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(problem->dy.dtype, dy_memory(start), m, buffer); }
-
-  // h of consecutive elements, less lo.
-  template <class V>
-  KILTER_INLINE V h(V x) const {
-    if constexpr (!kCentered)
-      return x * splat<V>(h_rstd);
-    else
-      return (x - splat<V>(mean)) * splat<V>(h_rstd) - splat<V>(lo);
-  }
-
-  static constexpr int kSums = kCentered ? 3 : 1;
-  using RowSums = Sums<kSums, C>;
-
-  // The sums of g * h over one segment, and of g and h where they are needed.
-  RowSums segment_sums(int64_t start, int m, const C* __restrict w) const {
-    const BackwardRow row = *this;  // a copy, which stores cannot touch
-    const TwoAhead ahead{ahead_of(problem->x, x_memory(start), m), ahead_of(problem->dy, dy_memory(start), m)};
-    const auto term = [&row](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
-      const C value = row.h(x_value);
-      t[0] = g * value;
-      if constexpr (kCentered) {
-        t[1] = g;
-        t[2] = value;
-      }
-    };
-    RowSums s;
-    alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
-    if constexpr (Order::kPairs) {
-      const int odd = Order::odd_start(m);
-      const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd) KILTER_INLINE_LAMBDA {
-        if (w)
-          pair_sums<kSums>(
-              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i) * w[i], t); },
-              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i) * w[odd + i], t); });
-        else
-          pair_sums<kSums>(
-              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i), t); },
-              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i), t); });
-      };
-      const auto even = [](const char* words) {
-        return [words](int i) KILTER_INLINE_LAMBDA { return even_of(get<uint32_t>(words + 4 * i)); };
-      };
-      const auto odds = [](const char* words) {
-        return [words](int i) KILTER_INLINE_LAMBDA { return odd_of(get<uint32_t>(words + 4 * i)); };
-      };
-      const auto at = [](const C* values) { return [values](int i) KILTER_INLINE_LAMBDA { return values[i]; }; };
-      if (m == kSegment && !halve) {  // straight from the words of two
-        const char *x_words = x_memory(start), *dy_words = dy_memory(start);
-        add(even(x_words), odds(x_words), even(dy_words), odds(dy_words));
-      } else {
-        const C *x_values = x(start, m, x_buffer), *dy_values = dy(start, m, dy_buffer);
-        add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd));
-      }
-    } else {
-      const C* __restrict x_values = x(start, m, x_buffer);
-      const C* __restrict dy_values = dy(start, m, dy_buffer);
-      if (w)
-        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i] * w[i], t); });
-      else
-        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i], t); });
-    }
-    return s;
-  }
-
-  RowSums row_sums(Weights<Order>& weight) const {
-    TreeCounter<RowSums> tree;
-    for (int64_t start = 0; start < problem->n; start += kSegment) {
-      const int m = int(problem->n - start < kSegment ? problem->n - start : kSegment);
-      const RowSums s = segment_sums(start, m, weight.at(start, m));
-      if (problem->n <= kSegment) return s;
-      tree.push(s, RowSums::add);
-    }
-    return tree.finish(RowSums::add);
-  }
-
-  // One exchange, or two: lo, lo2, c1 and c2.
-  void measure(Weights<Order>& weight) {
-    const C n = C(problem->n);
-    RowSums s = row_sums(weight);
-    c1 = s.v[0] / n;
-    if constexpr (kCentered) {
-      C correction = s.v[2] / n;
-      lo = correction;
-      if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
-        s = row_sums(weight);
-        correction = lo2 = s.v[2] / n;
-      }
-      c1 = (s.v[0] - correction * s.v[1]) / n;
-      c2 = s.v[1] / n;
-    }
-  }
-
-  // dx of consecutive elements from g = dy * w and the corrected h.
-  template <class V>
-  KILTER_INLINE V gradient(V g, V h_value) const {
-    if constexpr (kCentered) g = g - splat<V>(c2);
-    return splat<V>(rstd) * (g - h_value * splat<V>(c1));
-  }
-
-  // Whether no dx without an upstream gradient can be a NaN (docs/numerics.md, "bf16 stores").
-  bool gives_numbers() const {
-    constexpr C kLarge = sizeof(C) == 8 ? C(0x1p500) : C(0x1p64);
-    return c1 <= kLarge && c1 >= -kLarge && c2 <= kLarge && c2 >= -kLarge && rstd > 0 && rstd - rstd == 0 && lo - lo == 0;
-  }
-};
-
-// Where a row's terms of dweight and dbias go (null: nowhere): it is the first of two (fresh) or adds to the first's.
+// Where one row's terms of dweight and dbias go (null: nowhere): fresh sets them, otherwise they add to what is there.
 template <class C>
-struct RowTerms {
+struct Terms {
   C* weight;
   C* bias;
   bool fresh;
 };
 
-// The usual call, in one loop: dx to memory, dweight and dbias added to.
-template <class Order, bool kCentered, class C = typename Order::Value>
-void emit_gradients(const C* x, const C* dy, int64_t start, const C* w, int m, const BackwardRow<Order, kCentered>& original,
-                    const RowTerms<C>& terms, char* dx, bool past_caches) {
-  const BackwardRow<Order, kCentered> row = original;  // a copy, which stores cannot touch
-  C *const dweight = terms.weight, *const dbias = terms.bias;
-  const bool fresh = terms.fresh;
-  const auto element = [&](auto g, auto x_value, int i) KILTER_INLINE_LAMBDA {
-    using V = decltype(g);
-    const V h = row.h(x_value);
-    const auto add = [i, fresh](C* to, V term) KILTER_INLINE_LAMBDA {
-      const V sum = fresh ? term : get<V>(to + i) + term;
-      __builtin_memcpy(to + i, &sum, sizeof sum);
-    };
-    if (dweight) add(dweight, g * h);
-    if (dbias) add(dbias, g);
-    return row.gradient(w ? g * get<V>(w + i) : g, h);
+// The usual call, in one loop: one segment of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
+// the tree over four.
+template <int kRows, bool kWeight, bool kWeightTerms, bool kBiasTerms, class Order, bool kCentered, class C = typename Order::Value>
+KILTER_INLINE void emit_segment(const BackwardRow<Order, kCentered>* originals, int64_t start, const C* w, int m, const Terms<C>& to,
+                                bool past_caches) {
+  const Terms<C> terms = to;
+  BackwardRow<Order, kCentered> rows[kRows];  // copies, which stores cannot touch
+  const char *x[kRows], *dy[kRows], *next_x[kRows], *next_dy[kRows];
+  char* dx[kRows];
+  unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+    rows[k] = originals[k];
+    x[k] = rows[k].x_memory(start);
+    dy[k] = rows[k].dy_memory(start);
+    next_x[k] = rows[k].next_x_memory(start, m);
+    next_dy[k] = rows[k].next_dy_memory(start, m);
+    dx[k] = rows[k].problem->dx.row(rows[k].r) + start * int64_t(sizeof(C)) / (Order::kPairs ? 2 : 1);
+  });
+  const auto add = [&](C* sums, int i, const auto& term) KILTER_INLINE_LAMBDA {
+    auto sum = term[0];
+    if constexpr (kRows == 4)
+      sum = (term[0] + term[1]) + (term[2] + term[3]);
+    else if (!terms.fresh)
+      sum = get<decltype(sum)>(sums + i) + sum;
+    __builtin_memcpy(sums + i, &sum, sizeof sum);
+  };
+  // Elements from i on: v is dy, then dx.
+  const auto gradients = [&](auto& v, const auto& x_values, int i) KILTER_INLINE_LAMBDA {
+    using V = std::remove_reference_t<decltype(v[0])>;
+    V h[kRows], term[kRows];
+    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+      h[k] = rows[k].h(x_values[k]);
+      term[k] = v[k] * h[k];
+    });
+    if constexpr (kWeightTerms) add(terms.weight, i, term);
+    if constexpr (kBiasTerms) add(terms.bias, i, v);
+    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { v[k] = rows[k].gradient(kWeight ? v[k] * get<V>(w + i) : v[k], h[k]); });
   };
   if constexpr (Order::kPairs) {
     const int odd = Order::odd_start(m);
-    const char *x_words = row.x_memory(start), *dy_words = row.dy_memory(start);
-    emit<uint32_t>(dx, m / 2, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
-      using W = decltype(tag);
-      const W xw = get<W>(x_words + 4 * i), gw = get<W>(dy_words + 4 * i);
-      const auto even_dx = element(even_of(gw), even_of(xw), i);
-      return pack_numbers<W>(even_dx, element(odd_of(gw), odd_of(xw), odd + i));
+    emit_rows<uint32_t>(dx, m / 2, past_caches, [&](int i, auto& words) KILTER_INLINE_LAMBDA {
+      using W = std::remove_reference_t<decltype(words[0])>;
+      Floats<W> x_even[kRows], x_odd[kRows], dy_even[kRows], dy_odd[kRows];
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        __builtin_prefetch(next_x[k] + 2 * i, 0, 2);
+        __builtin_prefetch(next_dy[k] + 2 * i, 0, 2);
+        const W x_words = get<W>(x[k] + 4 * i), dy_words = get<W>(dy[k] + 4 * i);
+        x_even[k] = even_of(x_words), x_odd[k] = odd_of(x_words);
+        dy_even[k] = even_of(dy_words), dy_odd[k] = odd_of(dy_words);
+      });
+      gradients(dy_even, x_even, i);
+      gradients(dy_odd, x_odd, odd + i);
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { words[k] = pack_numbers<W>(dy_even[k], dy_odd[k]); });
     });
     if (m & 1) {
-      const float last_x = bf16_to_float(get<uint16_t>(x_words + 2 * (m - 1))),
-                  last_dy = bf16_to_float(get<uint16_t>(dy_words + 2 * (m - 1)));
-      const uint16_t last = float_to_bf16(element(last_dy, last_x, m / 2));
-      __builtin_memcpy(dx + 2 * (m - 1), &last, sizeof last);
+      const int last = 2 * (m - 1);
+      float x_value[kRows], value[kRows];
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        x_value[k] = bf16_to_float(get<uint16_t>(x[k] + last));
+        value[k] = bf16_to_float(get<uint16_t>(dy[k] + last));
+      });
+      gradients(value, x_value, m / 2);
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        const uint16_t narrow = float_to_bf16(value[k]);
+        __builtin_memcpy(dx[k] + last, &narrow, sizeof narrow);
+      });
     }
   } else {
-    emit<C>(dx, m, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
-      using V = decltype(tag);
-      return element(get<V>(dy + i), get<V>(x + i), i);
+    emit_rows<C>(dx, m, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
+      std::remove_reference_t<decltype(v)> x_values;
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        __builtin_prefetch(next_x[k] + i * int(sizeof(C)) / 2, 0, 2);
+        __builtin_prefetch(next_dy[k] + i * int(sizeof(C)) / 2, 0, 2);
+        x_values[k] = get<std::remove_reference_t<decltype(v[0])>>(x[k] + i * sizeof(C));
+        v[k] = get<std::remove_reference_t<decltype(v[0])>>(dy[k] + i * sizeof(C));
+      });
+      gradients(v, x_values, i);
     });
   }
+}
+
+template <int kRows, class Order, bool kCentered, class C = typename Order::Value>
+void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, const Terms<C>& terms, bool past_caches) {
+  with_flags(w, terms.weight, [&](auto weight, auto weight_terms) KILTER_INLINE_LAMBDA {
+    with_flag(terms.bias, [&](auto bias_terms) {
+      emit_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, terms, past_caches);
+    });
+  });
 }
 
 // Every other call: whatever is wanted, one loop each.
 template <class Order, bool kCentered, class C = typename Order::Value>
 void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
-                     const RowTerms<C>& terms, bool past_caches) {
+                     const Terms<C>& terms, bool past_caches) {
   const RowNormBackward& p = *row.problem;
   const int extent = Order::extent(m);
   alignas(64) C h[kSegment], out[kSegment], other[kSegment];
@@ -231,12 +125,6 @@ void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, 
   for (const View* v : outputs)
     if (v->present()) Order::store(v->dtype, out, m, v->row(row.r) + start * item_size(v->dtype), past_caches);
 }
-
-// Four rows are taken together: the sums of each first, then segment by segment their gradients, so that weight, dweight and
-// dbias are read once for all of them (4096 x 4096 LayerNorm backward on a 2-core Sapphire Rapids, fp32 / bf16: one row
-// 6.1 / 3.8 ms, four 5.4 / 3.5 ms).  Their x and dy must stay in the second-level cache meanwhile; longer rows go one by one.
-constexpr int kGroup = 4;  // also the rows whose terms add up in C before they join a wide sum
-inline int row_block(int64_t n, int bytes_per_element) { return n * bytes_per_element * kGroup <= 256 * 1024 ? kGroup : 1; }
 
 // sum[i] += low[i] + high[i] (high null: low[i]) for the columns of one segment.
 template <class Order, class C = typename Order::Value>
@@ -267,10 +155,13 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
   bool in_stages[kGroup];
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
+    bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));
     for (int k = 0; k < count; ++k) {
-      BackwardRow<Order, kCentered>& row = rows[k] = BackwardRow<Order, kCentered>(p, first + k);
+      BackwardRow<Order, kCentered>& row = rows[k] =
+          BackwardRow<Order, kCentered>(p, first + k, first + k + block, first + k + block < end);
       if (want_dx || kCentered) row.measure(weight);
-      in_stages[k] = !usual || row.lo2 != 0 || (Order::kPairs && (row.halve || !row.gives_numbers()));
+      in_stages[k] = !usual || row.halve || row.lo2 != 0 || (Order::kPairs && !row.gives_numbers());
+      together &= !in_stages[k];
     }
     const int place = int((first - begin) % kGroup);  // of the first row in its group of four
     const int last_place = place + count - 1;
@@ -283,21 +174,20 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
         if (!sum) return nullptr;
         return block == kGroup ? near_halves[2 * plane + h] : sums.halves + (2 * plane + h) * sums.stride + start;
       };
-      for (int k = 0; k < count; ++k) {
+      if (together) emit_gradients<kGroup>(rows, start, w, m, Terms<C>{half(sums.weight, 0, 0), half(sums.bias, 1, 0), true}, past_caches);
+      for (int k = 0; k < count && !together; ++k) {
         const BackwardRow<Order, kCentered>& row = rows[k];
         const int h = (place + k) / 2;
-        const RowTerms<C> terms{half(sums.weight, 0, h), half(sums.bias, 1, h), (place + k) % 2 == 0};
-        const bool words = Order::kPairs && !in_stages[k];
-        const C* x = words ? nullptr : row.x(start, m, x_buffer);
-        const C* dy = words ? nullptr : row.dy(start, m, dy_buffer);
+        const Terms<C> terms{half(sums.weight, 0, h), half(sums.bias, 1, h), (place + k) % 2 == 0};
         if (in_stages[k])
-          stage_gradients(x, dy, w, m, start, row, terms, past_caches);
+          stage_gradients(row.x(start, m, x_buffer), row.dy(start, m, dy_buffer), w, m, start, row, terms, past_caches);
         else
-          emit_gradients(x, dy, start, w, m, row, terms, p.dx.row(row.r) + start * item_size(p.dx.dtype), past_caches);
+          emit_gradients<1>(&row, start, w, m, terms, past_caches);
       }
       if (!complete) continue;
-      if (sums.weight) join<Order>(sums.weight + start, half(sums.weight, 0, 0), last_place >= 2 ? half(sums.weight, 0, 1) : nullptr, m);
-      if (sums.bias) join<Order>(sums.bias + start, half(sums.bias, 1, 0), last_place >= 2 ? half(sums.bias, 1, 1) : nullptr, m);
+      const bool both = last_place >= 2 && !together;
+      if (sums.weight) join<Order>(sums.weight + start, half(sums.weight, 0, 0), both ? half(sums.weight, 0, 1) : nullptr, m);
+      if (sums.bias) join<Order>(sums.bias + start, half(sums.bias, 1, 0), both ? half(sums.bias, 1, 1) : nullptr, m);
     }
   }
   if (past_caches) stream_fence();

@@ -82,49 +82,48 @@ KILTER_INLINE V affine(V x, const RowStatistics<C>& s, const C* w, const C* b, i
   return v;
 }
 
-template <bool kValue>
-struct Flag {
-  static constexpr bool value = kValue;
-};
-
-// Every combination of weight and bias its own loop.
-template <class F>
-KILTER_INLINE void with_affine(bool weight, bool bias, F f) {
-  if (weight && bias)
-    f(Flag<true>(), Flag<true>());
-  else if (weight)
-    f(Flag<true>(), Flag<false>());
-  else if (bias)
-    f(Flag<false>(), Flag<true>());
-  else
-    f(Flag<false>(), Flag<false>());
+// One segment of kRows rows' y in one loop from the sources to memory, for the usual call.
+template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class C = typename Order::Value>
+KILTER_INLINE void emit_segment(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
+                                const C* b, char* const* y_rows, bool past_caches) {
+  RowStatistics<C> s[kRows];  // copies, which stores to y cannot touch
+  const char* x[kRows];
+  char* y[kRows];
+  unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+    s[k] = statistics[k];
+    x[k] = sources[k].at(start);
+    y[k] = y_rows[k] + start * item_size(sources[k].x_type);
+  });
+  if constexpr (Order::kPairs) {
+    const int odd = Order::odd_start(m);
+    emit_rows<uint32_t>(y, m / 2, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
+      using W = std::remove_reference_t<decltype(v[0])>;
+      using V = Floats<W>;
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        const W words = get<W>(x[k] + 4 * i);
+        v[k] = pack_numbers<W>(affine<kCentered, kWeight, kBias, V>(even_of(words), s[k], w, b, i),
+                               affine<kCentered, kWeight, kBias, V>(odd_of(words), s[k], w, b, odd + i));
+      });
+    });
+    for (int k = 0; k < kRows && m % 2; ++k) {
+      const float last = bf16_to_float(get<uint16_t>(x[k] + 2 * (m - 1)));
+      const uint16_t h = float_to_bf16(affine<kCentered, kWeight, kBias, float>(last, s[k], w, b, m / 2));
+      __builtin_memcpy(y[k] + 2 * (m - 1), &h, sizeof h);
+    }
+  } else {
+    emit_rows<C>(y, m, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
+      using V = std::remove_reference_t<decltype(v[0])>;
+      unrolled<kRows>(
+          [&](int k) KILTER_INLINE_LAMBDA { v[k] = affine<kCentered, kWeight, kBias, V>(get<V>(x[k] + i * sizeof(C)), s[k], w, b, i); });
+    });
+  }
 }
 
-// One segment of y in one loop from the source to memory, for the usual call.
-template <class Order, bool kCentered, class C = typename Order::Value>
-void emit_y(const C* x, const char* memory, int m, const RowStatistics<C>& statistics, const C* w, const C* b, char* y, bool past_caches) {
-  const RowStatistics<C> s = statistics;  // a copy, which stores to y cannot touch
-  with_affine(w, b, [&](auto kw, auto kb) {
-    if constexpr (Order::kPairs) {
-      const int odd = Order::odd_start(m);
-      emit<uint32_t>(y, m / 2, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
-        using W = decltype(tag);
-        using V = Floats<W>;
-        const W words = get<W>(memory + 4 * i);
-        return pack_numbers<W>(affine<kCentered, kw.value, kb.value, V>(even_of(words), s, w, b, i),
-                               affine<kCentered, kw.value, kb.value, V>(odd_of(words), s, w, b, odd + i));
-      });
-      if (m & 1) {
-        const float last = bf16_to_float(get<uint16_t>(memory + 2 * (m - 1)));
-        const uint16_t h = float_to_bf16(affine<kCentered, kw.value, kb.value, float>(last, s, w, b, m / 2));
-        __builtin_memcpy(y + 2 * (m - 1), &h, sizeof h);
-      }
-    } else {
-      emit<C>(y, m, past_caches, [&](auto tag, int i) KILTER_INLINE_LAMBDA {
-        using V = decltype(tag);
-        return affine<kCentered, kw.value, kb.value, V>(get<V>(x + i), s, w, b, i);
-      });
-    }
+template <int kRows, class Order, bool kCentered, class C = typename Order::Value>
+void emit_y(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w, const C* b,
+            char* const* y, bool past_caches) {
+  with_flags(w, b, [&](auto weight, auto bias) {
+    emit_segment<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
   });
 }
 
@@ -161,38 +160,49 @@ template <class Order, bool kCentered>
 void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past_caches) {
   using C = typename Order::Value;
   const C eps = C(p.eps);
-  const DType t = p.x.dtype;
   const bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
   const bool staged_call = p.round_then_multiply || p.post_residual.present();
   alignas(64) C x_buffer[kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
-  for (int64_t r = begin; r < end; ++r) {
-    RowSource<Order> row{p.x.row(r), p.x.dtype};
-    if (r + 1 < end) row.next = p.x.row(r + 1);
-    if (p.residual.present()) {
-      row.residual = p.residual.row(r);
-      row.residual_type = p.residual.dtype;
+  const int block = row_block(p.n, item_size(p.x.dtype));
+  for (int64_t first = begin; first < end; first += block) {
+    const int count = int(end - first < block ? end - first : block);
+    RowSource<Order> rows[kGroup];
+    RowStatistics<C> statistics[kGroup];
+    char* y[kGroup];
+    bool in_stages[kGroup], together = count == kGroup && (!past_caches || one_alignment(p.y, first, count));
+    for (int k = 0; k < count; ++k) {
+      const int64_t r = first + k;
+      RowSource<Order>& row = rows[k] = {p.x.row(r), p.x.dtype};
+      if (r + block < end) row.next = p.x.row(r + block);
+      if (p.residual.present()) {
+        row.residual = p.residual.row(r);
+        row.residual_type = p.residual.dtype;
+      }
+      if (p.residual_out.present()) {
+        write_sum(row, p.residual_out, r, p.n);
+        row = {p.residual_out.row(r), p.residual_out.dtype};
+      }
+      const RowStatistics<C>& s = statistics[k] = row_statistics<Order, kCentered>(row, p.n, eps);
+      if (kCentered) write_value(p.mean, r, s.saved_mean);
+      write_value(p.rstd, r, s.saved_rstd);
+      y[k] = p.y.row(r);
+      const bool numbers = moderate && s.m.variance - s.m.variance == 0 && s.rstd - s.rstd == 0;
+      in_stages[k] =
+          staged_call || s.m.lo2 != 0 || !row.plain() || row.x_type != p.x.dtype || (Order::kPairs ? !numbers : p.x.dtype != kDTypeOf<C>);
+      together = together && !in_stages[k];
     }
-    if (p.residual_out.present()) {
-      write_sum(row, p.residual_out, r, p.n);
-      row = {p.residual_out.row(r), p.residual_out.dtype};
-    }
-    const RowStatistics<C> s = row_statistics<Order, kCentered>(row, p.n, eps);
-    if (kCentered) write_value(p.mean, r, s.saved_mean);
-    write_value(p.rstd, r, s.saved_rstd);
-    const bool numbers = moderate && s.m.variance - s.m.variance == 0 && s.rstd - s.rstd == 0;
-    const bool direct = Order::kPairs ? numbers && row.plain() && row.x_type == DType::bf16 : t == kDTypeOf<C>;
-    const bool in_stages = staged_call || !direct || s.m.lo2 != 0;
-    char* const y = p.y.row(r);
     for (int64_t start = 0; start < p.n; start += kSegment) {
       const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
       const C* w = weight.at(start, m);
       const C* b = bias.at(start, m);
-      const C* x = Order::kPairs && !in_stages ? nullptr : row.segment(start, m, x_buffer);
-      if (in_stages)
-        stage_y<Order, kCentered>(x, m, p, r, start, s, w, b, past_caches);
-      else
-        emit_y<Order, kCentered>(x, row.at(start), m, s, w, b, y + start * item_size(t), past_caches);
+      if (together) emit_y<kGroup, Order, kCentered>(rows, start, m, statistics, w, b, y, past_caches);
+      for (int k = 0; k < count && !together; ++k) {
+        if (in_stages[k])
+          stage_y<Order, kCentered>(rows[k].segment(start, m, x_buffer), m, p, first + k, start, statistics[k], w, b, past_caches);
+        else
+          emit_y<1, Order, kCentered>(&rows[k], start, m, &statistics[k], w, b, &y[k], past_caches);
+      }
     }
   }
   if (past_caches) stream_fence();

@@ -1,9 +1,10 @@
 // The row passes of LayerNorm (kCentered) and RMSNorm, forward and backward.  Order says which compute type and in which
 // order the elements of a segment stand (cpu/vec_io.inl.h): Natural<float>, Natural<double>, or Pairs for bf16.
 //
-// One thread owns a row and reads it in 1024-element segments.  Forward: statistics (row_statistics.inl.h), then one pass
-// that writes y; after the first pass the row comes from cache.  Backward: one pass over x and dy for the row's three sums,
-// a second, from cache, that writes dx and adds to dweight and dbias: both rows leave memory once.  No barriers.
+// One thread owns a row and reads it in 1024-element segments, four rows taken together (row_source.inl.h).  Forward:
+// statistics of each (row_statistics.inl.h), then one pass that writes y; after the first pass a row comes from cache.
+// Backward: one pass over x and dy for a row's three sums (row_gradient.inl.h), a second, from cache, that writes dx and adds
+// to dweight and dbias: both rows leave memory once.  Meanwhile the next group's rows are fetched.  No barriers.
 // Included once per SIMD target.
 #pragma once
 

@@ -4,109 +4,42 @@
 // nearly constant once more.  RMS needs one pass.  Included per SIMD target.
 #pragma once
 
-#include "cpu/reduce.inl.h"
-#include "cpu/vec_io.inl.h"
-#include "families/rowwise/row_norm.h"
+#include "families/rowwise/row_source.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
-
-// What the norm reads: x, or x + residual rounded to the residual's type, times 2^k if the row is pre-scaled.
-template <class Order>
-struct RowSource {
-  using C = typename Order::Value;
-  const char* x = nullptr;
-  DType x_type = DType::none;
-  const char* residual = nullptr;  // null: none
-  DType residual_type = DType::none;
-  const char* next = nullptr;  // the row to prefetch, null: none
-  bool scaled = false;
-  C scale1 = 1, scale2 = 1;  // 2^k in two factors, each representable
-
-  const char* at(int64_t start) const { return x + start * item_size(x_type); }
-  bool plain() const { return !residual && !scaled; }
-  RowSource<Natural<C>> natural() const { return {x, x_type, residual, residual_type, nullptr, scaled, scale1, scale2}; }
-
-  // The first half of the next row's segment: the hardware follows.  Fetching all of it was slower (4096 x 4096 LayerNorm
-  // forward on a 2-core Sapphire Rapids, fp32 / bf16: half 3.22 / 2.10 ms, all 3.46 / 2.32 ms, none 3.8 / 2.2 ms).
-  Ahead ahead_of(int64_t start, int m) const {
-    if (!next) return {};
-    return {next + start * item_size(x_type), m * item_size(x_type) / 128};
-  }
-
-  const C* segment(int64_t start, int m, C* __restrict buffer) const {
-    const C* v = Order::load(x_type, at(start), m, buffer);
-    if (plain()) return v;
-    const int extent = Order::extent(m);
-    if (residual) {
-      alignas(64) C other[kSegment];
-      const C* r = Order::load(residual_type, residual + start * item_size(residual_type), m, other);
-      for (int i = 0; i < extent; ++i) buffer[i] = v[i] + r[i];
-      round_to(residual_type, buffer, extent);
-      v = buffer;
-    }
-    if (scaled) {
-      for (int i = 0; i < extent; ++i) buffer[i] = (v[i] * scale1) * scale2;
-      v = buffer;
-    }
-    return v;
-  }
-
-  // N sums over elements [begin, end) by the row tree; term(v, t) maps an element to its terms.
-  template <int N, bool kPrefetch = false, class F>
-  Sums<N, C> sums(int64_t begin, int64_t end, F term) const {
-    TreeCounter<Sums<N, C>> tree;
-    alignas(64) C buffer[kSegment];
-    for (int64_t start = begin; start < end; start += kSegment) {
-      const int m = int(end - start < kSegment ? end - start : kSegment);
-      const Ahead ahead = kPrefetch ? ahead_of(start, m) : Ahead{};
-      Sums<N, C> s;
-      if constexpr (Order::kPairs) {
-        if (plain() && x_type == DType::bf16 && m == kSegment) {  // straight from the words of two
-          const char* __restrict words = at(start);
-          pair_sums<N>(
-              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even_of(get<uint32_t>(words + 4 * i)), t); },
-              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd_of(get<uint32_t>(words + 4 * i)), t); });
-        } else {
-          const C* __restrict even = segment(start, m, buffer);
-          const C* __restrict odd = even + Order::odd_start(m);
-          pair_sums<N>(
-              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(even[i], t); },
-              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(odd[i], t); });
-        }
-      } else {
-        const C* __restrict v = segment(start, m, buffer);
-        natural_sums<N>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(v[i], t); });
-      }
-      if (end - begin <= kSegment) return s;
-      tree.push(s, Sums<N, C>::add);
-    }
-    return tree.finish(Sums<N, C>::add);
-  }
-};
 
 template <class C>
 struct Moments {
   int64_t n;
   C mean = 0, lo = 0, lo2 = 0;  // subtracted in this order: the mean and what its rounding left over
   C variance = 0;
-  C moment = 0;  // before the correction: what decides about the pre-scale
+  C moment = 0;                                                  // before the correction: what decides about the pre-scale
+  bool cancels() const { return lo * lo > variance * C(0.25); }  // nearly constant: the correction took what matters
 };
+
+// From the sums of d = x - mean and of d * d.
+template <class C>
+KILTER_INLINE Moments<C> moments_about(int64_t n, C mean, C sum, C sum_of_squares) {
+  Moments<C> s{n, mean};
+  s.lo = sum / C(n);
+  s.moment = sum_of_squares / C(n);
+  s.variance = s.moment - s.lo * s.lo;
+  return s;
+}
 
 template <class Order, class C = typename Order::Value>
 Moments<C> measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end) {
-  Moments<C> s{end - begin};
-  const C n = C(s.n);
-  const C mean = s.mean = row.template sums<1>(begin, end, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x; }).v[0] / n;
-  const Sums<2, C> first = row.template sums<2, /*kPrefetch=*/true>(begin, end, [mean](C x, C* t) KILTER_INLINE_LAMBDA {
+  const C n = C(end - begin);
+  const C mean = row.template sums<1>(begin, end, {0, 2}, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x; }).v[0] / n;
+  const Sums<2, C> first = row.template sums<2>(begin, end, {1, 2}, [mean](C x, C* t) KILTER_INLINE_LAMBDA {
     const C d = x - mean;
     t[0] = d;
     t[1] = d * d;
   });
-  const C lo = s.lo = first.v[0] / n;
-  s.moment = first.v[1] / n;
-  s.variance = s.moment - lo * lo;
-  if (lo * lo > s.variance * C(0.25)) {  // nearly constant: the correction would cancel
-    const Sums<2, C> second = row.template sums<2>(begin, end, [mean, lo](C x, C* t) KILTER_INLINE_LAMBDA {
+  Moments<C> s = moments_about(end - begin, mean, first.v[0], first.v[1]);
+  if (s.cancels()) {
+    const C lo = s.lo;
+    const Sums<2, C> second = row.template sums<2>(begin, end, {0, 0}, [mean, lo](C x, C* t) KILTER_INLINE_LAMBDA {
       const C d = (x - mean) - lo;
       t[0] = d;
       t[1] = d * d;
@@ -136,8 +69,7 @@ template <class Order, bool kCentered, class C = typename Order::Value>
 Moments<C> measure(const RowSource<Order>& row, int64_t n) {
   if constexpr (!kCentered) {
     Moments<C> s{n};
-    s.variance = s.moment =
-        row.template sums<1, /*kPrefetch=*/true>(0, n, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
+    s.variance = s.moment = row.template sums<1>(0, n, {0, 1}, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
     return s;
   } else {
     if (n <= kStatisticsChunk) return measure_chunk(row, 0, n);

@@ -1,0 +1,179 @@
+// What backward measures of one row, and the gradient that follows from it; see row_norm_cpu.inl.h.
+#pragma once
+
+#include "families/rowwise/row_forward.inl.h"
+
+namespace kilter::KILTER_TARGET_NAMESPACE {
+
+// Two inputs at once; into the second-level cache.
+struct TwoAhead {
+  Ahead x, dy;
+  KILTER_INLINE void fetch(int step, int steps) const {
+    x.fetch(step, steps);
+    dy.fetch(step, steps);
+  }
+};
+
+// Reads x, dy and weight of one row by segment, and h = (x - mean) * rstd from the saved statistics.
+template <class Order, bool kCentered>
+struct BackwardRow {
+  using C = typename Order::Value;
+  const RowNormBackward* problem;
+  int64_t r;
+  C mean = 0, rstd, h_rstd;
+  bool halve = false;  // x - mean could overflow: both are halved, rstd doubled
+  C lo = 0, lo2 = 0;   // the mean of h, and of h - lo where that was not small
+  C c1 = 0, c2 = 0;    // the means of g * h and of g
+  // The row one group later, null: none.  It is fetched into the caches meanwhile: the first half of each of its segments while
+  // this row's is summed, the second while this row's gradient is written (4096 x 4096 LayerNorm backward on two cores of a
+  // Zen 4, fp32: half a segment ahead, while summing only, 7.9 ms; a group ahead, while summing only, 6.8 ms; both 6.1 ms).
+  const char *next_x = nullptr, *next_dy = nullptr;
+
+  BackwardRow() {}  // not a row yet
+  BackwardRow(const RowNormBackward& p, int64_t row, int64_t next, bool is_row) : problem(&p), r(row) {
+    if (is_row) next_x = p.x.row(next), next_dy = p.dy.row(next);
+    constexpr C kLarge = sizeof(C) == 8 ? C(0x1p1000) : C(0x1p100);
+    rstd = h_rstd = *reinterpret_cast<const C*>(p.rstd.row(r));
+    if constexpr (kCentered) {
+      mean = *reinterpret_cast<const C*>(p.mean.row(r));
+      if (mean >= kLarge || mean <= -kLarge) {
+        halve = true;
+        mean = mean * C(0.5);
+        h_rstd = rstd * C(2);
+      }
+    }
+  }
+
+  const char* x_memory(int64_t start) const { return problem->x.row(r) + start * item_size(problem->x.dtype); }
+  // Where the half of the next row's segment starts that is left while the gradient is written; memory at hand if there is none.
+  const char* next_x_memory(int64_t start, int m) const {
+    return next_x ? next_x + (start + m / 2) * item_size(problem->x.dtype) : x_memory(start);
+  }
+  const char* next_dy_memory(int64_t start, int m) const {
+    return next_x ? next_dy + (start + m / 2) * item_size(problem->dy.dtype) : dy_memory(start);
+  }
+  TwoAhead ahead_of(int64_t start, int m) const {
+    if (!next_x) return {};
+    const int x_item = item_size(problem->x.dtype), dy_item = item_size(problem->dy.dtype);
+    return {{next_x + start * x_item, m * x_item / 128}, {next_dy + start * dy_item, m * dy_item / 128}};
+  }
+  const char* dy_memory(int64_t start) const { return problem->dy.row(r) + start * item_size(problem->dy.dtype); }
+  const C* x(int64_t start, int m, C* __restrict buffer) const {
+    const C* v = Order::load(problem->x.dtype, x_memory(start), m, buffer);
+    if (!halve) return v;
+    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = v[i] * C(0.5);
+    return buffer;
+  }
+  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(problem->dy.dtype, dy_memory(start), m, buffer); }
+
+  // h of consecutive elements.
+  template <class V>
+  KILTER_INLINE V uncorrected_h(V x) const {
+    if constexpr (kCentered) x = x - splat<V>(mean);
+    return x * splat<V>(h_rstd);
+  }
+  template <class V>
+  KILTER_INLINE V h(V x) const {
+    const V v = uncorrected_h(x);
+    return kCentered ? V(v - splat<V>(lo)) : v;
+  }
+
+  static constexpr int kSums = kCentered ? 3 : 1;
+  using RowSums = Sums<kSums, C>;
+
+  // The sums of g * h over one segment, and of g and h where they are needed.  kAgain: h is less lo.
+  template <bool kAgain>
+  RowSums segment_sums(int64_t start, int m, const C* __restrict w) const {
+    const BackwardRow row = *this;  // a copy, which stores cannot touch
+    const TwoAhead ahead = ahead_of(start, m);
+    const auto term = [&row](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
+      const C value = kAgain ? row.h(x_value) : row.uncorrected_h(x_value);
+      t[0] = g * value;
+      if constexpr (kCentered) {
+        t[1] = g;
+        t[2] = value;
+      }
+    };
+    RowSums s;
+    alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
+    if constexpr (Order::kPairs) {
+      const int odd = Order::odd_start(m);
+      const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd) KILTER_INLINE_LAMBDA {
+        if (w)
+          pair_sums<kSums>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i) * w[i], t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i) * w[odd + i], t); });
+        else
+          pair_sums<kSums>(
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i), t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i), t); });
+      };
+      const auto even = [](const char* words) {
+        return [words](int i) KILTER_INLINE_LAMBDA { return even_of(get<uint32_t>(words + 4 * i)); };
+      };
+      const auto odds = [](const char* words) {
+        return [words](int i) KILTER_INLINE_LAMBDA { return odd_of(get<uint32_t>(words + 4 * i)); };
+      };
+      const auto at = [](const C* values) { return [values](int i) KILTER_INLINE_LAMBDA { return values[i]; }; };
+      if (m == kSegment && !halve) {  // straight from the words of two
+        const char *x_words = x_memory(start), *dy_words = dy_memory(start);
+        add(even(x_words), odds(x_words), even(dy_words), odds(dy_words));
+      } else {
+        const C *x_values = x(start, m, x_buffer), *dy_values = dy(start, m, dy_buffer);
+        add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd));
+      }
+    } else {
+      const C* __restrict x_values = x(start, m, x_buffer);
+      const C* __restrict dy_values = dy(start, m, dy_buffer);
+      if (w)
+        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i] * w[i], t); });
+      else
+        natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i], t); });
+    }
+    return s;
+  }
+
+  template <bool kAgain>
+  RowSums row_sums(Weights<Order>& weight) const {
+    TreeCounter<RowSums> tree;
+    for (int64_t start = 0; start < problem->n; start += kSegment) {
+      const int m = int(problem->n - start < kSegment ? problem->n - start : kSegment);
+      const RowSums s = segment_sums<kAgain>(start, m, weight.at(start, m));
+      if (problem->n <= kSegment) return s;
+      tree.push(s, RowSums::add);
+    }
+    return tree.finish(RowSums::add);
+  }
+
+  // One exchange, or two: lo, lo2, c1 and c2.
+  void measure(Weights<Order>& weight) {
+    const C n = C(problem->n);
+    RowSums s = row_sums<false>(weight);
+    c1 = s.v[0] / n;
+    if constexpr (kCentered) {
+      C correction = s.v[2] / n;
+      lo = correction;
+      if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
+        s = row_sums<true>(weight);
+        correction = lo2 = s.v[2] / n;
+      }
+      c1 = (s.v[0] - correction * s.v[1]) / n;
+      c2 = s.v[1] / n;
+    }
+  }
+
+  // dx of consecutive elements from g = dy * w and the corrected h.
+  template <class V>
+  KILTER_INLINE V gradient(V g, V h_value) const {
+    if constexpr (kCentered) g = g - splat<V>(c2);
+    return splat<V>(rstd) * (g - h_value * splat<V>(c1));
+  }
+
+  // Whether no dx without an upstream gradient can be a NaN (docs/numerics.md, "bf16 stores").
+  bool gives_numbers() const {
+    constexpr C kLarge = sizeof(C) == 8 ? C(0x1p500) : C(0x1p64);
+    return c1 <= kLarge && c1 >= -kLarge && c2 <= kLarge && c2 >= -kLarge && rstd > 0 && rstd - rstd == 0 && lo - lo == 0;
+  }
+};
+
+}  // namespace kilter::KILTER_TARGET_NAMESPACE
