@@ -2,12 +2,13 @@
 """Times the ops against a copy of the same bytes and keeps the result.
 
     ./dev bench                   both ops, the standard rows; writes bench/results/cpu/<cpu>.json
-    ./dev bench --docs            also writes the table of docs/performance.md, from all results that are kept
-    ./dev bench --docs --no-run   only the table
+    ./dev bench --peers           oneDNN and PyTorch as well, on the same arrays, in turns (bench/peers/peers.py); their
+                                  Python packages, 6 GB, are installed into .venv-peers/ at first
+    ./dev bench --docs            also writes the tables of docs/performance.md, from all results that are kept
+    ./dev bench --docs --no-run   only the tables
 """
 import argparse
 import datetime
-import hashlib
 import json
 import os
 import pathlib
@@ -15,19 +16,12 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench/results/cpu"
+from results import RESULTS, ROOT, file_name, kernel_hash, written
+
 DOCUMENT = ROOT / "docs/performance.md"
+PEERS = ROOT / ".venv-peers"
+PEER_PACKAGES = ("numpy", "torch==2.11.0", "onednn-devel==2026.1.0")
 OPS = ("layer_norm", "rms_norm")
-
-
-def kernel_hash():
-    """Of everything that decides the kernels' speed: the sources without references and texts, and their flags."""
-    digest = hashlib.sha256()
-    sources = [p for p in (ROOT / "src").rglob("*") if p.suffix in (".h", ".cc", ".def") and "reference" not in p.name]
-    for path in sorted(sources) + [ROOT / "cmake/targets.cmake"]:
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def bench(kilter, op, options):
@@ -38,14 +32,6 @@ def bench(kilter, op, options):
     if done.returncode:
         sys.exit(done.stdout or done.returncode)
     return json.loads(done.stdout)
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    return [rounded(v) for v in value] if isinstance(value, list) else value
 
 
 def line(r):
@@ -62,23 +48,24 @@ def measure(options):
         result["results"] += report["results"]
         for r in report["results"]:
             print(line(r), flush=True)
-    name = re.sub(r"[^a-z0-9]+", "-", result["machine"]["cpu"].lower()).strip("-")
-    path = RESULTS / f"{name}-{result['machine']['threads']}t.json"
+    path = RESULTS / f"{file_name(result['machine']['cpu'])}-{result['machine']['threads']}t.json"
     if not options.discard:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rounded(result), separators=(",", ":")).replace('{"op":', '\n{"op":') + "\n")
+        path.write_text(written(result))
         print(f"written: {path.relative_to(ROOT)}")
+
+
+def freshness(data):
+    return f"kernel sources `{data['kernel_sources']}`" + ("" if data["kernel_sources"] == kernel_hash() else " (older than the sources beside this page)")
 
 
 def table():
     text = ""
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS.glob("*[0-9]t.json")):
         data = json.loads(path.read_text())
         machine = data["machine"]
-        text += f"**{machine['cpu']}**, {machine['threads']} threads, {machine['target']}; {data['date']}, best of {data['reps']}, "
-        text += f"kernel sources `{data['kernel_sources']}`"
-        text += "" if data["kernel_sources"] == kernel_hash() else " (older than the sources beside this page)"
-        text += "\n\n| op | direction | type | rows × n | ms | GB/s | copy GB/s | fraction |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        text += f"**{machine['cpu']}**, {machine['threads']} threads, {machine['target']}; {data['date']}, best of {data['reps']}, {freshness(data)}\n\n"
+        text += "| op | direction | type | rows × n | ms | GB/s | copy GB/s | fraction |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         for r in data["results"]:
             text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {r['rows']} × {r['n']} | {r['op_min_ms']:.2f} | "
             text += f"{r['op_gb_s']:.1f} | {r['copy_gb_s']:.1f} | {r['fraction']:.2f} |\n"
@@ -86,20 +73,65 @@ def table():
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
 
 
+def peers_table():
+    text = ""
+    for path in sorted(RESULTS.glob("*-peers.json")):
+        data = json.loads(path.read_text())
+        text += f"**{data['cpu']}**, {data['threads']} threads; {data['date']}, best of {data['reps']}, oneDNN {data['versions']['onednn']}, "
+        text += f"PyTorch {data['versions']['torch']}, {freshness(data)}; ms\n\n"
+        text += "| op | direction | type | rows × n | best copy | kilter | oneDNN | PyTorch |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        for r in data["results"]:
+            best = {}
+            for name, times in r["contestants"].items():
+                kind = name.split()[0]
+                best[kind] = min(times["min_ms"], best.get(kind, times["min_ms"]))
+            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {r['rows']} × {r['n']} | "
+            text += " | ".join(f"{best[kind]:.2f}" if kind in best else "–" for kind in ("copy", "kilter", "onednn", "torch")) + " |\n"
+        text += "\n"
+    return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
+
+
+def peers(options):
+    """Builds contestants.cc against oneDNN and runs peers.py with PyTorch, both from Python packages."""
+    python, library = PEERS / "bin/python", PEERS / "libcontestants.so"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
+    print("packages: " + " ".join(PEER_PACKAGES), flush=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PEER_PACKAGES], check=True)
+    build = pathlib.Path(os.environ.get("KILTER", ROOT / "build/bin/kilter")).resolve().parent.parent
+    includes = [f"-I{p}" for p in (ROOT / "include", ROOT / "tools", build / "generated", build / "include", PEERS / "include")]
+    subprocess.run(["g++", "-std=c++20", "-O3", "-fopenmp", "-fPIC", "-shared", *includes, ROOT / "bench/peers/contestants.cc",
+                    ROOT / "tools/kilter/copy.cc", f"-L{build}", "-lkilter", PEERS / "lib/libdnnl.so.3", "-Wl,--allow-shlib-undefined",
+                    f"-Wl,-rpath,{build}:{PEERS}/lib", "-o", library], check=True)
+    environment = dict(os.environ, LD_LIBRARY_PATH=f"{PEERS}/lib", OCL_ICD_FILENAMES=f"{PEERS}/lib/libintelocl.so", ONEDNN_VERBOSE="0",
+                       MALLOC_MMAP_THRESHOLD_=str(4 << 30), MALLOC_TRIM_THRESHOLD_=str(8 << 30), MALLOC_TOP_PAD_=str(1 << 30))
+    command = [python, ROOT / "bench/peers/peers.py", "--library", library, "--reps", str(options.reps)]
+    if options.threads:
+        command += ["--threads", str(options.threads)]
+    if not options.discard:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        command += ["--output", RESULTS]
+    subprocess.run(command, check=True, env=environment)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=0, help="0: what OpenMP would take")
     parser.add_argument("--discard", action="store_true", help="print only, keep nothing")
+    parser.add_argument("--peers", action="store_true", help="oneDNN and PyTorch as well")
     parser.add_argument("--docs", action="store_true", help="write the table of docs/performance.md")
     parser.add_argument("--no-run", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.no_run:
         measure(options)
+    if options.peers and not options.no_run:
+        peers(options)
     if options.docs:
-        parts = re.split(r"(<!-- table -->\n|<!-- table end -->)", DOCUMENT.read_text())
-        parts[2] = table()
-        DOCUMENT.write_text("".join(parts))
+        text = DOCUMENT.read_text()
+        for name, content in (("table", table()), ("peers", peers_table())):
+            text = re.sub(f"(<!-- {name} -->\n).*?(<!-- {name} end -->)", lambda m: m[1] + content + m[2], text, flags=re.DOTALL)
+        DOCUMENT.write_text(text)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
 
 

@@ -29,19 +29,19 @@ class Accuracy : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Accuracy, Ops, OpName);
 
-TYPED_TEST(Accuracy, N1_MeanMuchLargerThanTheDeviation) {
+TYPED_TEST(Accuracy, MeanMuchLargerThanTheDeviation) {
   for (const double mean : {1e4, 1e6, 16777216.0, -16777216.0, 100.0})
     for (const int64_t n : {96, 768, 1025, 4096})
       this->expect_within(DType::f32, 12, n, [&](int64_t r, int64_t i) { return mean + (mean == 100 ? 0.01 : 1) * noise(11, r, i); });
 }
 
-TYPED_TEST(Accuracy, N2_HalfTypesWithAMeanOf256) {
+TYPED_TEST(Accuracy, HalfTypesWithAMeanOf256) {
   for (const DType t : {DType::bf16, DType::f16})
     for (const int64_t n : {96, 768, 1025, 4096})
       this->expect_within(t, 12, n, [&](int64_t r, int64_t i) { return 256 + noise(12, r, i); });
 }
 
-TYPED_TEST(Accuracy, N6_RowsNearTheLargestNumber) {
+TYPED_TEST(Accuracy, RowsNearTheLargestNumber) {
   for (const double size : {1e18, 1e30, 8e37, -3e38})
     for (const int64_t n : {2, 100, 1025, 4096}) {
       Spec s;
@@ -58,7 +58,7 @@ TYPED_TEST(Accuracy, N6_RowsNearTheLargestNumber) {
     }
 }
 
-TYPED_TEST(Accuracy, N6_RowsOfTheLargestNumber) {
+TYPED_TEST(Accuracy, RowsOfTheLargestNumber) {
   Spec s;
   s.rows = 2, s.n = 1000;
   Forward<TypeParam> f(s);
@@ -70,7 +70,7 @@ TYPED_TEST(Accuracy, N6_RowsOfTheLargestNumber) {
   }
 }
 
-TYPED_TEST(Accuracy, N7_HalfTypesAtTheirLargestNumber) {
+TYPED_TEST(Accuracy, HalfTypesAtTheirLargestNumber) {
   for (const DType t : {DType::f16, DType::bf16})
     for (const int64_t n : {1, 2, 33, 768, 4096, 65536}) {
       const double largest = t == DType::f16 ? 65504 : 0x1.FEp127;
@@ -83,7 +83,7 @@ TYPED_TEST(Accuracy, N7_HalfTypesAtTheirLargestNumber) {
     }
 }
 
-TYPED_TEST(Accuracy, N8_SubnormalRows) {
+TYPED_TEST(Accuracy, SubnormalRows) {
   for (const double size : {1e-30, 1e-38, 1e-40, 1e-44})
     for (const double eps : {0.0, 1e-5, 1e-12})
       for (const int64_t n : {33, 1025}) {
@@ -102,7 +102,7 @@ TYPED_TEST(Accuracy, N8_SubnormalRows) {
   }
 }
 
-TYPED_TEST(Accuracy, N17_EveryWidthAroundVectorsAndSegments) {
+TYPED_TEST(Accuracy, EveryWidthAroundVectorsAndSegments) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const int64_t n : {1,  2,   3,   4,   5,   7,   8,   9,   15,   16,   17,   31,   32,   33,   63,   64,
                             65, 127, 129, 255, 256, 257, 511, 513, 1023, 1024, 1025, 2047, 2049, 4095, 4096, 4097}) {
@@ -111,7 +111,7 @@ TYPED_TEST(Accuracy, N17_EveryWidthAroundVectorsAndSegments) {
     }
 }
 
-TYPED_TEST(Accuracy, N17_LongRows) {
+TYPED_TEST(Accuracy, LongRows) {
   for (const int64_t n : {int64_t(65537), int64_t(1) << 20, (int64_t(1) << 24) + 1}) {
     Spec s;
     s.rows = 1, s.n = n;
@@ -128,7 +128,7 @@ TYPED_TEST(Accuracy, N17_LongRows) {
   }
 }
 
-TYPED_TEST(Accuracy, N29_GradientsOverAMillionRows) {
+TYPED_TEST(Accuracy, GradientsOverAMillionRows) {
   for (const DType t : {DType::f32, DType::bf16})
     for (const int64_t rows : {int64_t(1000000), (int64_t(1) << 20) + 1}) {
       Spec s;
@@ -140,7 +140,7 @@ TYPED_TEST(Accuracy, N29_GradientsOverAMillionRows) {
     }
 }
 
-TYPED_TEST(Accuracy, N30_SmallTermsBetweenLargeOnesThatCancel) {
+TYPED_TEST(Accuracy, SmallTermsBetweenLargeOnesThatCancel) {
   for (const int64_t rows : {2, 64, 1000, 4096, 100001}) {
     Spec s;
     s.rows = rows, s.n = 9;
@@ -169,7 +169,7 @@ TYPED_TEST(Accuracy, GradientOfShortRowsAndOfOutliers) {
   }
 }
 
-TYPED_TEST(Accuracy, N26_WeightsInEitherType) {
+TYPED_TEST(Accuracy, WeightsInEitherType) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
     for (const DType weight : {DType::none, t, DType::f32})
       for (const DType bias : {DType::none, t, DType::f32})

@@ -120,7 +120,7 @@ TYPED_TEST(Arguments, StructSizeOfQuantization) {
   expect_sizes_checked(f, "quantization.struct_size", f.quantization, [&](auto* p) { f.args.quantization = p; });
 }
 
-TYPED_TEST(Arguments, N14_EpsilonMustBeFinite) {
+TYPED_TEST(Arguments, EpsilonMustBeFinite) {
   Forward<TypeParam>& f = this->forward;
   for (const double eps : {kNaN, kInf, -kInf}) expect_refused(f, KILTER_INVALID_ARGUMENT, "eps", [&] { f.args.eps = eps; });
 }

@@ -127,7 +127,7 @@ TYPED_TEST(Execution, RowsDoNotDependOnTheirCompany) {
   }
 }
 
-TYPED_TEST(Execution, N32_ConcurrentCallsSharingWeights) {
+TYPED_TEST(Execution, ConcurrentCallsSharingWeights) {
   for (const DType t : {DType::f32, DType::bf16}) {
     const Spec s = large(t, t);
     constexpr int kCallers = 4, kTurns = 12;

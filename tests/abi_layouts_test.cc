@@ -32,7 +32,7 @@ class Layouts : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Layouts, Ops, OpName);
 
-TYPED_TEST(Layouts, N18_MisalignedByElementsGivesTheSameBits) {
+TYPED_TEST(Layouts, MisalignedByElementsGivesTheSameBits) {
   for (const DType t : kTypes)
     for (const int64_t n : {1, 2, 3, 7, 31, 64, 255, 1024, 1025, 2050})
       for (const int64_t shift : {1, 2, 3, 5, 7}) {
@@ -45,7 +45,7 @@ TYPED_TEST(Layouts, N18_MisalignedByElementsGivesTheSameBits) {
       }
 }
 
-TYPED_TEST(Layouts, N20_PaddedRowsKeepTheirPadding) {
+TYPED_TEST(Layouts, PaddedRowsKeepTheirPadding) {
   for (const DType t : kTypes)
     for (const int64_t n : {1, 5, 32, 1000, 1024, 3001})
       for (const int64_t pad : {1, 16, 77}) {
@@ -55,7 +55,7 @@ TYPED_TEST(Layouts, N20_PaddedRowsKeepTheirPadding) {
       }
 }
 
-TYPED_TEST(Layouts, N20_NegativeAndZeroInputStrides) {
+TYPED_TEST(Layouts, NegativeAndZeroInputStrides) {
   for (const DType t : kTypes)
     for (const int64_t n : {3, 64, 1500}) {
       Spec s = with_everything(t, t);
@@ -67,7 +67,7 @@ TYPED_TEST(Layouts, N20_NegativeAndZeroInputStrides) {
     }
 }
 
-TYPED_TEST(Layouts, N20_BroadcastInputEqualsCopies) {
+TYPED_TEST(Layouts, BroadcastInputEqualsCopies) {
   for (const DType t : kTypes)
     for (const int64_t n : {3, 64, 1500}) {
       Spec s = with_everything(t, t), flat = s;
@@ -88,7 +88,7 @@ TYPED_TEST(Layouts, N20_BroadcastInputEqualsCopies) {
     }
 }
 
-TYPED_TEST(Layouts, N20_InputRowsMayOverlapEachOther) {  // a sliding window
+TYPED_TEST(Layouts, InputRowsMayOverlapEachOther) {  // a sliding window
   for (const int64_t stride : {1, 3, -2}) {
     Spec s, flat;
     s.rows = flat.rows = 20, s.n = flat.n = 50;
@@ -101,7 +101,7 @@ TYPED_TEST(Layouts, N20_InputRowsMayOverlapEachOther) {  // a sliding window
   }
 }
 
-TYPED_TEST(Layouts, N20_ThreeAndFourDimensions) {
+TYPED_TEST(Layouts, ThreeAndFourDimensions) {
   struct Case {
     std::vector<int64_t> leading, in, out;  // strides in units of a padded row
   };

@@ -47,7 +47,7 @@ template <class Op>
 class Aliasing : public ::testing::Test {};
 TYPED_TEST_SUITE(Aliasing, Ops, OpName);
 
-TYPED_TEST(Aliasing, N19_ForwardInPlace) {
+TYPED_TEST(Aliasing, ForwardInPlace) {
   const std::vector<Alias> cases[] = {{{"y", "x"}},
                                       {{"y", "residual"}},
                                       {{"y", "post_residual"}},
@@ -71,7 +71,7 @@ TYPED_TEST(Aliasing, N19_ForwardInPlace) {
           }
 }
 
-TYPED_TEST(Aliasing, N19_ForwardInPlaceWithoutResiduals) {
+TYPED_TEST(Aliasing, ForwardInPlaceWithoutResiduals) {
   for (const DType t : kTypes)
     for (const int64_t n : {1, 5, 64, 1024, 4097})
       for (const int rounding : {KILTER_ROUND_ONCE, KILTER_ROUND_THEN_MULTIPLY}) {
@@ -86,7 +86,7 @@ TYPED_TEST(Aliasing, N19_ForwardInPlaceWithoutResiduals) {
   expect_in_place<Forward<TypeParam>>(s, {{"y", "x"}});
 }
 
-TYPED_TEST(Aliasing, N19_BackwardInPlace) {
+TYPED_TEST(Aliasing, BackwardInPlace) {
   const char* const inputs[] = {"x", "dy", "dresidual_out"};
   std::vector<std::vector<Alias>> cases;
   for (const char* a : inputs) {
@@ -143,7 +143,7 @@ void expect_overlaps_refused(const Spec& s) {
     }
 }
 
-TYPED_TEST(Aliasing, N19_PartialOverlapIsRefused) {
+TYPED_TEST(Aliasing, PartialOverlapIsRefused) {
   for (const int64_t rows : {1, 3})
     for (const DType t : {DType::f32, DType::bf16})
       for (const DType other : {t, DType::f32}) {
@@ -155,7 +155,7 @@ TYPED_TEST(Aliasing, N19_PartialOverlapIsRefused) {
       }
 }
 
-TYPED_TEST(Aliasing, N19_SameStartOtherStrideIsRefused) {
+TYPED_TEST(Aliasing, SameStartOtherStrideIsRefused) {
   Spec s;
   s.rows = 4, s.n = 6, s.in.pad = 2;
   Forward<TypeParam> f(s);
@@ -164,7 +164,7 @@ TYPED_TEST(Aliasing, N19_SameStartOtherStrideIsRefused) {
   expect_refused(b, KILTER_OVERLAP, "dx", [&] { b.args.dx.data = b.args.dy.data; });
 }
 
-TYPED_TEST(Aliasing, N19_InputsMayShareEverything) {
+TYPED_TEST(Aliasing, InputsMayShareEverything) {
   Spec s;
   s.weight = s.bias = s.residual = s.post_residual = DType::f32;
   Forward<TypeParam> expected(s), f(s);
@@ -176,7 +176,7 @@ TYPED_TEST(Aliasing, N19_InputsMayShareEverything) {
   EXPECT_TRUE(same_outputs(expected, f));
 }
 
-TYPED_TEST(Aliasing, N20_OutputsWhoseRowsOverlapAreRefused) {
+TYPED_TEST(Aliasing, OutputsWhoseRowsOverlapAreRefused) {
   Spec s;
   s.rows = 3, s.n = 5;
   s.weight = s.bias = s.residual = s.post_residual = s.dresidual = s.dresidual_out = DType::f32;
@@ -200,7 +200,7 @@ TYPED_TEST(Aliasing, N20_OutputsWhoseRowsOverlapAreRefused) {
   expect(b);
 }
 
-TYPED_TEST(Aliasing, N20_OneRowMayHaveAnyStride) {
+TYPED_TEST(Aliasing, OneRowMayHaveAnyStride) {
   Spec s;
   s.rows = 1;
   for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
@@ -214,7 +214,7 @@ TYPED_TEST(Aliasing, N20_OneRowMayHaveAnyStride) {
 }
 
 // x, residual and y as column groups of one buffer, as a projection for queries, keys and values leaves them.
-TYPED_TEST(Aliasing, N19_InterleavedColumnsAreLegal) {
+TYPED_TEST(Aliasing, InterleavedColumnsAreLegal) {
   for (const DType t : kTypes)
     for (const int64_t n : {1, 5, 64, 1025}) {
       Spec s;
@@ -252,7 +252,7 @@ TYPED_TEST(Aliasing, N19_InterleavedColumnsAreLegal) {
     }
 }
 
-TEST(AliasedStatistics, N19_MeanAndRstdMayInterleave) {
+TEST(AliasedStatistics, MeanAndRstdMayInterleave) {
   Spec s;
   s.rows = 9, s.n = 33;
   Forward<LayerNorm> expected(s), f(s);

@@ -149,7 +149,7 @@ TYPED_TEST(BadInput, Lanes) {
     this->expect_each_refused(KILTER_INVALID_ARGUMENT, [&](kilter_tensor& t, const NamedTensor&) { t.dtype.lanes = lanes; });
 }
 
-TYPED_TEST(BadInput, N26_TypesThatDoNotBelongTogether) {
+TYPED_TEST(BadInput, TypesThatDoNotBelongTogether) {
   // A call in bf16 (T) with fp32 allowed beside it: fp16 and fp64 belong nowhere, bf16 statistics neither.
   Spec s = this->all();
   s.t = s.weight = s.bias = s.residual = s.post_residual = s.dresidual = s.dresidual_out = s.dweight = s.dbias = DType::bf16;
@@ -194,7 +194,7 @@ TYPED_TEST(BadInput, NullDataWithElements) {
   });
 }
 
-TYPED_TEST(BadInput, N18_BaseInsideAnElementIsInvalid) {
+TYPED_TEST(BadInput, BaseInsideAnElementIsInvalid) {
   for (const DType type : {DType::f32, DType::bf16, DType::f16, DType::f64}) {
     Spec s = this->all();
     s.t = s.weight = s.bias = s.residual = s.post_residual = s.dresidual = s.dresidual_out = type;
@@ -256,7 +256,7 @@ TYPED_TEST(BadInput, StatisticsWithoutTheLastDimension) {
   expect(this->backward, b);
 }
 
-TYPED_TEST(BadInput, N20_LastStrideOtherThanOneIsUnsupported) {
+TYPED_TEST(BadInput, LastStrideOtherThanOneIsUnsupported) {
   for (const int64_t stride : {2, 0, -1})
     this->for_every_tensor([&](auto& call, const NamedTensor& t) {
       if (t.kind == Kind::per_row) return;  // any stride will do there

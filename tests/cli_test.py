@@ -324,9 +324,15 @@ class CommandTest(CliTest):
             for copy in row["copies"]:
                 self.assertEqual(len(copy["samples_ms"]), 3)
             self.assertEqual(row["bytes"], 64 * 128 * 4 * (3 if direction else 2))
-            best = min(c["min_ms"] for c in row["copies"] if c["name"] != "stream_copy")
+            best = min(c["min_ms"] for c in row["copies"])
             self.assertAlmostEqual(row["fraction"], best / row["op_min_ms"], places=6)
         self.assertIn("fraction", self.kilter("bench", "rms_norm", "--rows", 10, "--n", 10, "--reps", 2).out)
+
+    def test_check_reads_a_narrower_stream(self):
+        for op in ("layer_norm", "rms_norm"):
+            for x in ("fp64", "bf16", "fp16"):  # backward: x in fp32, dy and dx in another type
+                for n in (64, 3001, 9000):
+                    self.kilter("check", op, "--backward", "--rows", 9, "--n", n, "--x-dtype", x, "--residual", "fp32", "--weight-dtype", "fp32")
 
     def test_support_and_explain(self):
         support = json.loads(self.kilter("support", "--json").out)["support"]

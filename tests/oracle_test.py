@@ -94,10 +94,15 @@ class Library:
         self.call(f"kilter_{NAMES[layer]}_forward", ctypes.byref(args), None)
         return y, mean, rstd, out
 
+    calls = 0
+
     def backward(self, layer, x, mean, rstd, dy, weight=None, offset=0.0, dresidual_out=None, dweight_type=np.float32):
+        """Every call asks for another choice of outputs; what it does not ask for comes back as None."""
         n = x.shape[1]
-        dx, dresidual = np.empty_like(dy), np.empty_like(x)
-        dweight, dbias = np.empty(n, dweight_type), np.empty(n, dweight_type)
+        wanted = (15, 13, 15, 13, 12, 5, 9, 13, 2, 14)[self.calls % 10]  # bits: dx, dresidual, dweight, dbias
+        self.calls += 1
+        outputs = np.empty_like(dy), np.empty_like(x), np.empty(n, dweight_type), np.empty(n, dweight_type)
+        dx, dresidual, dweight, dbias = (a if wanted >> i & 1 else None for i, a in enumerate(outputs))
         args = BACKWARD[layer]()
         tensors = dict(x=x, weight=weight, rstd=rstd, dy=dy, dresidual_out=dresidual_out, dx=dx, dresidual=dresidual,
                        dweight=dweight, dbias=dbias)

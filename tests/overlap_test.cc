@@ -103,7 +103,7 @@ void expect_exact(Layout& a, Layout& b, int* counts) {
   EXPECT_EQ(int(overlap_of(rb.extent(), ra.extent())), int(expected)) << text(b) << "\n" << text(a);
 }
 
-TEST(Overlap, N19_TwoTensorsAgainstTheListOfTheirElements) {
+TEST(Overlap, TwoTensorsAgainstTheListOfTheirElements) {
   int counts[3] = {};
   Source source(1);
   for (int i = 0; i < 20000; ++i) {
@@ -114,7 +114,7 @@ TEST(Overlap, N19_TwoTensorsAgainstTheListOfTheirElements) {
   EXPECT_GT(counts[int(Overlap::partial)], 2000);
 }
 
-TEST(Overlap, N19_TheSameTensorInOtherWords) {
+TEST(Overlap, TheSameTensorInOtherWords) {
   int counts[3] = {};
   Source source(2);
   for (int i = 0; i < 5000; ++i) {
@@ -141,7 +141,7 @@ TEST(Overlap, N19_TheSameTensorInOtherWords) {
   EXPECT_GT(counts[int(Overlap::partial)], 500);
 }
 
-TEST(Overlap, N19_InterleavedSlices) {  // x and y of every third column group, heads of one buffer, and one element too wide
+TEST(Overlap, InterleavedSlices) {  // x and y of every third column group, heads of one buffer, and one element too wide
   int counts[3] = {};
   for (const int64_t n : {1, 4, 5})
     for (const int64_t slice : {1, 2})
@@ -156,7 +156,7 @@ TEST(Overlap, N19_InterleavedSlices) {  // x and y of every third column group, 
   EXPECT_GT(counts[int(Overlap::partial)], 0);
 }
 
-TEST(Overlap, N20_RowsOfOneTensorAgainstTheListOfTheirElements) {
+TEST(Overlap, RowsOfOneTensorAgainstTheListOfTheirElements) {
   int overlapping = 0;
   Source source(3);
   for (int i = 0; i < 20000; ++i) {

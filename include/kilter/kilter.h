@@ -3,12 +3,15 @@
  * Every op is one function per direction, taking one argument struct whose first member is its own size and returning a
  * status.  Nothing here throws, aborts, prints (unless the environment variable KILTER_LOG asks) or synchronizes, and
  * every function may be called from any thread.  Host memory: a call allocates nothing; the OpenMP runtime may create
- * its threads during the first call that uses them.
+ * its threads during the first call that uses them, and what that runtime cannot do holds here: GCC's ends the process
+ * when it can create no thread, and hangs in a process forked after a call on several threads (there, call
+ * kilter_set_num_threads(1) first).
  *
  * Words used throughout.  A tensor is a stack of `rows` rows of `n` elements: n is the last dimension, rows is the
- * product of all others.  "T" is x's type: fp64, fp32, fp16 or bf16.  Statistics, sums and products are computed in fp32
- * (fp64 when T is fp64); docs/numerics.md states every operation, and every backend, SIMD target and thread count gives
- * the same bits.
+ * product of all others.  "T" is x's type, in backward dy's: fp64, fp32, fp16 or bf16.  A row's statistics, sums and
+ * products are computed in fp32 (fp64 when T is fp64), sums over rows in fp64 (a pair of fp64 when T is fp64).
+ * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
+ * implementation "reference:f64", which is there to compare with).
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
  * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
@@ -19,7 +22,8 @@
  * no element with any other tensor of the call.  Overlap is judged by elements: interleaved column slices of one buffer
  * are legal.  A violation is KILTER_OVERLAP and nothing is written.
  *
- * Errors.  Arguments are checked in full before anything is written; on any status but KILTER_OK no output was touched.
+ * Errors.  Arguments are checked in full before anything is written; on any status but KILTER_OK and KILTER_DEVICE_ERROR no
+ * output was touched.
  * kilter_last_error() then names op, argument, expected and got.
  */
 #ifndef KILTER_KILTER_H_
@@ -189,7 +193,8 @@ typedef struct kilter_layer_norm_forward_args {
   const kilter_prologue* prologue;         /* optional */
   const kilter_epilogue* epilogue;         /* optional */
   const kilter_quantization* quantization; /* optional */
-  const char* impl;                        /* null: the first implementation that supports the call; else this one or KILTER_UNSUPPORTED */
+  const char* impl; /* null: the first implementation that supports the call; else this one, or KILTER_UNSUPPORTED (an unknown name:
+                       INVALID_ARGUMENT); kilter_explain lists them */
 } kilter_layer_norm_forward_args;
 
 typedef struct kilter_layer_norm_backward_args {
@@ -210,7 +215,7 @@ typedef struct kilter_layer_norm_backward_args {
   const char* impl;
 } kilter_layer_norm_backward_args;
 
-/* stream: null on the CPU. */
+/* stream: where work for a device is queued; on the CPU ignored. */
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter_layer_norm_forward_args* args,
                                                                     kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args,

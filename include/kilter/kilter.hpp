@@ -11,6 +11,10 @@
 #ifndef KILTER_KILTER_HPP_
 #define KILTER_KILTER_HPP_
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 202002L : __cplusplus < 202002L
+#error "kilter.hpp needs C++20 (-std=c++20); kilter.h works with any C or C++"
+#endif
+
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
@@ -31,7 +35,8 @@ namespace kilter {
 
 // ---------------------------------------------------------------- errors
 
-// What a failed call said: kilter_last_error() as what(), which names op, argument, expected and got.
+// What a failed call said: kilter_last_error() as what(), which names op, argument, expected and got.  The constructors of
+// tensors throw it too, before any call.
 class error : public std::runtime_error {
  public:
   error(kilter_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
@@ -283,7 +288,7 @@ struct rms_norm_forward_args {
   const_tensor bias = {};
   tensor y = {};
   tensor rstd = {};
-  double eps = 1e-6;
+  double eps = 1e-5;
   double weight_offset = 0;
   rounding_order rounding = rounding_order::once;
   const_tensor residual = {};

@@ -17,7 +17,6 @@ namespace kilter {
 
 namespace {
 
-constexpr size_t kMaxCandidates = 16;
 constexpr uint32_t kKnownFeatures = 2 * KILTER_FEATURE_DRESIDUAL_OUT - 1;  // the last bit and all below
 
 const OpInfo* const kOps[] = {
@@ -26,9 +25,10 @@ const OpInfo* const kOps[] = {
 #undef KILTER_OP
 };
 
-kilter_status check_query(const kilter_query* query, const OpInfo** op) {
+// The caller's query, in this version's form, and its op.
+kilter_status read_query(const kilter_query* given, kilter_query* query, const OpInfo** op) {
   const char* self = "query";
-  KILTER_RETURN_IF_ERROR(check_struct(self, "query", query, sizeof(kilter_query), sizeof(kilter_query)));
+  KILTER_RETURN_IF_ERROR(read_struct(self, "query", given, sizeof(kilter_query), query));
   *op = query->op ? find_op(query->op) : nullptr;
   if (!*op) return fail(KILTER_INVALID_ARGUMENT, self, "op: expected the name of an op, got %s", query->op ? query->op : "null");
   if (query->direction != KILTER_FORWARD && query->direction != KILTER_BACKWARD)
@@ -86,22 +86,24 @@ using namespace kilter;
 extern "C" {
 
 kilter_status kilter_supports(const kilter_query* query) noexcept {
-  return guarded("query", [&] {
+  return catching("query", [&] {
     const OpInfo* op = nullptr;
-    KILTER_RETURN_IF_ERROR(check_query(query, &op));
+    kilter_query known;
+    KILTER_RETURN_IF_ERROR(read_query(query, &known, &op));
     kilter_candidate candidates[kMaxCandidates];
     size_t chosen = 0;
-    const size_t count = op->walk(*query, candidates, kMaxCandidates);
-    return choose(*query, candidates, count, &chosen);
+    const size_t count = op->walk(known, candidates, kMaxCandidates);
+    return choose(known, candidates, count, &chosen);
   });
 }
 
 kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity, size_t* count) noexcept {
-  return guarded("query", [&] {
+  return catching("query", [&] {
     const OpInfo* op = nullptr;
-    KILTER_RETURN_IF_ERROR(check_query(query, &op));
+    kilter_query known;
+    KILTER_RETURN_IF_ERROR(read_query(query, &known, &op));
     if (!count || (capacity && !candidates)) return fail(KILTER_INVALID_ARGUMENT, "query", "candidates, count: expected memory, got null");
-    *count = op->walk(*query, candidates, capacity);
+    *count = op->walk(known, candidates, capacity);
     return KILTER_OK;
   });
 }

@@ -12,7 +12,7 @@ template <class Problem>
 struct Implementation {
   const char* name;
   const char* (*supports)(const kilter_query&);  // null, or a static sentence that says why not
-  kilter_status (*run)(const Problem&);
+  kilter_status (*run)(const Problem&, kilter_stream);
 };
 
 // An op as the queries see it.  Found by name in the list that the build makes from the folders under src/ops.
@@ -23,8 +23,11 @@ struct OpInfo {
 const OpInfo* find_op(const char* name);
 const OpInfo* op_at(size_t index);  // null past the end
 
+constexpr size_t kMaxCandidates = 64;  // entries of one list
+
 template <class Problem, size_t N>
 size_t walk(const Implementation<Problem> (&list)[N], const kilter_query& query, kilter_candidate* out, size_t capacity) {
+  static_assert(N <= kMaxCandidates);
   for (size_t i = 0; i < N && i < capacity; ++i) out[i] = {list[i].name, list[i].supports(query)};
   return N;
 }
@@ -33,12 +36,13 @@ size_t walk(const Implementation<Problem> (&list)[N], const kilter_query& query,
 [[nodiscard]] kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen);
 
 template <class Problem, size_t N>
-[[nodiscard]] kilter_status dispatch(const Implementation<Problem> (&list)[N], const kilter_query& query, const Problem& problem) {
+[[nodiscard]] kilter_status dispatch(const Implementation<Problem> (&list)[N], const kilter_query& query, const Problem& problem,
+                                     kilter_stream stream) {
   kilter_candidate candidates[N];
   size_t chosen = 0;
   walk(list, query, candidates, N);
   KILTER_RETURN_IF_ERROR(choose(query, candidates, N, &chosen));
-  return list[chosen].run(problem);
+  return list[chosen].run(problem, stream);
 }
 
 }  // namespace kilter

@@ -8,7 +8,7 @@
 
 namespace kilter {
 
-struct Extent {  // the elements of a tensor: runs of `run` bytes
+struct Extent {  // the elements of a tensor: rows of n
   const View* view;
   int64_t rows;
   int64_t n;

@@ -8,11 +8,12 @@ namespace kilter {
 // Records "op: message" (printf style) as this thread's last error and returns status.
 [[nodiscard, gnu::format(printf, 3, 4)]] kilter_status fail(kilter_status status, const char* op, const char* format, ...);
 
-// Runs a C entry point's body: whatever escapes becomes KILTER_INTERNAL (KILTER_OUT_OF_MEMORY for bad_alloc).
+// In a catch block: KILTER_OUT_OF_MEMORY for bad_alloc, else KILTER_INTERNAL.
 [[nodiscard]] kilter_status fail_from_exception(const char* op) noexcept;
 
+// Runs a C entry point's body; nothing escapes.
 template <class F>
-[[nodiscard]] kilter_status guarded(const char* op, F&& body) noexcept {
+[[nodiscard]] kilter_status catching(const char* op, F&& body) noexcept {
   try {
     return body();
   } catch (...) {

@@ -27,8 +27,12 @@ struct Checked {
   int64_t elements = 1;
 };
 
+// What a caller who forgets a tensor passes: a struct of zeros.
+bool forgotten(const kilter_tensor& t) { return !t.data && !t.shape && t.ndim == 0 && t.dtype.bits == 0 && t.dtype.lanes == 0; }
+
 // Everything that does not depend on the other tensors: device, type, rank, sizes, address arithmetic.
-kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, int max_contiguous_from, Checked* out) {
+kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, int contiguous_from, Checked* out) {
+  if (forgotten(t)) return fail(KILTER_INVALID_ARGUMENT, op, "%s: expected a tensor, got none: it is required", name);
   if (t.ndim < 0) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 0 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   if (t.ndim > KILTER_MAX_RANK)
     return fail(KILTER_UNSUPPORTED, op, "%s.ndim: expected at most %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
@@ -59,7 +63,7 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
     int64_t span = 0;
     for (int d = 0; d < t.ndim; ++d) {
       int64_t reach = 0;
-      if (t.shape[d] > 1 && d >= max_contiguous_from && t.strides[d] != 1)
+      if (t.shape[d] > 1 && d >= contiguous_from && t.strides[d] != 1)
         return fail(KILTER_UNSUPPORTED, op, "%s.strides[%d]: expected 1 (the last dimension is contiguous), got %" PRId64, name, d,
                     t.strides[d]);
       const int64_t magnitude = t.strides[d] < 0 ? (t.strides[d] == INT64_MIN ? INT64_MAX : -t.strides[d]) : t.strides[d];
@@ -116,9 +120,10 @@ bool absent(const kilter_tensor& t, Need need) { return need == Need::optional &
 }  // namespace
 
 kilter_status read_first(const char* op, const char* name, const kilter_tensor& t, Rows* rows, View* out) {
-  if (t.ndim < 1) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
+  if (t.ndim < 1 && !forgotten(t))
+    return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim - 1, &checked));
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
   rows->ndim = t.ndim;
   rows->shape = t.shape;
   rows->n = t.shape[t.ndim - 1];

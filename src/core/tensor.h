@@ -1,6 +1,8 @@
 // Checks of single tensors: from what the caller wrote to a View, or a status that names op, argument, expected and got.
 #pragma once
 
+#include <cstring>
+
 #include "core/status.h"
 #include "core/view.h"
 
@@ -30,5 +32,15 @@ enum class Need { required, optional };
 
 // INVALID_ARGUMENT unless size bytes are at least the first version's `minimum` and whatever lies beyond `known` is zero.
 [[nodiscard]] kilter_status check_struct(const char* op, const char* name, const void* args, size_t minimum, size_t known);
+
+// A caller's struct in this version's form.  first_size: the size that its first version had, which never changes; what a
+// shorter struct lacks is zero, and what a longer one has must be.
+template <class T>
+[[nodiscard]] kilter_status read_struct(const char* op, const char* name, const T* given, size_t first_size, T* out) {
+  KILTER_RETURN_IF_ERROR(check_struct(op, name, given, first_size, sizeof(T)));
+  *out = {};
+  std::memcpy(static_cast<void*>(out), given, given->struct_size < sizeof(T) ? given->struct_size : sizeof(T));
+  return KILTER_OK;
+}
 
 }  // namespace kilter

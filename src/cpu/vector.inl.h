@@ -107,12 +107,10 @@ struct Ahead {
   const char* p = nullptr;  // null: nothing to fetch
   int lines = 0;
 
-  // Step `step` of `steps`: its share of the lines.  kLevel 3: into the first-level cache, 2: the second.
-  template <int kLevel = 2>
+  // Step `step` of `steps`: its share of the lines, into the second-level cache.
   KILTER_INLINE void fetch(int step, int steps) const {
     if (!p) return;
-    for (int line = lines * step / steps, end = lines * (step + 1) / steps; line < end; ++line)
-      __builtin_prefetch(p + line * 64, 0, kLevel);
+    for (int line = lines * step / steps, end = lines * (step + 1) / steps; line < end; ++line) __builtin_prefetch(p + line * 64, 0, 2);
   }
 };
 

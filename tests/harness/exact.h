@@ -23,7 +23,9 @@ struct Worst {
   void add(double have, long double want, double unit, int64_t r, int64_t i, DType type) {
     const double limit = check::max_of(type);
     if (std::fabs(want) > limit) {  // beyond the type: the infinity counts as the number after the largest
-      if (std::isinf(have)) have = std::copysign(limit + check::ulp(type, limit), have);
+      const double after = limit + check::ulp(type, limit);
+      if (std::isinf(have)) have = std::copysign(after, have);
+      want = std::copysign(std::fmin(std::fabs(want), static_cast<long double>(after)), want);
     }
     double e = std::isnan(have) && std::isnan(want) ? 0 : double(std::fabs(have - want)) / unit;
     if (std::isnan(e)) e = std::numeric_limits<double>::infinity();
@@ -100,7 +102,7 @@ ForwardErrors forward_errors(const Forward<Op>& f) {
     for (int64_t i = 0; i < s.n; ++i) worst.y.add(f.y.get(r, i), static_cast<long double>(want[size_t(i)]), unit, r, i, s.t);
     const DType t = s.statistics();
     if (f.mean.present()) {
-      const R size = std::max(magnitude(row.mean), 1 / row.rstd);
+      const R size = std::max(magnitude(row.mean), row.deviation);
       worst.mean.add(f.mean.get(r, 0), static_cast<long double>(row.mean), check::ulp(t, static_cast<long double>(size)), r, 0, t);
     }
     const long double rstd = static_cast<long double>(row.rstd);
@@ -164,7 +166,13 @@ void expect_forward_within(Forward<Op>& f, bool harder) {
   const bool affine = f.weight.present() || f.bias.present();
   const check::When rounding = f.spec.rounding == KILTER_ROUND_ONCE ? check::When::always : check::When::then_multiply;
   const double bound = check::tolerance("y", f.spec.t, {rounding, harder || affine ? check::When::harder : check::When::plain}).bound;
-  EXPECT_TRUE(within(e.y, bound, "y")) << Op::name << " " << dtype_name(f.spec.t) << " rows=" << f.y.rows() << " n=" << f.spec.n;
+  const auto where = [&] {
+    return std::string(Op::name) + " " + dtype_name(f.spec.t) + " rows=" + std::to_string(f.y.rows()) + " n=" + std::to_string(f.spec.n);
+  };
+  EXPECT_TRUE(within(e.y, bound, "y")) << where();
+  const DType statistics = f.spec.statistics();
+  EXPECT_TRUE(!f.mean.present() || within(e.mean, check::tolerance("mean", statistics, {}).bound, "mean")) << where();
+  EXPECT_TRUE(within(e.rstd, check::tolerance("rstd", statistics, {}).bound, "rstd")) << where();
 }
 
 // only_sums: dweight and dbias, not dx.

@@ -30,8 +30,8 @@ struct Op {
   kilter_status (*forward)(const Call&);
   kilter_status (*backward)(const Call&);
   kilter_status (*backward_workspace)(const Call&, size_t*);
-  kilter_status (*reference_forward)(const RowNormForward&);
-  kilter_status (*reference_backward)(const RowNormBackward&);
+  kilter_status (*reference_forward)(const RowNormForward&, kilter_stream);
+  kilter_status (*reference_backward)(const RowNormBackward&, kilter_stream);
 };
 
 const Op* find_op(const std::string& name);  // null if there is none

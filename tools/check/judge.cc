@@ -78,7 +78,7 @@ class Reference {
     p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
     p.eps = as_computed(c.x, c.eps), p.weight_offset = as_computed(c.x, c.weight_offset);
     p.centered = op_.centered;  // round_then_multiply stays false: bounds are against the unrounded value
-    status_ = op_.reference_forward(p);
+    status_ = op_.reference_forward(p, nullptr);
     if (status_ == KILTER_OK && c.backward) backward();
   }
 
@@ -115,7 +115,7 @@ class Reference {
     p.weight_offset = as_computed(c_.x, c_.weight_offset);
     p.centered = op_.centered;
     p.workspace = sums.data(), p.workspace_size = sums.size();
-    status_ = op_.reference_backward(p);
+    status_ = op_.reference_backward(p, nullptr);
   }
 
   const Case& c_;

@@ -170,6 +170,11 @@ void add_check(CLI::App& app, State* state) {
   command->add_flag("--no-dweight", o->no_dweight, "Backward: do not ask for dweight");
   command->add_flag("--no-dbias", o->no_dbias, "Backward: do not ask for dbias");
   command->add_flag("--all", o->all, "A sweep over directions, types, fills, widths and features");
+  const CLI::Option* backward = command->get_option("--backward");
+  for (const std::string& name : {std::string("--dweight-dtype"), option_names("dresidual_out"), std::string("--dresidual"),
+                                  std::string("--no-dx"), std::string("--no-dweight"), std::string("--no-dbias")})
+    command->get_option(name.substr(0, name.find(',')))->needs(const_cast<CLI::Option*>(backward));
+  for (const char* name : {"--backward", "--rows", "--n", "--x-dtype", "--fill"}) command->get_option(name)->excludes("--all");
   command->final_callback([o, state] {
     Case& c = o->c;
     c.op = o->op.op, c.backward = o->op.backward;

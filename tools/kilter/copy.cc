@@ -96,11 +96,11 @@ void for_ranges(int64_t bytes, int threads, F body) {
 std::vector<Copy> copies(bool backward) {
   std::vector<Copy> list;
   if (backward)
-    list.push_back({"add", true, stream_add});
+    list.push_back({"add", stream_add});
   else
-    list = {{"memcpy", true, memcpy_copy}, {"stream_copy", false, stream_copy}};
+    list = {{"memcpy", memcpy_copy}, {"stream_copy", stream_copy}};
 #if defined(__x86_64__)
-  list.push_back(backward ? Copy{"streaming_store_add", true, streaming_add} : Copy{"streaming_store_copy", true, streaming_copy});
+  list.push_back(backward ? Copy{"streaming_store_add", streaming_add} : Copy{"streaming_store_copy", streaming_copy});
 #endif
   return list;
 }

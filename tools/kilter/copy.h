@@ -9,10 +9,10 @@ namespace kilter::cli {
 // Forward moves a to c; backward reads a and b and writes c.  Each thread has one contiguous range.
 struct Copy {
   const char* name;
-  bool best_of;                                                       // one of those whose best time is "the copy"; else shown beside it
   void (*run)(const char* a, const char* b, char* c, int64_t bytes);  // one thread's range
 };
 
+// Their best time is "the copy".
 std::vector<Copy> copies(bool backward);
 
 // Runs on `threads` threads; bytes is the size of one array, a multiple of nothing.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "families/rowwise/row_gradient.inl.h"
+#include "families/rowwise/row_source.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
@@ -16,8 +17,8 @@ struct Terms {
 // The usual call, in one loop: one segment of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
 // the tree over four.
 template <int kRows, bool kWeight, bool kWeightTerms, bool kBiasTerms, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_segment(const BackwardRow<Order, kCentered>* originals, int64_t start, const C* w, int m, const Terms<C>& to,
-                                bool past_caches) {
+KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* originals, int64_t start, const C* w, int m, const Terms<C>& to,
+                                   bool past_caches) {
   const Terms<C> terms = to;
   BackwardRow<Order, kCentered> rows[kRows];  // copies, which stores cannot touch
   const char *x[kRows], *dy[kRows], *next_x[kRows], *next_dy[kRows];
@@ -97,7 +98,7 @@ template <int kRows, class Order, bool kCentered, class C = typename Order::Valu
 void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, const Terms<C>& terms, bool past_caches) {
   with_flags(w, terms.weight, [&](auto weight, auto weight_terms) KILTER_INLINE_LAMBDA {
     with_flag(terms.bias, [&](auto bias_terms) {
-      emit_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, terms, past_caches);
+      emit_dx_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, terms, past_caches);
     });
   });
 }
@@ -149,7 +150,8 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
   alignas(64) C x_buffer[kSegment], dy_buffer[kSegment], near_halves[4][kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
   const bool want_dx = p.dx.present() || p.dresidual.present();
-  const bool usual = p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() && (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
+  const bool usual = p.x.dtype == p.dy.dtype && p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() &&
+                     (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
   const int block = row_block(p.n, item_size(p.x.dtype) + item_size(p.dy.dtype));
   BackwardRow<Order, kCentered> rows[kGroup];
   bool in_stages[kGroup];

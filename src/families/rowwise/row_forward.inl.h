@@ -3,6 +3,7 @@
 
 #include "families/rowwise/row_norm_cpu.h"
 #include "families/rowwise/row_statistics.inl.h"
+#include "families/rowwise/row_weights.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
@@ -10,42 +11,6 @@ template <class C>
 void write_value(const View& v, int64_t row, C value) {
   if (v.present()) *reinterpret_cast<C*>(v.row(row)) = value;
 }
-
-// weight + offset in Order, by segment.  Where that takes a conversion, short rows convert once and keep the result.
-template <class Order>
-class Weights {
-  using C = typename Order::Value;
-  static constexpr int kKeep = 8192;  // elements: 32 KiB of stack
-
- public:
-  Weights(const View& view, C offset, int64_t n) : view_(view), offset_(offset) {
-    kept_ = n <= kKeep && view.present() && (Order::kPairs || offset != 0 || view.dtype != kDTypeOf<C>);
-    for (int64_t start = 0; kept_ && start < n; start += kSegment) {
-      const int m = int(n - start < kSegment ? n - start : kSegment);
-      const C* v = convert(start, m, values_ + start);
-      if (v != values_ + start) std::memcpy(values_ + start, v, sizeof(C) * size_t(m));
-    }
-  }
-
-  // The segment's weights, null without a weight; valid until the next call.
-  const C* at(int64_t start, int m) {
-    if (!view_.present()) return nullptr;
-    return kept_ ? values_ + start : convert(start, m, values_);
-  }
-
- private:
-  const C* convert(int64_t start, int m, C* __restrict buffer) const {
-    const C* w = Order::load(view_.dtype, view_.data + start * item_size(view_.dtype), m, buffer);
-    if (offset_ == 0) return w;
-    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = w[i] + offset_;
-    return buffer;
-  }
-
-  const View& view_;
-  const C offset_;
-  bool kept_;
-  alignas(64) C values_[kKeep];
-};
 
 // Whether a weight or bias holds only numbers up to 2^64 (bf16: the same bits).  With finite statistics no y is then a NaN,
 // and the faster rounding to bf16 will do.
@@ -84,8 +49,8 @@ KILTER_INLINE V affine(V x, const RowStatistics<C>& s, const C* w, const C* b, i
 
 // One segment of kRows rows' y in one loop from the sources to memory, for the usual call.
 template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_segment(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
-                                const C* b, char* const* y_rows, bool past_caches) {
+KILTER_INLINE void emit_y_segment(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
+                                  const C* b, char* const* y_rows, bool past_caches) {
   RowStatistics<C> s[kRows];  // copies, which stores to y cannot touch
   const char* x[kRows];
   char* y[kRows];
@@ -123,7 +88,7 @@ template <int kRows, class Order, bool kCentered, class C = typename Order::Valu
 void emit_y(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w, const C* b,
             char* const* y, bool past_caches) {
   with_flags(w, b, [&](auto weight, auto bias) {
-    emit_segment<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
+    emit_y_segment<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
   });
 }
 

@@ -1,7 +1,9 @@
 // What backward measures of one row, and the gradient that follows from it; see row_norm_cpu.inl.h.
 #pragma once
 
-#include "families/rowwise/row_forward.inl.h"
+#include "cpu/reduce.inl.h"
+#include "families/rowwise/row_norm_cpu.h"
+#include "families/rowwise/row_weights.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
@@ -169,7 +171,7 @@ struct BackwardRow {
     return splat<V>(rstd) * (g - h_value * splat<V>(c1));
   }
 
-  // Whether no dx without an upstream gradient can be a NaN (docs/numerics.md, "bf16 stores").
+  // Whether no dx without an upstream gradient can be a NaN (docs/numerics.md, "Edges").
   bool gives_numbers() const {
     constexpr C kLarge = sizeof(C) == 8 ? C(0x1p500) : C(0x1p64);
     return c1 <= kLarge && c1 >= -kLarge && c2 <= kLarge && c2 >= -kLarge && rstd > 0 && rstd - rstd == 0 && lo - lo == 0;

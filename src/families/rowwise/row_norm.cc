@@ -82,7 +82,7 @@ void start_query(const char* op, kilter_direction direction, const Rows& rows, c
 }  // namespace
 
 kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilter_query* q) {
-  const char* op = a.op;
+  const char* op = p->op = a.op;
   Rows rows;
   KILTER_RETURN_IF_ERROR(read_first(op, "x", a.x, &rows, &p->x));
   KILTER_RETURN_IF_ERROR(read_vector(op, "weight", a.weight, Need::optional, rows, &p->weight));
@@ -92,26 +92,33 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   KILTER_RETURN_IF_ERROR(read_per_row(op, "rstd", a.rstd, Need::optional, rows, &p->rstd));
   start_query(op, KILTER_FORWARD, rows, a.impl, q);
   if (a.prologue) {
-    KILTER_RETURN_IF_ERROR(check_struct(op, "prologue", a.prologue, sizeof(kilter_prologue), sizeof(kilter_prologue)));
-    KILTER_RETURN_IF_ERROR(read_rows(op, "residual", a.prologue->residual, Need::required, rows, &p->residual));
-    KILTER_RETURN_IF_ERROR(read_rows(op, "residual_out", a.prologue->residual_out, Need::optional, rows, &p->residual_out));
-    if (a.prologue->gate.data) q->features |= KILTER_FEATURE_GATE;
+    kilter_prologue prologue;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "prologue", a.prologue, sizeof(kilter_prologue), &prologue));
+    KILTER_RETURN_IF_ERROR(read_rows(op, "residual", prologue.residual, Need::required, rows, &p->residual));
+    KILTER_RETURN_IF_ERROR(read_rows(op, "residual_out", prologue.residual_out, Need::optional, rows, &p->residual_out));
+    if (prologue.gate.data) q->features |= KILTER_FEATURE_GATE;
     q->features |= KILTER_FEATURE_RESIDUAL;
   }
   if (a.epilogue) {
-    KILTER_RETURN_IF_ERROR(check_struct(op, "epilogue", a.epilogue, sizeof(kilter_epilogue), sizeof(kilter_epilogue)));
-    q->activation = a.epilogue->activation;
+    kilter_epilogue epilogue;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "epilogue", a.epilogue, sizeof(kilter_epilogue), &epilogue));
+    q->activation = epilogue.activation;
     if (q->activation < KILTER_ACTIVATION_NONE || q->activation > KILTER_ACTIVATION_GELU_TANH)
       return fail(KILTER_INVALID_ARGUMENT, op, "epilogue.activation: expected 0 to %d, got %d", KILTER_ACTIVATION_GELU_TANH,
                   int(q->activation));
-    KILTER_RETURN_IF_ERROR(read_rows(op, "post_residual", a.epilogue->post_residual, Need::optional, rows, &p->post_residual));
+    KILTER_RETURN_IF_ERROR(read_rows(op, "post_residual", epilogue.post_residual, Need::optional, rows, &p->post_residual));
     if (!absent(p->post_residual)) q->features |= KILTER_FEATURE_POST_RESIDUAL;
   }
   if (a.quantization) {
-    KILTER_RETURN_IF_ERROR(check_struct(op, "quantization", a.quantization, sizeof(kilter_quantization), sizeof(kilter_quantization)));
-    q->output_kind = a.quantization->kind;
+    kilter_quantization quantization;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "quantization", a.quantization, sizeof(kilter_quantization), &quantization));
+    q->output_kind = quantization.kind;
     if (q->output_kind < KILTER_OUTPUT_PLAIN || q->output_kind > KILTER_OUTPUT_INT8)
       return fail(KILTER_INVALID_ARGUMENT, op, "quantization.kind: expected 0 to %d, got %d", KILTER_OUTPUT_INT8, int(q->output_kind));
+    if (quantization.from_fp32 != 0 && quantization.from_fp32 != 1)
+      return fail(KILTER_INVALID_ARGUMENT, op, "quantization.from_fp32: expected 0 or 1, got %d", int(quantization.from_fp32));
+    if (q->output_kind == KILTER_OUTPUT_PLAIN && (quantization.scale.data || quantization.from_fp32))
+      return fail(KILTER_INVALID_ARGUMENT, op, "quantization: expected no scale and no from_fp32 with kind PLAIN, got one");
   }
   if (a.rounding != KILTER_ROUND_ONCE && a.rounding != KILTER_ROUND_THEN_MULTIPLY)
     return fail(KILTER_INVALID_ARGUMENT, op, "rounding: expected 0 or 1, got %d", int(a.rounding));
@@ -141,7 +148,8 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
                            {"rstd", &p->rstd, rows.rows, 1}};
   KILTER_RETURN_IF_ERROR(check_overlaps(op, inputs, 5, outputs, 4));
 
-  p->rows = rows.rows;
+  // Rows without elements have statistics, if asked for, and nothing else: there may be 2^60 of them.
+  p->rows = rows.n == 0 && absent(p->mean) && absent(p->rstd) ? 0 : rows.rows;
   p->n = rows.n;
   p->eps = a.eps;
   p->weight_offset = a.weight_offset;
@@ -193,7 +201,7 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
                            {"dbias", &p->dbias, 1, rows.n}};
   KILTER_RETURN_IF_ERROR(check_overlaps(op, inputs, 6, outputs, 4));
 
-  p->rows = rows.rows;
+  p->rows = rows.n == 0 ? 0 : rows.rows;
   p->n = rows.n;
   p->weight_offset = a.weight_offset;
   p->centered = a.centered;

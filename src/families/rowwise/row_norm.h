@@ -30,6 +30,7 @@ struct RowNormForward {
   double eps = 0, weight_offset = 0;
   bool round_then_multiply = false;
   bool centered = false;
+  const char* op = "";
 };
 
 struct RowNormBackwardArgs {
@@ -58,7 +59,7 @@ struct RowNormBackward {
 [[nodiscard]] kilter_status check_forward(const RowNormForwardArgs& args, RowNormForward* problem, kilter_query* query);
 [[nodiscard]] kilter_status check_backward(const RowNormBackwardArgs& args, RowNormBackward* problem, kilter_query* query);
 
-// Checks, then the workspace of the implementation that would run.
+// Checks, then the bytes that serve any implementation on the CPU.
 [[nodiscard]] kilter_status backward_workspace(const RowNormBackwardArgs& args, size_t* bytes);
 
 // Reasons against a call that no implementation of the family takes yet; null if there are none.

@@ -192,6 +192,7 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
 
 size_t row_norm_cpu_workspace(const RowNormBackward& p, int threads) {
   if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
+  if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
   return std::max(sum_plan(p, threads).bytes(), row_norm_reference_workspace(p.n));
 }
 

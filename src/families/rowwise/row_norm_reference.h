@@ -6,10 +6,10 @@
 namespace kilter {
 
 // Output views may have any type: an fp64 y receives the unrounded result, which is what `kilter check` compares with.
-[[nodiscard]] kilter_status layer_norm_reference_forward(const RowNormForward& problem);
-[[nodiscard]] kilter_status layer_norm_reference_backward(const RowNormBackward& problem);
-[[nodiscard]] kilter_status rms_norm_reference_forward(const RowNormForward& problem);
-[[nodiscard]] kilter_status rms_norm_reference_backward(const RowNormBackward& problem);
+[[nodiscard]] kilter_status layer_norm_reference_forward(const RowNormForward& problem, kilter_stream);
+[[nodiscard]] kilter_status layer_norm_reference_backward(const RowNormBackward& problem, kilter_stream);
+[[nodiscard]] kilter_status rms_norm_reference_forward(const RowNormForward& problem, kilter_stream);
+[[nodiscard]] kilter_status rms_norm_reference_backward(const RowNormBackward& problem, kilter_stream);
 
 // Column sums in the workspace: two rows of n of the reference's type.
 size_t row_norm_reference_workspace(int64_t n);

@@ -77,7 +77,7 @@ struct RowSource {
     for (int64_t start = begin; start < end; start += kSegment) {
       const int m = int(end - start < kSegment ? end - start : kSegment);
       const Ahead ahead = ahead_of(share, start, m);
-      Sums<N, C> s;
+      Sums<N, C> s = {};
       if constexpr (Order::kPairs) {
         if (direct(m)) {  // straight from the words of two
           const char* __restrict words = at(start);

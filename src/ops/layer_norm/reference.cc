@@ -1,7 +1,7 @@
 // LayerNorm in float64 (fp64 rows in __float128), the obvious way: the definition that everything else is tested against.
 #include "core/element.h"
 #include "families/rowwise/row_norm_reference.h"
-#include "families/rowwise/row_reference.inl.h"
+#include "families/rowwise/row_reference.h"
 
 namespace kilter {
 namespace {
@@ -58,11 +58,11 @@ kilter_status backward(const RowNormBackward& p) {
 
 }  // namespace
 
-kilter_status layer_norm_reference_forward(const RowNormForward& p) {
+kilter_status layer_norm_reference_forward(const RowNormForward& p, kilter_stream) {
   return p.x.dtype == DType::f64 ? forward<Quad>(p) : forward<double>(p);
 }
 
-kilter_status layer_norm_reference_backward(const RowNormBackward& p) {
+kilter_status layer_norm_reference_backward(const RowNormBackward& p, kilter_stream) {
   return p.dy.dtype == DType::f64 ? backward<Quad>(p) : backward<double>(p);
 }
 

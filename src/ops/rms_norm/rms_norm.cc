@@ -1,7 +1,5 @@
 // rms_norm: 1. C structs to the family's problem  2. the implementation lists  3. the C entry points.
-#include "core/tensor.h"
-#include "cpu/target.h"
-#include "families/rowwise/row_norm_cpu.h"
+#include "families/rowwise/row_norm_entry.h"
 #include "families/rowwise/row_norm_reference.h"
 
 namespace kilter {
@@ -17,41 +15,56 @@ namespace {
 
 constexpr const char* kOp = "rms_norm";
 
-RowNormForwardArgs family_args(const kilter_rms_norm_forward_args& a) {
-  return {kOp,        false,      a.x,        a.weight,       a.bias, a.y, {}, a.rstd, a.eps, a.weight_offset,
-          a.rounding, a.prologue, a.epilogue, a.quantization, a.impl};
+RowNormForwardArgs forward_args(const kilter_rms_norm_forward_args& a) {
+  return {.op = kOp,
+          .centered = false,
+          .x = a.x,
+          .weight = a.weight,
+          .bias = a.bias,
+          .y = a.y,
+          .mean = {},
+          .rstd = a.rstd,
+          .eps = a.eps,
+          .weight_offset = a.weight_offset,
+          .rounding = a.rounding,
+          .prologue = a.prologue,
+          .epilogue = a.epilogue,
+          .quantization = a.quantization,
+          .impl = a.impl};
 }
 
-RowNormBackwardArgs family_args(const kilter_rms_norm_backward_args& a) {
-  return {kOp,         false,     a.x,     a.weight,        {},          a.rstd,           a.dy,  a.dresidual_out, a.dx,
-          a.dresidual, a.dweight, a.dbias, a.weight_offset, a.workspace, a.workspace_size, a.impl};
+RowNormBackwardArgs backward_args(const kilter_rms_norm_backward_args& a) {
+  return {.op = kOp,
+          .centered = false,
+          .x = a.x,
+          .weight = a.weight,
+          .mean = {},
+          .rstd = a.rstd,
+          .dy = a.dy,
+          .dresidual_out = a.dresidual_out,
+          .dx = a.dx,
+          .dresidual = a.dresidual,
+          .dweight = a.dweight,
+          .dbias = a.dbias,
+          .weight_offset = a.weight_offset,
+          .workspace = a.workspace,
+          .workspace_size = a.workspace_size,
+          .impl = a.impl};
 }
 
-const RowNormKernels* const kKernels[] = {
+constexpr const RowNormKernels* kKernels[] = {
 #define KILTER_TARGET(name) &cpu_##name::rms_norm_kernels,
 #include "kilter_targets.inc"
 #undef KILTER_TARGET
 };
 
-kilter_status run_cpu_forward(const RowNormForward& p) {
-  int target = 0;
-  KILTER_RETURN_IF_ERROR(current_target(kOp, &target));
-  return row_norm_cpu_forward(p, *kKernels[target]);
-}
-
-kilter_status run_cpu_backward(const RowNormBackward& p) {
-  int target = 0;
-  KILTER_RETURN_IF_ERROR(current_target(kOp, &target));
-  return row_norm_cpu_backward(p, *kKernels[target]);
-}
-
 constexpr Implementation<RowNormForward> kForward[] = {
-    {"cpu:rowwise", family_refuses, run_cpu_forward},
+    {"cpu:rowwise", family_refuses, run_cpu_forward<kKernels>},
     {"reference:f64", family_refuses, rms_norm_reference_forward},
 };
 
 constexpr Implementation<RowNormBackward> kBackward[] = {
-    {"cpu:rowwise", family_refuses, run_cpu_backward},
+    {"cpu:rowwise", family_refuses, run_cpu_backward<kKernels>},
     {"reference:f64", family_refuses, rms_norm_reference_backward},
 };
 
@@ -70,31 +83,16 @@ using namespace kilter;
 
 extern "C" {
 
-kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream) noexcept {
-  return guarded(kOp, [&] {
-    KILTER_RETURN_IF_ERROR(check_struct(kOp, "args", args, sizeof *args, sizeof *args));
-    RowNormForward problem;
-    kilter_query query;
-    KILTER_RETURN_IF_ERROR(check_forward(family_args(*args), &problem, &query));
-    return dispatch(kForward, query, problem);
-  });
+kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) noexcept {
+  return enter_forward(kOp, kForward, args, stream, forward_args);
 }
 
-kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream) noexcept {
-  return guarded(kOp, [&] {
-    KILTER_RETURN_IF_ERROR(check_struct(kOp, "args", args, sizeof *args, sizeof *args));
-    RowNormBackward problem;
-    kilter_query query;
-    KILTER_RETURN_IF_ERROR(check_backward(family_args(*args), &problem, &query));
-    return dispatch(kBackward, query, problem);
-  });
+kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) noexcept {
+  return enter_backward(kOp, kBackward, args, stream, backward_args);
 }
 
 kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) noexcept {
-  return guarded(kOp, [&] {
-    KILTER_RETURN_IF_ERROR(check_struct(kOp, "args", args, sizeof *args, sizeof *args));
-    return backward_workspace(family_args(*args), bytes);
-  });
+  return enter_backward_workspace(kOp, args, bytes, backward_args);
 }
 
 }  // extern "C"

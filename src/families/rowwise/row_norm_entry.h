@@ -1,0 +1,61 @@
+// What the C entry points of every row norm do; an op adds its struct mapping, its kernels and its lists.
+#pragma once
+
+#include "core/tensor.h"
+#include "cpu/target.h"
+#include "families/rowwise/row_norm_cpu.h"
+
+namespace kilter {
+
+// The CPU implementation of an op whose kernels are kKernels, one entry per SIMD target.
+template <const auto& kKernels>
+kilter_status run_cpu_forward(const RowNormForward& p, kilter_stream) {
+  int target = 0;
+  KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
+  return row_norm_cpu_forward(p, *kKernels[target]);
+}
+
+template <const auto& kKernels>
+kilter_status run_cpu_backward(const RowNormBackward& p, kilter_stream) {
+  int target = 0;
+  KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
+  return row_norm_cpu_backward(p, *kKernels[target]);
+}
+
+// args as the caller's version of the struct has it; to_family copies this version's into the family's form.
+template <size_t N, class Args, class F>
+kilter_status enter_forward(const char* op, const Implementation<RowNormForward> (&list)[N], const Args* args, kilter_stream stream,
+                            F to_family) noexcept {
+  return catching(op, [&] {
+    Args known;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    RowNormForward problem;
+    kilter_query query;
+    KILTER_RETURN_IF_ERROR(check_forward(to_family(known), &problem, &query));
+    return dispatch(list, query, problem, stream);
+  });
+}
+
+template <size_t N, class Args, class F>
+kilter_status enter_backward(const char* op, const Implementation<RowNormBackward> (&list)[N], const Args* args, kilter_stream stream,
+                             F to_family) noexcept {
+  return catching(op, [&] {
+    Args known;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    RowNormBackward problem;
+    kilter_query query;
+    KILTER_RETURN_IF_ERROR(check_backward(to_family(known), &problem, &query));
+    return dispatch(list, query, problem, stream);
+  });
+}
+
+template <class Args, class F>
+kilter_status enter_backward_workspace(const char* op, const Args* args, size_t* bytes, F to_family) noexcept {
+  return catching(op, [&] {
+    Args known;
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    return backward_workspace(to_family(known), bytes);
+  });
+}
+
+}  // namespace kilter
