@@ -178,7 +178,12 @@ TYPED_TEST(Arguments, Implementation) {
 TYPED_TEST(Arguments, Workspace) {
   Backward<TypeParam>& b = this->backward;
   expect_refused(b, KILTER_WORKSPACE_TOO_SMALL, "workspace", [&] { b.args.workspace = nullptr; });
-  for (const size_t size : {size_t(0), size_t(1), b.workspace->size() / 2})
+  size_t least = 0;  // what one thread needs: more threads accept less than they could use
+  {
+    const WithThreads one(1);
+    ASSERT_EQ(TypeParam::backward_workspace(&b.args, &least), KILTER_OK);
+  }
+  for (const size_t size : {size_t(0), size_t(1), least / 2, least - 1})
     expect_refused(b, KILTER_WORKSPACE_TOO_SMALL, "workspace", [&] { b.args.workspace_size = size; });
   // Where there is nothing to sum, none is needed.
   b.attach();
