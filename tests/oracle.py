@@ -70,17 +70,19 @@ def forward(layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=Fal
     v = v if post_residual is None else v + load(post_residual, F)
     return store(v, x.dtype), ((mean + (lo + lo2)) * m1) * m2, np.where(flat, rstd, (rstd * p1) * p2), residual_out
 
+def join(a, a_lo, b, b_lo):  # of two wide sums
+    s, lost = two_sum(a, b)
+    return s, (a_lo + b_lo) + lost
 def column_sums(v, T):  # of dweight and dbias
     F, (rows, n), L = v.dtype.type, v.shape, 4 * max(-(-len(v) // 512), 1)
     t = np.pad(v, ((0, -rows % L if rows else L), (0, 0))).reshape(max(-(-rows // L), 1), L // 4, 4, n)
     hi, lo = np.zeros((2, len(t), n))  # wide sums; fp32 terms leave lo out
-    for g in range(L // 4):
-        hi, lost = two_sum(hi, ((t[:, g, 0] + t[:, g, 1]) + (t[:, g, 2] + t[:, g, 3])).astype(np.float64))
-        lo = lo + lost
+    for b in range(0, L // 4, 32):
+        groups = ((t[:, g, 0] + t[:, g, 1]) + (t[:, g, 2] + t[:, g, 3]) for g in range(b, min(b + 32, L // 4)))
+        hi, lo = join(hi, lo, sum(groups, np.zeros_like(t[:, 0, 0])).astype(np.float64), 0.0)
     while len(hi) > 1:  # padded: +0.0 changes no sum
         hi, lo = (np.pad(x, ((0, len(x) % 2), (0, 0))) for x in (hi, lo))
-        (hi, lost), lo = two_sum(hi[0::2], hi[1::2]), lo[0::2] + lo[1::2]
-        lo = lo + lost
+        hi, lo = join(hi[0::2], lo[0::2], hi[1::2], lo[1::2])
     return store(np.where(np.isfinite(hi) & (F == np.float64), hi + lo, hi)[0].astype(F), T)
 
 def backward(layer, x, mean, rstd, dy, weight=None, offset=0.0, dresidual_out=None, dweight_type=np.float32):

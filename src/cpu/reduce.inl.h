@@ -22,48 +22,67 @@ inline C scalar_lane_tree(const C* __restrict lane) {
 }
 
 #if KILTER_VECTOR_BYTES
-// The sums of the neighbours in a, then of those in b.  Written out, as compilers take scalars for the last levels of a loop.
-template <class V, int... kItem>
-KILTER_INLINE V add_neighbours(V a, V b, std::integer_sequence<int, kItem...>) {
-  return __builtin_shufflevector(a, b, 2 * kItem...) + __builtin_shufflevector(a, b, 2 * kItem + 1 ...);
+// One level of two trees at once: the sums of the items of a whose numbers differ in bit kBit, where that bit is 0, and those
+// of b where it is 1.  Two shuffles for two trees, of which one is a blend.
+template <int kBit, class V, int... kItem>
+KILTER_INLINE V add_level(V a, V b, std::integer_sequence<int, kItem...>) {
+  constexpr int kItems = sizeof...(kItem), kMask = (1 << kBit) % kItems;
+  const V own = __builtin_shufflevector(a, b, (kItem & kMask ? kItem + kItems : kItem)...);
+  if constexpr (sizeof(V) == 64) return own + __builtin_shufflevector(a, b, (kItem & kMask ? (kItem ^ kMask) + kItems : kItem ^ kMask)...);
+  const V other = __builtin_shufflevector(a, b, (kItem & kMask ? kItem : kItem + kItems)...);
+  return own + __builtin_shufflevector(other, other, (kItem ^ kMask)...);
+}
+template <int kBit, class C>
+KILTER_INLINE Vector<C> add_level(Vector<C> a, Vector<C> b) {
+  return add_level<kBit>(a, b, std::make_integer_sequence<int, sizeof(a) / sizeof(C)>());
 }
 template <class C>
-KILTER_INLINE Vector<C> add_neighbours(Vector<C> a, Vector<C> b) {
-  return add_neighbours(a, b, std::make_integer_sequence<int, sizeof(a) / sizeof(C)>());
+KILTER_INLINE Vector<C> add_level(int bit, Vector<C> a, Vector<C> b) {  // bit: a constant, once unrolled
+  return bit == 0 ? add_level<0, C>(a, b) : bit == 1 ? add_level<1, C>(a, b) : bit == 2 ? add_level<2, C>(a, b) : add_level<3, C>(a, b);
 }
 
-// The levels of a tree that leave one vector.
-template <int kWidth, class C>
+// The first kLevels levels of a tree over 2^kLevels vectors.  Item numbers are the lane's low bits; each level that joins two
+// vectors writes its bit of the vector's number where the bit that it added up was, so that the levels may go around.
+template <int kLevels, class C>
 KILTER_INLINE Vector<C> tree_to_vector(const C* __restrict lane) {
-  if constexpr (kWidth * sizeof(C) == sizeof(Vector<C>))
+  constexpr int kItems = sizeof(Vector<C>) / sizeof(C), kBits = __builtin_ctz(kItems);
+  if constexpr (kLevels == 0)
     return get<Vector<C>>(lane);
   else
-    return add_neighbours<C>(tree_to_vector<kWidth / 2>(lane), tree_to_vector<kWidth / 2>(lane + kWidth / 2));
+    return add_level<(kLevels - 1) % kBits, C>(tree_to_vector<kLevels - 1>(lane),
+                                               tree_to_vector<kLevels - 1>(lane + (kItems << (kLevels - 1))));
 }
 #endif
 
-// N trees.  Once each is one vector they go on as one row of numbers: N results after as many levels as one tree takes.
+// N trees.  Once each is one vector they share vectors for the levels that are left: the bits of those that join them tell
+// where a sum ends up.
 template <int kWidth, int N, int kCapacity, class C>
 KILTER_INLINE void lane_trees(const C (&lane)[N][kCapacity], C (&sums)[N]) {
 #if KILTER_VECTOR_BYTES
-  constexpr int kItems = sizeof(Vector<C>) / sizeof(C);
+  constexpr int kItems = sizeof(Vector<C>) / sizeof(C), kBits = __builtin_ctz(kItems);
   if constexpr (kWidth >= kItems && N <= kItems) {
+    constexpr int kLevels = __builtin_ctz(kWidth), kJoined = kLevels - kBits;
     Vector<C> v[N];
-    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { v[j] = tree_to_vector<kWidth>(lane[j]); });
-    int count = N;
-    for (int left = kItems; left > 1; left /= 2) {
+    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { v[j] = tree_to_vector<kJoined>(lane[j]); });
+    int place[N] = {};
+    int count = N, joined = 0;  // trees 2^joined * i ... are in v[i]
+    unrolled<kBits>([&](int level) KILTER_INLINE_LAMBDA {
+      const int bit = (kJoined + level) % kBits;
+      if (count > 1)
+        for (int j = 0; j < N; ++j) place[j] |= (j >> joined & 1) << bit;
       const int half = (count + 1) / 2;
-      for (int j = 0; j < half; ++j) v[j] = add_neighbours<C>(v[2 * j], v[2 * j + 1 < count ? 2 * j + 1 : 2 * j]);
-      count = half;
-    }
-    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { sums[j] = v[0][j]; });
+      for (int j = 0; j < half; ++j) v[j] = add_level<C>(bit, v[2 * j], v[2 * j + 1 < count ? 2 * j + 1 : 2 * j]);
+      count = half, ++joined;
+    });
+    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { sums[j] = v[0][place[j]] + C(0); });
     return;
   }
 #endif
-  for (int j = 0; j < N; ++j) sums[j] = scalar_lane_tree<kWidth>(lane[j]);
+  for (int j = 0; j < N; ++j) sums[j] = scalar_lane_tree<kWidth>(lane[j]) + C(0);
 }
 
-// Lanes at and beyond width are +0.0, which adds nothing: no lane sum is -0.0, since all start at +0.0.
+// Lanes at and beyond width are +0.0.  The contract's lanes start at +0.0, these at their first value: only where every value of
+// a tree is -0.0 does that differ, and then in the root's sign, which the + 0 behind the last level mends.
 template <int N, int kCapacity, class C>
 inline void lane_trees(const C (&lane)[N][kCapacity], int width, C (&sums)[N]) {
   switch (width) {
@@ -108,26 +127,11 @@ template <int N, int kTerms, int kWidth, class C, class F>
 KILTER_INLINE void lane_sums(int from, int to, C (&lane)[N][kWidth], F term) {
   for (int l = from; l < to; ++l) {
     C sum[N] = {};
-    if constexpr (kTerms > 0) {
+    unrolled<kTerms>([&](int k) KILTER_INLINE_LAMBDA {
       C t[N];
-      term(l, t);
-      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
-    }
-    if constexpr (kTerms > 1) {
-      C t[N];
-      term(l + kWidth, t);
-      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
-    }
-    if constexpr (kTerms > 2) {
-      C t[N];
-      term(l + 2 * kWidth, t);
-      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
-    }
-    if constexpr (kTerms > 3) {
-      C t[N];
-      term(l + 3 * kWidth, t);
-      for (int j = 0; j < N; ++j) sum[j] = sum[j] + t[j];
-    }
+      term(l + k * kWidth, t);
+      for (int j = 0; j < N; ++j) sum[j] = k == 0 ? t[j] : sum[j] + t[j];
+    });
     for (int j = 0; j < N; ++j) lane[j][l] = sum[j];
   }
 }
@@ -189,7 +193,7 @@ KILTER_INLINE void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {
         float a[N], b[N], c[N], d[N], e[N], f[N], g[N], h[N];
         even(l, a), even(l + kHalf, b), even(l + 2 * kHalf, c), even(l + 3 * kHalf, d);
         odd(l, e), odd(l + kHalf, f), odd(l + 2 * kHalf, g), odd(l + 3 * kHalf, h);
-        for (int j = 0; j < N; ++j) lane[j][l] = ((((0.0f + a[j]) + b[j]) + c[j]) + d[j]) + ((((0.0f + e[j]) + f[j]) + g[j]) + h[j]);
+        for (int j = 0; j < N; ++j) lane[j][l] = (((a[j] + b[j]) + c[j]) + d[j]) + (((e[j] + f[j]) + g[j]) + h[j]);
       }
     }
   } else {

@@ -55,7 +55,7 @@ KILTER_INLINE void with_flags(bool first, bool second, F f) {
 
 // f(0) ... f(N - 1), unrolled before the compiler decides which arrays can live in registers.
 template <class F, int... kIndex>
-KILTER_INLINE void unrolled(F f, std::integer_sequence<int, kIndex...>) {
+KILTER_INLINE void unrolled([[maybe_unused]] F f, std::integer_sequence<int, kIndex...>) {
   (f(kIndex), ...);
 }
 template <int N, class F>

@@ -1,42 +1,41 @@
 // Backward pass over rows; see row_norm_cpu.inl.h.
 #pragma once
 
+#include "families/rowwise/row_columns.inl.h"
 #include "families/rowwise/row_gradient.inl.h"
 #include "families/rowwise/row_source.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
-// Where one row's terms of dweight and dbias go (null: nowhere): fresh sets them, otherwise they add to what is there.
+// Where terms of dweight and dbias are added (null: nowhere).
 template <class C>
 struct Terms {
   C* weight;
   C* bias;
-  bool fresh;
 };
 
 // The usual call, in one loop: one segment of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
 // the tree over four.
 template <int kRows, bool kWeight, bool kWeightTerms, bool kBiasTerms, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* originals, int64_t start, const C* w, int m, const Terms<C>& to,
-                                   bool past_caches) {
+KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, char* const* dx_rows,
+                                   const Terms<C>& to, bool past_caches) {
   const Terms<C> terms = to;
-  BackwardRow<Order, kCentered> rows[kRows];  // copies, which stores cannot touch
+  C mean[kRows], h_rstd[kRows], lo[kRows], rstd[kRows], c1[kRows], c2[kRows];  // copies, which stores cannot touch
   const char *x[kRows], *dy[kRows], *next_x[kRows], *next_dy[kRows];
   char* dx[kRows];
   unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
-    rows[k] = originals[k];
-    x[k] = rows[k].x_memory(start);
-    dy[k] = rows[k].dy_memory(start);
-    next_x[k] = rows[k].next_x_memory(start, m);
-    next_dy[k] = rows[k].next_dy_memory(start, m);
-    dx[k] = rows[k].problem->dx.row(rows[k].r) + start * int64_t(sizeof(C)) / (Order::kPairs ? 2 : 1);
+    const BackwardRow<Order, kCentered>& row = rows[k];
+    mean[k] = row.mean, h_rstd[k] = row.h_rstd, lo[k] = row.lo, rstd[k] = row.rstd, c1[k] = row.c1, c2[k] = row.c2;
+    x[k] = row.x_memory(start);
+    dy[k] = row.dy_memory(start);
+    next_x[k] = row.next_x_memory(start, m);
+    next_dy[k] = row.next_dy_memory(start, m);
+    dx[k] = dx_rows[k] + start * int64_t(sizeof(C)) / (Order::kPairs ? 2 : 1);
   });
   const auto add = [&](C* sums, int i, const auto& term) KILTER_INLINE_LAMBDA {
     auto sum = term[0];
-    if constexpr (kRows == 4)
-      sum = (term[0] + term[1]) + (term[2] + term[3]);
-    else if (!terms.fresh)
-      sum = get<decltype(sum)>(sums + i) + sum;
+    if constexpr (kRows == 4) sum = (term[0] + term[1]) + (term[2] + term[3]);
+    sum = get<decltype(sum)>(sums + i) + sum;
     __builtin_memcpy(sums + i, &sum, sizeof sum);
   };
   // Elements from i on: v is dy, then dx.
@@ -44,12 +43,15 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* original
     using V = std::remove_reference_t<decltype(v[0])>;
     V h[kRows], term[kRows];
     unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
-      h[k] = rows[k].h(x_values[k]);
+      h[k] = uncorrected_h<kCentered>(x_values[k], mean[k], h_rstd[k]);
+      if constexpr (kCentered) h[k] = h[k] - splat<V>(lo[k]);
       term[k] = v[k] * h[k];
     });
     if constexpr (kWeightTerms) add(terms.weight, i, term);
     if constexpr (kBiasTerms) add(terms.bias, i, v);
-    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { v[k] = rows[k].gradient(kWeight ? v[k] * get<V>(w + i) : v[k], h[k]); });
+    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+      v[k] = gradient<kCentered>(kWeight ? v[k] * get<V>(w + i) : v[k], h[k], rstd[k], c1[k], c2[k]);
+    });
   };
   if constexpr (Order::kPairs) {
     const int odd = Order::odd_start(m);
@@ -95,101 +97,94 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* original
 }
 
 template <int kRows, class Order, bool kCentered, class C = typename Order::Value>
-void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, const Terms<C>& terms, bool past_caches) {
+void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, char* const* dx, const Terms<C>& terms,
+                    bool past_caches) {
   with_flags(w, terms.weight, [&](auto weight, auto weight_terms) KILTER_INLINE_LAMBDA {
     with_flag(terms.bias, [&](auto bias_terms) {
-      emit_dx_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, terms, past_caches);
+      emit_dx_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, dx, terms, past_caches);
     });
   });
 }
 
 // Every other call: whatever is wanted, one loop each.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_gradients(const C* x, const C* dy, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
-                     const Terms<C>& terms, bool past_caches) {
-  const RowNormBackward& p = *row.problem;
+void stage_gradients(const RowNormBackward& p, int64_t r, const C* x, const C* dy, const C* w, int m, int64_t start,
+                     const BackwardRow<Order, kCentered>& row, const Terms<C>& terms, bool past_caches) {
   const int extent = Order::extent(m);
+  const C mean = row.mean, h_rstd = row.h_rstd, lo = row.lo, lo2 = row.lo2, rstd = row.rstd, c1 = row.c1, c2 = row.c2;
   alignas(64) C h[kSegment], out[kSegment], other[kSegment];
-  for (int i = 0; i < extent; ++i) h[i] = row.h(x[i]) - row.lo2;
+  for (int i = 0; i < extent; ++i) {
+    h[i] = uncorrected_h<kCentered>(x[i], mean, h_rstd);
+    if constexpr (kCentered) h[i] = (h[i] - lo) - lo2;
+  }
   if (C* to = terms.weight)
-    for (int i = 0; i < extent; ++i) to[i] = terms.fresh ? dy[i] * h[i] : to[i] + dy[i] * h[i];
+    for (int i = 0; i < extent; ++i) to[i] = to[i] + dy[i] * h[i];
   if (C* to = terms.bias)
-    for (int i = 0; i < extent; ++i) to[i] = terms.fresh ? dy[i] : to[i] + dy[i];
+    for (int i = 0; i < extent; ++i) to[i] = to[i] + dy[i];
   if (!p.dx.present() && !p.dresidual.present()) return;
-  for (int i = 0; i < extent; ++i) out[i] = row.gradient(w ? dy[i] * w[i] : dy[i], h[i]);
+  for (int i = 0; i < extent; ++i) out[i] = gradient<kCentered>(w ? dy[i] * w[i] : dy[i], h[i], rstd, c1, c2);
   if (p.dresidual_out.present()) {
     const View& up = p.dresidual_out;
-    const C* u = Order::load(up.dtype, up.row(row.r) + start * item_size(up.dtype), m, other);
+    const C* u = Order::load(up.dtype, up.row(r) + start * item_size(up.dtype), m, other);
     for (int i = 0; i < extent; ++i) out[i] = out[i] + u[i];
   }
   const View* const outputs[] = {&p.dx, &p.dresidual};
   for (const View* v : outputs)
-    if (v->present()) Order::store(v->dtype, out, m, v->row(row.r) + start * item_size(v->dtype), past_caches);
-}
-
-// sum[i] += low[i] + high[i] (high null: low[i]) for the columns of one segment.
-template <class Order, class C = typename Order::Value>
-void join(Wide<C>* __restrict sum, const C* __restrict low, const C* __restrict high, int m) {
-  const auto range = [&](int from, int to) {
-    if (high)
-      for (int i = from; i < to; ++i) add_to(sum[i], widen(low[i] + high[i]));
-    else
-      for (int i = from; i < to; ++i) add_to(sum[i], widen(low[i]));
-  };
-  if constexpr (Order::kPairs) {
-    range(0, (m + 1) / 2);
-    range(Order::odd_start(m), Order::extent(m));
-  } else {
-    range(0, m);
-  }
+    if (v->present()) Order::store(v->dtype, out, m, v->row(r) + start * item_size(v->dtype), past_caches);
 }
 
 template <class Order, bool kCentered>
 void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<typename Order::Value>& sums, bool past_caches) {
   using C = typename Order::Value;
-  alignas(64) C x_buffer[kSegment], dy_buffer[kSegment], near_halves[4][kSegment];
+  alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
   const bool want_dx = p.dx.present() || p.dresidual.present();
   const bool usual = p.x.dtype == p.dy.dtype && p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() &&
                      (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
   const int block = row_block(p.n, item_size(p.x.dtype) + item_size(p.dy.dtype));
   BackwardRow<Order, kCentered> rows[kGroup];
+  typename BackwardRow<Order, kCentered>::RowSums row_sums[kGroup];
+  char* dx[kGroup];
   bool in_stages[kGroup];
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
     bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));
+    const bool measured = want_dx || kCentered;
     for (int k = 0; k < count; ++k) {
-      BackwardRow<Order, kCentered>& row = rows[k] =
-          BackwardRow<Order, kCentered>(p, first + k, first + k + block, first + k + block < end);
-      if (want_dx || kCentered) row.measure(weight);
-      in_stages[k] = !usual || row.halve || row.lo2 != 0 || (Order::kPairs && !row.gives_numbers());
+      rows[k].start(p, first + k, first + k + block, first + k + block < end);
+      dx[k] = p.dx.present() ? p.dx.row(first + k) : nullptr;
+      if (measured) row_sums[k] = rows[k].template row_sums<false>(weight, p.n);
+    }
+    for (int k = 0; k < count; ++k) {  // apart from the sums: the divisions of one row wait while another row is summed
+      if (measured) rows[k].complete(row_sums[k], weight, p.n);
+      in_stages[k] = !usual || rows[k].halve || rows[k].lo2 != 0 || (Order::kPairs && !rows[k].gives_numbers());
       together &= !in_stages[k];
     }
     const int place = int((first - begin) % kGroup);  // of the first row in its group of four
-    const int last_place = place + count - 1;
-    const bool complete = last_place == kGroup - 1 || first + count == end;
+    const bool group_ends = place + count == kGroup || first + count == end;
+    const bool block_ends = first + count == end || (first + count - begin) % kBlockRows == 0;
     for (int64_t start = 0; start < p.n; start += kSegment) {
-      const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
+      const int m = int(p.n - start < kSegment ? p.n - start : kSegment), extent = Order::extent(m);
       const C* w = want_dx ? weight.at(start, m) : nullptr;
-      // Half 0: rows 0 and 1 of the group, half 1: rows 2 and 3; a whole group at hand needs no memory for them.
-      const auto half = [&](const Wide<C>* sum, int plane, int h) -> C* {
-        if (!sum) return nullptr;
-        return block == kGroup ? near_halves[2 * plane + h] : sums.halves + (2 * plane + h) * sums.stride + start;
-      };
-      if (together) emit_gradients<kGroup>(rows, start, w, m, Terms<C>{half(sums.weight, 0, 0), half(sums.bias, 1, 0), true}, past_caches);
+      const auto at = [start](C* columns) { return columns ? columns + start : nullptr; };
+      if (together) emit_gradients<kGroup>(rows, start, w, m, dx, Terms<C>{at(sums.weight.block), at(sums.bias.block)}, past_caches);
       for (int k = 0; k < count && !together; ++k) {
-        const BackwardRow<Order, kCentered>& row = rows[k];
         const int h = (place + k) / 2;
-        const Terms<C> terms{half(sums.weight, 0, h), half(sums.bias, 1, h), (place + k) % 2 == 0};
+        const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
         if (in_stages[k])
-          stage_gradients(row.x(start, m, x_buffer), row.dy(start, m, dy_buffer), w, m, start, row, terms, past_caches);
+          stage_gradients(p, first + k, rows[k].x(start, m, x_buffer), rows[k].dy(start, m, dy_buffer), w, m, start, rows[k], terms,
+                          past_caches);
         else
-          emit_gradients<1>(&row, start, w, m, terms, past_caches);
+          emit_gradients<1>(&rows[k], start, w, m, &dx[k], terms, past_caches);
       }
-      if (!complete) continue;
-      const bool both = last_place >= 2 && !together;
-      if (sums.weight) join<Order>(sums.weight + start, half(sums.weight, 0, 0), both ? half(sums.weight, 0, 1) : nullptr, m);
-      if (sums.bias) join<Order>(sums.bias + start, half(sums.bias, 1, 0), both ? half(sums.bias, 1, 1) : nullptr, m);
+      for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias}) {
+        if (!sum->block) continue;
+        if (group_ends && !together) {
+          flush(sum->half[0] + start, sum->half[1] + start, extent);
+          flush(sum->block + start, sum->half[0] + start, extent);
+        }
+        if (block_ends && sum->blocks) flush(sum->blocks + start, sum->block + start, extent);
+      }
     }
   }
   if (past_caches) stream_fence();

@@ -38,10 +38,10 @@ void write_sum(const RowSource<Order>& source, const View& out, int64_t row, int
 
 // xhat * w + b of consecutive elements: of one (V = C) or of a vector of them.
 template <bool kCentered, bool kWeight, bool kBias, class V, class C>
-KILTER_INLINE V affine(V x, const RowStatistics<C>& s, const C* w, const C* b, int i) {
+KILTER_INLINE V affine(V x, C mean, C lo, C rstd, const C* w, const C* b, int i) {
   V v = x;
-  if (kCentered) v = (v - splat<V>(s.m.mean)) - splat<V>(s.m.lo);
-  v = v * splat<V>(s.rstd);
+  if (kCentered) v = (v - splat<V>(mean)) - splat<V>(lo);
+  v = v * splat<V>(rstd);
   if (kWeight) v = v * get<V>(w + i);
   if (kBias) v = v + get<V>(b + i);
   return v;
@@ -51,13 +51,14 @@ KILTER_INLINE V affine(V x, const RowStatistics<C>& s, const C* w, const C* b, i
 template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class C = typename Order::Value>
 KILTER_INLINE void emit_y_segment(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
                                   const C* b, char* const* y_rows, bool past_caches) {
-  RowStatistics<C> s[kRows];  // copies, which stores to y cannot touch
-  const char* x[kRows];
+  C mean[kRows], lo[kRows], rstd[kRows];  // copies, which stores to y cannot touch
+  const char *x[kRows], *next[kRows];
   char* y[kRows];
   unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
-    s[k] = statistics[k];
+    mean[k] = statistics[k].m.mean, lo[k] = statistics[k].m.lo, rstd[k] = statistics[k].rstd;
     x[k] = sources[k].at(start);
     y[k] = y_rows[k] + start * item_size(sources[k].x_type);
+    next[k] = sources[k].next_memory(start, m);
   });
   if constexpr (Order::kPairs) {
     const int odd = Order::odd_start(m);
@@ -65,21 +66,24 @@ KILTER_INLINE void emit_y_segment(const RowSource<Order>* sources, int64_t start
       using W = std::remove_reference_t<decltype(v[0])>;
       using V = Floats<W>;
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        __builtin_prefetch(next[k] + 2 * i, 0, 2);
         const W words = get<W>(x[k] + 4 * i);
-        v[k] = pack_numbers<W>(affine<kCentered, kWeight, kBias, V>(even_of(words), s[k], w, b, i),
-                               affine<kCentered, kWeight, kBias, V>(odd_of(words), s[k], w, b, odd + i));
+        v[k] = pack_numbers<W>(affine<kCentered, kWeight, kBias, V>(even_of(words), mean[k], lo[k], rstd[k], w, b, i),
+                               affine<kCentered, kWeight, kBias, V>(odd_of(words), mean[k], lo[k], rstd[k], w, b, odd + i));
       });
     });
     for (int k = 0; k < kRows && m % 2; ++k) {
       const float last = bf16_to_float(get<uint16_t>(x[k] + 2 * (m - 1)));
-      const uint16_t h = float_to_bf16(affine<kCentered, kWeight, kBias, float>(last, s[k], w, b, m / 2));
+      const uint16_t h = float_to_bf16(affine<kCentered, kWeight, kBias, float>(last, mean[k], lo[k], rstd[k], w, b, m / 2));
       __builtin_memcpy(y[k] + 2 * (m - 1), &h, sizeof h);
     }
   } else {
     emit_rows<C>(y, m, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
       using V = std::remove_reference_t<decltype(v[0])>;
-      unrolled<kRows>(
-          [&](int k) KILTER_INLINE_LAMBDA { v[k] = affine<kCentered, kWeight, kBias, V>(get<V>(x[k] + i * sizeof(C)), s[k], w, b, i); });
+      unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
+        __builtin_prefetch(next[k] + i * int(sizeof(C)) / 2, 0, 2);
+        v[k] = affine<kCentered, kWeight, kBias, V>(get<V>(x[k] + i * sizeof(C)), mean[k], lo[k], rstd[k], w, b, i);
+      });
     });
   }
 }
@@ -130,25 +134,34 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
   alignas(64) C x_buffer[kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
   const int block = row_block(p.n, item_size(p.x.dtype));
+  RowSource<Order> rows[kGroup];
+  RowStatistics<C> statistics[kGroup];
+  char* y[kGroup];
+  bool in_stages[kGroup];
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
-    RowSource<Order> rows[kGroup];
-    RowStatistics<C> statistics[kGroup];
-    char* y[kGroup];
-    bool in_stages[kGroup], together = count == kGroup && (!past_caches || one_alignment(p.y, first, count));
+    bool together = count == kGroup && (!past_caches || one_alignment(p.y, first, count));
     for (int k = 0; k < count; ++k) {
       const int64_t r = first + k;
-      RowSource<Order>& row = rows[k] = {p.x.row(r), p.x.dtype};
-      if (r + block < end) row.next = p.x.row(r + block);
+      RowSource<Order>& row = rows[k];
+      row.read_from(p.x.row(r), p.x.dtype);
+      row.next = r + block < end ? p.x.row(r + block) : nullptr;
       if (p.residual.present()) {
         row.residual = p.residual.row(r);
         row.residual_type = p.residual.dtype;
       }
       if (p.residual_out.present()) {
         write_sum(row, p.residual_out, r, p.n);
-        row = {p.residual_out.row(r), p.residual_out.dtype};
+        row.read_from(p.residual_out.row(r), p.residual_out.dtype);
+        row.next = nullptr;
       }
-      const RowStatistics<C>& s = statistics[k] = row_statistics<Order, kCentered>(row, p.n, eps);
+    }
+    measure_group<Order, kCentered>(rows, count, p.n, statistics);
+    for (int k = 0; k < count; ++k) {
+      const int64_t r = first + k;
+      RowSource<Order>& row = rows[k];
+      const RowStatistics<C>& s = statistics[k];
+      complete<Order, kCentered>(row, p.n, eps, &statistics[k]);
       if (kCentered) write_value(p.mean, r, s.saved_mean);
       write_value(p.rstd, r, s.saved_rstd);
       y[k] = p.y.row(r);

@@ -16,26 +16,45 @@ struct TwoAhead {
   }
 };
 
+// h of consecutive elements, before the mean's correction.
+template <bool kCentered, class V, class C>
+KILTER_INLINE V uncorrected_h(V x, C mean, C rstd) {
+  if constexpr (kCentered) x = x - splat<V>(mean);
+  return x * splat<V>(rstd);
+}
+
+// dx of consecutive elements from g = dy * w and the corrected h.
+template <bool kCentered, class V, class C>
+KILTER_INLINE V gradient(V g, V h, C rstd, C c1, C c2) {
+  if constexpr (kCentered) g = g - splat<V>(c2);
+  return splat<V>(rstd) * (g - h * splat<V>(c1));
+}
+
 // Reads x, dy and weight of one row by segment, and h = (x - mean) * rstd from the saved statistics.
 template <class Order, bool kCentered>
 struct BackwardRow {
   using C = typename Order::Value;
-  const RowNormBackward* problem;
-  int64_t r;
-  C mean = 0, rstd, h_rstd;
-  bool halve = false;  // x - mean could overflow: both are halved, rstd doubled
-  C lo = 0, lo2 = 0;   // the mean of h, and of h - lo where that was not small
-  C c1 = 0, c2 = 0;    // the means of g * h and of g
+  const char *x_row, *dy_row;
+  DType x_type, dy_type;
+  C mean, rstd, h_rstd;
+  bool halve;  // x - mean could overflow: both are halved, rstd doubled
+  C lo, lo2;   // the mean of h, and of h - lo where that was not small
+  C c1, c2;    // the means of g * h and of g
   // The row one group later, null: none.  It is fetched into the caches meanwhile: the first half of each of its segments while
   // this row's is summed, the second while this row's gradient is written (4096 x 4096 LayerNorm backward on two cores of a
   // Zen 4, fp32: half a segment ahead, while summing only, 7.9 ms; a group ahead, while summing only, 6.8 ms; both 6.1 ms).
-  const char *next_x = nullptr, *next_dy = nullptr;
+  const char *next_x, *next_dy;
 
-  BackwardRow() {}  // not a row yet
-  BackwardRow(const RowNormBackward& p, int64_t row, int64_t next, bool is_row) : problem(&p), r(row) {
-    if (is_row) next_x = p.x.row(next), next_dy = p.dy.row(next);
+  // Field by field: a struct that is written in words and copied in vectors waits for its words.
+  void start(const RowNormBackward& p, int64_t r, int64_t next, bool is_row) {
+    x_row = p.x.row(r), x_type = p.x.dtype;
+    dy_row = p.dy.row(r), dy_type = p.dy.dtype;
+    next_x = is_row ? p.x.row(next) : nullptr;
+    next_dy = is_row ? p.dy.row(next) : nullptr;
     constexpr C kLarge = sizeof(C) == 8 ? C(0x1p1000) : C(0x1p100);
     rstd = h_rstd = *reinterpret_cast<const C*>(p.rstd.row(r));
+    halve = false;
+    mean = lo = lo2 = c1 = c2 = 0;
     if constexpr (kCentered) {
       mean = *reinterpret_cast<const C*>(p.mean.row(r));
       if (mean >= kLarge || mean <= -kLarge) {
@@ -46,39 +65,25 @@ struct BackwardRow {
     }
   }
 
-  const char* x_memory(int64_t start) const { return problem->x.row(r) + start * item_size(problem->x.dtype); }
+  const char* x_memory(int64_t start) const { return x_row + start * item_size(x_type); }
+  const char* dy_memory(int64_t start) const { return dy_row + start * item_size(dy_type); }
   // Where the half of the next row's segment starts that is left while the gradient is written; memory at hand if there is none.
-  const char* next_x_memory(int64_t start, int m) const {
-    return next_x ? next_x + (start + m / 2) * item_size(problem->x.dtype) : x_memory(start);
-  }
+  const char* next_x_memory(int64_t start, int m) const { return next_x ? next_x + (start + m / 2) * item_size(x_type) : x_memory(start); }
   const char* next_dy_memory(int64_t start, int m) const {
-    return next_x ? next_dy + (start + m / 2) * item_size(problem->dy.dtype) : dy_memory(start);
+    return next_x ? next_dy + (start + m / 2) * item_size(dy_type) : dy_memory(start);
   }
   TwoAhead ahead_of(int64_t start, int m) const {
     if (!next_x) return {};
-    const int x_item = item_size(problem->x.dtype), dy_item = item_size(problem->dy.dtype);
+    const int x_item = item_size(x_type), dy_item = item_size(dy_type);
     return {{next_x + start * x_item, m * x_item / 128}, {next_dy + start * dy_item, m * dy_item / 128}};
   }
-  const char* dy_memory(int64_t start) const { return problem->dy.row(r) + start * item_size(problem->dy.dtype); }
   const C* x(int64_t start, int m, C* __restrict buffer) const {
-    const C* v = Order::load(problem->x.dtype, x_memory(start), m, buffer);
+    const C* v = Order::load(x_type, x_memory(start), m, buffer);
     if (!halve) return v;
     for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = v[i] * C(0.5);
     return buffer;
   }
-  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(problem->dy.dtype, dy_memory(start), m, buffer); }
-
-  // h of consecutive elements.
-  template <class V>
-  KILTER_INLINE V uncorrected_h(V x) const {
-    if constexpr (kCentered) x = x - splat<V>(mean);
-    return x * splat<V>(h_rstd);
-  }
-  template <class V>
-  KILTER_INLINE V h(V x) const {
-    const V v = uncorrected_h(x);
-    return kCentered ? V(v - splat<V>(lo)) : v;
-  }
+  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(dy_type, dy_memory(start), m, buffer); }
 
   static constexpr int kSums = kCentered ? 3 : 1;
   using RowSums = Sums<kSums, C>;
@@ -86,17 +91,17 @@ struct BackwardRow {
   // The sums of g * h over one segment, and of g and h where they are needed.  kAgain: h is less lo.
   template <bool kAgain>
   RowSums segment_sums(int64_t start, int m, const C* __restrict w) const {
-    const BackwardRow row = *this;  // a copy, which stores cannot touch
     const TwoAhead ahead = ahead_of(start, m);
-    const auto term = [&row](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
-      const C value = kAgain ? row.h(x_value) : row.uncorrected_h(x_value);
+    const auto term = [mean = mean, scale = h_rstd, lo = lo](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
+      C value = uncorrected_h<kCentered>(x_value, mean, scale);
+      if constexpr (kAgain) value = value - lo;
       t[0] = g * value;
       if constexpr (kCentered) {
         t[1] = g;
         t[2] = value;
       }
     };
-    RowSums s;
+    RowSums s = {};
     alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
     if constexpr (Order::kPairs) {
       const int odd = Order::odd_start(m);
@@ -136,39 +141,31 @@ struct BackwardRow {
   }
 
   template <bool kAgain>
-  RowSums row_sums(Weights<Order>& weight) const {
+  RowSums row_sums(Weights<Order>& weight, int64_t n) const {
     TreeCounter<RowSums> tree;
-    for (int64_t start = 0; start < problem->n; start += kSegment) {
-      const int m = int(problem->n - start < kSegment ? problem->n - start : kSegment);
+    for (int64_t start = 0; start < n; start += kSegment) {
+      const int m = int(n - start < kSegment ? n - start : kSegment);
       const RowSums s = segment_sums<kAgain>(start, m, weight.at(start, m));
-      if (problem->n <= kSegment) return s;
+      if (n <= kSegment) return s;
       tree.push(s, RowSums::add);
     }
     return tree.finish(RowSums::add);
   }
 
-  // One exchange, or two: lo, lo2, c1 and c2.
-  void measure(Weights<Order>& weight) {
-    const C n = C(problem->n);
-    RowSums s = row_sums<false>(weight);
+  // lo, lo2, c1 and c2 from the sums of the first exchange; a second one where the saved mean was coarse.
+  void complete(RowSums s, Weights<Order>& weight, int64_t count) {
+    const C n = C(count);
     c1 = s.v[0] / n;
     if constexpr (kCentered) {
       C correction = s.v[2] / n;
       lo = correction;
       if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
-        s = row_sums<true>(weight);
+        s = row_sums<true>(weight, count);
         correction = lo2 = s.v[2] / n;
       }
       c1 = (s.v[0] - correction * s.v[1]) / n;
       c2 = s.v[1] / n;
     }
-  }
-
-  // dx of consecutive elements from g = dy * w and the corrected h.
-  template <class V>
-  KILTER_INLINE V gradient(V g, V h_value) const {
-    if constexpr (kCentered) g = g - splat<V>(c2);
-    return splat<V>(rstd) * (g - h_value * splat<V>(c1));
   }
 
   // Whether no dx without an upstream gradient can be a NaN (docs/numerics.md, "Edges").

@@ -72,6 +72,8 @@ struct RowPartition {
 };
 RowPartition row_partition(int64_t rows);
 
+constexpr int kBlockRows = 128;  // of a chunk, whose terms add up in the terms' type (docs/numerics.md)
+
 constexpr int64_t kStatisticsChunk = 262144;  // elements of a row whose statistics are taken in one piece
 
 }  // namespace kilter

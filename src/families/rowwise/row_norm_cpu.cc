@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include "core/element.h"
 #include "cpu/parallel.h"
@@ -43,8 +44,11 @@ struct SumPlan {
   bool pairs = false;  // order of columns
   size_t item = 4;     // bytes of a term; of a sum: twice as many
 
-  int64_t scratch_rows() const { return 1 + level; }  // of sums, for one thread and plane
-  size_t scratch_bytes() const { return size_t(stride) * item * size_t(2 * planes * scratch_rows() + 4); }
+  bool many_blocks() const { return partition.chunk > kBlockRows; }
+  // For one thread and plane: rows of sums (the blocks', one per level of the tree over chunks), and rows of terms.
+  int64_t wide_rows() const { return many_blocks() + level; }
+  static constexpr int kNarrowRows = 3;
+  size_t scratch_bytes() const { return size_t(stride) * item * size_t(planes) * size_t(2 * wide_rows() + kNarrowRows); }
   size_t bytes() const { return size_t(stride * planes * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
 };
 
@@ -63,21 +67,8 @@ SumPlan sum_plan(const RowNormBackward& p, int threads) {
   return plan;
 }
 
-template <class W>
-void add_rows(W* __restrict left, const W* __restrict right, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) add_to(left[i], right[i]);
-}
-
-// In place over `count` rows: row 0 ends as the binary tree's root, lowest bit first.
-template <class W>
-void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
-  for (int64_t step = 1; step < count; step *= 2)
-    for (int64_t i = 0; i + step < count; i += 2 * step)
-      add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
-}
-
 template <class C>
-auto backward_kernel(const RowNormKernels& kernels) {
+const RowBackwardKernels<C>& backward_kernels(const RowNormKernels& kernels) {
   if constexpr (sizeof(C) == 8)
     return kernels.backward_f64;
   else
@@ -90,29 +81,31 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, cha
                bool past_caches) {
   const RowPartition& part = plan.partition;
   const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level), stride = plan.stride;
-  const int64_t plane = plan.scratch_rows() * stride;
-  Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);  // per plane: the chunk's sum, then one row per level of the tree
-  ColumnSums<C> sums{nullptr, nullptr, reinterpret_cast<C*>(wide + plan.planes * plane), stride, plan.pairs};
-  (p.dweight.present() ? sums.weight : sums.bias) = wide;
-  if (plan.planes == 2) sums.bias = wide + plane;
-  for (int64_t c = first; c < last; ++c) {
-    for (int k = 0; k < plan.planes; ++k) std::fill_n(wide + k * plane, stride, Wide<C>{});
-    backward_kernel<C>(kernels)(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), sums, past_caches);
-    for (int k = 0; k < plan.planes; ++k) {
-      Wide<C>* const sum = wide + k * plane;
-      Wide<C>* const levels = sum + stride;
-      const int64_t index = c - first;
-      int b = 0;  // a binary counter: chunk `index` completes one subtree per trailing one bit
-      for (; index >> b & 1; ++b) add_rows(sum, levels + b * stride, stride);
-      if (c + 1 < last) {
-        std::copy_n(sum, stride, levels + b * stride);
-        continue;
-      }
-      for (; index >> b; ++b)  // the last chunk: the subtrees on its left
-        if (index >> b & 1) add_rows(sum, levels + b * stride, stride);
-      std::copy_n(sum, stride, out + k * stride);
-    }
+  const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.kNarrowRows * stride;
+  Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);
+  C* const narrow = reinterpret_cast<C*>(wide + plan.planes * wide_plane);
+  for (int k = 0; k < plan.planes && plan.many_blocks(); ++k) std::fill_n(wide + k * wide_plane, stride, Wide<C>{});
+  std::fill_n(narrow, plan.planes * narrow_plane, C(0));
+  ColumnSums<C> sums;
+  sums.pairs = plan.pairs;
+  ColumnSum<C>* const asked_for[] = {p.dweight.present() ? &sums.weight : &sums.bias, &sums.bias};
+  for (int k = 0; k < plan.planes; ++k) {
+    C* const columns = narrow + k * narrow_plane;
+    *asked_for[k] = {plan.many_blocks() ? wide + k * wide_plane : nullptr, columns, {columns + stride, columns + 2 * stride}};
   }
+  for (int64_t c = first; c < last; ++c) {
+    backward_kernels<C>(kernels).rows(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), sums, past_caches);
+    for (int k = 0; k < plan.planes; ++k)
+      backward_kernels<C>(kernels).join_subtrees(*asked_for[k], wide + k * wide_plane + plan.many_blocks() * stride, stride, c - first,
+                                                 c + 1 == last, out + k * stride);
+  }
+}
+
+// Columns [begin, end), begin a multiple of the segment's length, rounded to the terms' type and from there to the output's.
+template <class W>
+void write_columns(const W* sum, int64_t begin, int64_t end, bool pairs, const View& out) {
+  using C = std::conditional_t<std::is_same_v<W, double>, float, double>;
+  for (int64_t i = begin; i < end; ++i) write(out, 0, i, C(value_of(sum[pairs ? pairs_index(i, end) : i])));
 }
 
 template <class C>
@@ -136,9 +129,8 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
   const auto finish = [&](int64_t begin, int64_t end) {
     for (int k = 0; k < plan.planes; ++k) {
       Wide<C>* const sum = blocks + k * plan.stride;
-      add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end == p.n ? plan.stride : end);
-      const View& out = k == 0 && p.dweight.present() ? p.dweight : p.dbias;
-      for (int64_t i = begin; i < end; ++i) write(out, 0, i, C(value_of(sum[plan.pairs ? pairs_index(i, p.n) : i])));
+      backward_kernels<C>(kernels).add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end == p.n ? plan.stride : end);
+      write_columns(sum, begin, end, plan.pairs, k == 0 && p.dweight.present() ? p.dweight : p.dbias);
     }
   };
   constexpr int64_t kColumns = 4096;
@@ -180,12 +172,14 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
     return wide ? backward_with_sums<double>(p, kernels, threads, past_caches)
                 : backward_with_sums<float>(p, kernels, threads, past_caches);
   if (p.rows == 0) return KILTER_OK;
+  ColumnSums<float> none;
+  none.pairs = in_pairs(p);
   parallel_for(threads, threads, [&](int64_t b, int) {
     const int64_t begin = p.rows * b / threads, end = p.rows * (b + 1) / threads;
     if (wide)
-      kernels.backward_f64(p, begin, end, {}, past_caches);
+      kernels.backward_f64.rows(p, begin, end, {}, past_caches);
     else
-      kernels.backward_f32(p, begin, end, {.pairs = in_pairs(p)}, past_caches);
+      kernels.backward_f32.rows(p, begin, end, none, past_caches);
   });
   return KILTER_OK;
 }

@@ -31,13 +31,19 @@ KILTER_INLINE Twofold widen(double v) { return {v, 0}; }
 KILTER_INLINE double value_of(double v) { return v; }
 KILTER_INLINE double value_of(Twofold v) { return v.hi - v.hi == 0 ? v.hi + v.lo : v.hi; }  // lo is NaN beside an infinity
 
-// Sums over a chunk's rows for dweight and dbias (null where not asked for), n columns each.
+// The sum over a chunk's rows of one gradient's terms, n columns (docs/numerics.md, "dweight and dbias"): the blocks' sum, where
+// a chunk has more than one block, else null; the sum of a block's groups, zero at first; a group's rows 0 and 1, and 2 and 3,
+// where they do not come together, zero between groups.
+template <class C>
+struct ColumnSum {
+  Wide<C>* blocks = nullptr;
+  C* block = nullptr;  // null: not asked for
+  C* half[2] = {};
+};
+
 template <class C>
 struct ColumnSums {
-  Wide<C>* weight = nullptr;
-  Wide<C>* bias = nullptr;
-  C* halves = nullptr;  // four rows of `stride`: what rows 0 and 1, 2 and 3 of a group of four add up to, for weight and bias
-  int64_t stride = 0;
+  ColumnSum<C> weight, bias;
   bool pairs = false;  // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
 
@@ -45,11 +51,19 @@ struct ColumnSums {
 int64_t pairs_index(int64_t i, int64_t n);
 
 // One op's row passes for one SIMD target, rows [begin, end).  past_caches: streaming stores.
+template <class C>
+struct RowBackwardKernels {
+  void (*rows)(const RowNormBackward&, int64_t begin, int64_t end, const ColumnSums<C>&, bool past_caches);
+  // Trees over chunks, and over blocks of them: row_columns.inl.h.
+  void (*join_subtrees)(const ColumnSum<C>&, Wide<C>* levels, int64_t stride, int64_t index, bool last, Wide<C>* out);
+  void (*add_tree)(Wide<C>* rows, int64_t stride, int64_t count, int64_t begin, int64_t end);
+};
+
 struct RowNormKernels {
   void (*forward_f32)(const RowNormForward&, int64_t begin, int64_t end, bool past_caches);
   void (*forward_f64)(const RowNormForward&, int64_t begin, int64_t end, bool past_caches);
-  void (*backward_f32)(const RowNormBackward&, int64_t begin, int64_t end, const ColumnSums<float>&, bool past_caches);
-  void (*backward_f64)(const RowNormBackward&, int64_t begin, int64_t end, const ColumnSums<double>&, bool past_caches);
+  RowBackwardKernels<float> backward_f32;
+  RowBackwardKernels<double> backward_f64;
 };
 
 [[nodiscard]] kilter_status row_norm_cpu_forward(const RowNormForward& problem, const RowNormKernels& kernels);

@@ -27,7 +27,7 @@ void forward_f64(const RowNormForward& p, int64_t begin, int64_t end, bool past_
 }
 
 template <bool kCentered>
-void backward_f32(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<float>& sums, bool past_caches) {
+void backward_rows_f32(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<float>& sums, bool past_caches) {
   if (sums.pairs)
     backward_rows<Pairs, kCentered>(p, begin, end, sums, past_caches);
   else
@@ -35,8 +35,9 @@ void backward_f32(const RowNormBackward& p, int64_t begin, int64_t end, const Co
 }
 
 template <bool kCentered>
-void backward_f64(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<double>& sums, bool past_caches) {
-  backward_rows<Natural<double>, kCentered>(p, begin, end, sums, past_caches);
-}
+constexpr RowBackwardKernels<float> backward_f32 = {backward_rows_f32<kCentered>, join_subtrees<float>, add_tree<Wide<float>>};
+template <bool kCentered>
+constexpr RowBackwardKernels<double> backward_f64 = {backward_rows<Natural<double>, kCentered>, join_subtrees<double>,
+                                                     add_tree<Wide<double>>};
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -11,6 +11,7 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 // gradients of them are read once for all four.  The rows must stay in the second-level cache meanwhile; longer ones go one
 // by one.
 constexpr int kGroup = 4;
+constexpr int64_t kFirstLevelBytes = 32 * 1024;  // of the first-level cache that a group's rows may take
 inline int row_block(int64_t n, int bytes_per_element) { return n * bytes_per_element * kGroup <= 256 * 1024 ? kGroup : 1; }
 
 // Whether streaming stores to these rows can leave from one loop.
@@ -32,21 +33,24 @@ struct RowSource {
   bool scaled = false;
   C scale1 = 1, scale2 = 1;  // 2^k in two factors, each representable
 
+  void read_from(const char* row, DType type) {
+    x = row, x_type = type;
+    residual = nullptr;
+    scaled = false, scale1 = scale2 = 1;
+  }
   const char* at(int64_t start) const { return x + start * item_size(x_type); }
   bool plain() const { return !residual && !scaled; }
   RowSource<Natural<C>> natural() const { return {x, x_type, residual, residual_type, nullptr, scaled, scale1, scale2}; }
 
-  // A share of the next row's segment, to fetch while this row's is summed: of passes over the row each takes its part (4096 x
-  // 4096 LayerNorm forward on two cores of a Zen 4, fp32: half of the row, in the second pass, 5.3 ms; all of it there 4.1 ms;
-  // all in the first 4.6 ms; a half in each 4.1 ms, and steadier).
-  struct Share {
-    int part, parts;  // parts 0: none
-  };
-  Ahead ahead_of(Share share, int64_t start, int m) const {
-    if (!next || !share.parts) return {};
-    const int lines = m * item_size(x_type) / 64, first = lines * share.part / share.parts;
-    return {next + start * item_size(x_type) + first * 64, lines * (share.part + 1) / share.parts - first};
+  // The next group's rows are fetched meanwhile: the first half of each segment while this row's is last summed, the second while
+  // y is written, which keeps loads and streaming stores mixed as in a copy (two cores of a Granite Rapids, fp32, milliseconds,
+  // LayerNorm 65536 x 384 / RMSNorm 4096 x 4096: halves in both passes over x, none while writing, 8.3 / 3.1; so 7.2 / 2.7).
+  Ahead ahead_of(bool fetch, int64_t start, int m) const {
+    if (!next || !fetch) return {};
+    return {next + start * item_size(x_type), m * item_size(x_type) / 128};
   }
+  // Where the other half starts; memory at hand if there is none.
+  const char* next_memory(int64_t start, int m) const { return next ? next + (start + m / 2) * item_size(x_type) : at(start); }
 
   const C* segment(int64_t start, int m, C* __restrict buffer) const {
     const C* v = Order::load(x_type, at(start), m, buffer);
@@ -69,14 +73,14 @@ struct RowSource {
   // Whether a segment of m elements can be read where it lies.
   bool direct(int m) const { return plain() && (Order::kPairs ? x_type == DType::bf16 && m % 2 == 0 : x_type == kDTypeOf<C>); }
 
-  // N sums over elements [begin, end) by the row tree; term(v, t) maps an element to its terms.
+  // N sums over elements [begin, end) by the row tree; term(v, t) maps an element to its terms.  fetch: see ahead_of.
   template <int N, class F>
-  Sums<N, C> sums(int64_t begin, int64_t end, Share share, F term) const {
+  Sums<N, C> sums(int64_t begin, int64_t end, bool fetch, F term) const {
     TreeCounter<Sums<N, C>> tree;
     alignas(64) C buffer[kSegment];
     for (int64_t start = begin; start < end; start += kSegment) {
       const int m = int(end - start < kSegment ? end - start : kSegment);
-      const Ahead ahead = ahead_of(share, start, m);
+      const Ahead ahead = ahead_of(fetch, start, m);
       Sums<N, C> s = {};
       if constexpr (Order::kPairs) {
         if (direct(m)) {  // straight from the words of two

@@ -10,50 +10,63 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 
 template <class C>
 struct Moments {
-  int64_t n;
-  C mean = 0, lo = 0, lo2 = 0;  // subtracted in this order: the mean and what its rounding left over
-  C variance = 0;
-  C moment = 0;                                                  // before the correction: what decides about the pre-scale
+  C mean, lo, lo2;  // subtracted in this order: the mean and what its rounding left over
+  C variance;
+  C moment;                                                      // before the correction: what decides about the pre-scale
   bool cancels() const { return lo * lo > variance * C(0.25); }  // nearly constant: the correction took what matters
 };
 
-// From the sums of d = x - mean and of d * d.
-template <class C>
-KILTER_INLINE Moments<C> moments_about(int64_t n, C mean, C sum, C sum_of_squares) {
-  Moments<C> s{n, mean};
-  s.lo = sum / C(n);
-  s.moment = sum_of_squares / C(n);
-  s.variance = s.moment - s.lo * s.lo;
-  return s;
+template <class Order, class C = typename Order::Value>
+C chunk_mean(const RowSource<Order>& row, int64_t begin, int64_t end) {
+  return row.template sums<1>(begin, end, false, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x; }).v[0] / C(end - begin);
 }
 
+// Results go to *s field by field: a struct that is written in words and copied in vectors waits for its words.
 template <class Order, class C = typename Order::Value>
-Moments<C> measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end) {
-  const C n = C(end - begin);
-  const C mean = row.template sums<1>(begin, end, {0, 2}, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x; }).v[0] / n;
-  const Sums<2, C> first = row.template sums<2>(begin, end, {1, 2}, [mean](C x, C* t) KILTER_INLINE_LAMBDA {
+void chunk_moments(const RowSource<Order>& row, int64_t begin, int64_t end, C mean, Moments<C>* s) {
+  const Sums<2, C> first = row.template sums<2>(begin, end, true, [mean](C x, C* t) KILTER_INLINE_LAMBDA {
     const C d = x - mean;
     t[0] = d;
     t[1] = d * d;
   });
-  Moments<C> s = moments_about(end - begin, mean, first.v[0], first.v[1]);
-  if (s.cancels()) {
-    const C lo = s.lo;
-    const Sums<2, C> second = row.template sums<2>(begin, end, {0, 0}, [mean, lo](C x, C* t) KILTER_INLINE_LAMBDA {
-      const C d = (x - mean) - lo;
-      t[0] = d;
-      t[1] = d * d;
-    });
-    s.lo2 = second.v[0] / n;
-    s.variance = second.v[1] / n - s.lo2 * s.lo2;
-  }
-  return s;
+  const C n = C(end - begin);
+  s->mean = mean;
+  s->lo = first.v[0] / n;
+  s->lo2 = 0;
+  s->moment = first.v[1] / n;
+  s->variance = s->moment - s->lo * s->lo;
 }
 
-// Chan, Golub, LeVeque 1979, "Updating formulae", eq. 2.1; the mean is carried as mean + lo, variance as the sum M here.
+// The second exchange that nearly constant rows need.
+template <class Order, class C = typename Order::Value>
+void refine(const RowSource<Order>& row, int64_t begin, int64_t end, Moments<C>* s) {
+  if (!s->cancels()) return;
+  const C n = C(end - begin), mean = s->mean, lo = s->lo;
+  const Sums<2, C> second = row.template sums<2>(begin, end, false, [mean, lo](C x, C* t) KILTER_INLINE_LAMBDA {
+    const C d = (x - mean) - lo;
+    t[0] = d;
+    t[1] = d * d;
+  });
+  s->lo2 = second.v[0] / n;
+  s->variance = second.v[1] / n - s->lo2 * s->lo2;
+}
+
+template <class Order, class C = typename Order::Value>
+void measure_chunk(const RowSource<Order>& row, int64_t begin, int64_t end, Moments<C>* s) {
+  chunk_moments(row, begin, end, chunk_mean(row, begin, end), s);
+  refine(row, begin, end, s);
+}
+
 template <class C>
-Moments<C> merge_chunks(const Moments<C>& a, const Moments<C>& b) {
-  Moments<C> s{a.n + b.n};
+struct Chunk {
+  int64_t n = 0;
+  C mean = 0, lo = 0, m = 0;  // m: the sum of squared deviations
+};
+
+// Chan, Golub, LeVeque 1979, "Updating formulae", eq. 2.1; the mean is carried as mean + lo.
+template <class C>
+Chunk<C> merge_chunks(const Chunk<C>& a, const Chunk<C>& b) {
+  Chunk<C> s{a.n + b.n};
   const C fraction = C(b.n) / C(s.n);
   const C delta = (b.mean - a.mean) + (b.lo - a.lo);
   const C step = delta * fraction;
@@ -61,31 +74,50 @@ Moments<C> merge_chunks(const Moments<C>& a, const Moments<C>& b) {
   const C taken = s.mean - a.mean;
   const C lost = (a.mean - (s.mean - taken)) + (step - taken);
   s.lo = a.lo + lost;
-  s.variance = (a.variance + b.variance) + (delta * delta) * (C(a.n) * fraction);
+  s.m = (a.m + b.m) + (delta * delta) * (C(a.n) * fraction);
   return s;
 }
 
 template <class Order, bool kCentered, class C = typename Order::Value>
-Moments<C> measure(const RowSource<Order>& row, int64_t n) {
+void measure(const RowSource<Order>& row, int64_t n, Moments<C>* s) {
   if constexpr (!kCentered) {
-    Moments<C> s{n};
-    s.variance = s.moment = row.template sums<1>(0, n, {0, 1}, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
-    return s;
+    s->mean = s->lo = s->lo2 = 0;
+    s->variance = s->moment = row.template sums<1>(0, n, true, [](C x, C* t) KILTER_INLINE_LAMBDA { t[0] = x * x; }).v[0] / C(n);
   } else {
-    if (n <= kStatisticsChunk) return measure_chunk(row, 0, n);
-    TreeCounter<Moments<C>> tree;
+    if (n <= kStatisticsChunk) return measure_chunk(row, 0, n, s);
+    TreeCounter<Chunk<C>> tree;
     for (int64_t begin = 0; begin < n; begin += kStatisticsChunk) {
       const int64_t end = n - begin < kStatisticsChunk ? n : begin + kStatisticsChunk;
-      Moments<C> s = measure_chunk(row, begin, end);
-      s.lo = s.lo + s.lo2;
-      s.lo2 = 0;
-      s.variance = s.variance * C(s.n);
-      tree.push(s, merge_chunks<C>);
+      measure_chunk(row, begin, end, s);
+      tree.push({end - begin, s->mean, s->lo + s->lo2, s->variance * C(end - begin)}, merge_chunks<C>);
     }
-    Moments<C> s = tree.finish(merge_chunks<C>);
-    s.moment = s.variance = s.variance / C(n);
-    return s;
+    const Chunk<C> whole = tree.finish(merge_chunks<C>);
+    s->mean = whole.mean;
+    s->lo = whole.lo;
+    s->lo2 = 0;
+    s->moment = s->variance = whole.m / C(n);
   }
+}
+
+template <class C>
+struct RowStatistics {
+  Moments<C> m;
+  C rstd;                    // of the row as the source now gives it (pre-scaled or not)
+  C saved_mean, saved_rstd;  // of the row itself
+};
+
+// A group of rows.  Short ones go side by side: while one waits for its tree and its division, the others compute.
+template <class Order, bool kCentered, class C = typename Order::Value>
+void measure_group(const RowSource<Order>* rows, int count, int64_t n, RowStatistics<C>* out) {
+  const bool side_by_side = kCentered && n * item_size(rows[0].x_type) * count <= kFirstLevelBytes;
+  if (!side_by_side) {
+    for (int k = 0; k < count; ++k) measure<Order, kCentered>(rows[k], n, &out[k].m);
+    return;
+  }
+  C mean[kGroup];
+  for (int k = 0; k < count; ++k) mean[k] = chunk_mean(rows[k], 0, n);
+  for (int k = 0; k < count; ++k) chunk_moments(rows[k], 0, n, mean[k], &out[k].m);
+  for (int k = 0; k < count; ++k) refine(rows[k], 0, n, &out[k].m);
 }
 
 template <class C>
@@ -99,13 +131,6 @@ template <>
 struct Limits<double> {
   static constexpr double moment_min = 0x1p-960, moment_max = 0x1p960;
   static constexpr int eps_exponent = 959;
-};
-
-template <class C>
-struct RowStatistics {
-  Moments<C> m;
-  C rstd;                    // of the row as the source now gives it (pre-scaled or not)
-  C saved_mean, saved_rstd;  // of the row itself
 };
 
 // k of the pre-scale, 0 for none.  Rare: only for rows whose moment left the safe range.
@@ -150,11 +175,10 @@ C inverse_root(C v) {
     return C(1) / __builtin_sqrtf(v);
 }
 
-// Statistics of a row; may switch the source to pre-scaled.
+// Completes the statistics of a row that was measured; may switch the source to pre-scaled, and measures it again then.
 template <class Order, bool kCentered, class C = typename Order::Value>
-RowStatistics<C> row_statistics(RowSource<Order>& row, int64_t n, C eps) {
-  RowStatistics<C> out;
-  Moments<C>& s = out.m = measure<Order, kCentered>(row, n);
+void complete(RowSource<Order>& row, int64_t n, C eps, RowStatistics<C>* out) {
+  Moments<C>& s = out->m;
   C scale_back1 = 1, scale_back2 = 1, scaled_eps = eps;
   bool shrunk = false;
   if (!(s.moment >= Limits<C>::moment_min && s.moment <= Limits<C>::moment_max)) {
@@ -167,17 +191,16 @@ RowStatistics<C> row_statistics(RowSource<Order>& row, int64_t n, C eps) {
       scale_back1 = power_of_two<C>(-k1);
       scale_back2 = power_of_two<C>(-k2);
       scaled_eps = (((eps * row.scale1) * row.scale2) * row.scale1) * row.scale2;
-      s = measure<Order, kCentered>(row, n);
+      measure<Order, kCentered>(row, n, &s);
     }
   }
-  out.saved_mean = ((s.mean + (s.lo + s.lo2)) * scale_back1) * scale_back2;
+  out->saved_mean = ((s.mean + (s.lo + s.lo2)) * scale_back1) * scale_back2;
   if (shrunk && s.variance == 0) {  // a constant row of large numbers: the scaled eps may have vanished, eps has not
-    out.rstd = out.saved_rstd = inverse_root(eps);
-    return out;
+    out->rstd = out->saved_rstd = inverse_root(eps);
+    return;
   }
-  out.rstd = inverse_root(s.variance + scaled_eps);
-  out.saved_rstd = (out.rstd * row.scale1) * row.scale2;
-  return out;
+  out->rstd = inverse_root(s.variance + scaled_eps);
+  out->saved_rstd = (out->rstd * row.scale1) * row.scale2;
 }
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -1,0 +1,55 @@
+// Sums over rows for dweight and dbias (docs/numerics.md, "dweight and dbias"): rows of columns that add up.
+// Included per SIMD target.
+#pragma once
+
+#include "families/rowwise/row_norm_cpu.h"
+
+namespace kilter::KILTER_TARGET_NAMESPACE {
+
+// Adds what is in `from` and starts it again from zero, for the columns of one segment.  Unused places hold zeros.
+template <class Sum, class C>
+void flush(Sum* __restrict sum, C* __restrict from, int extent) {
+  for (int i = 0; i < extent; ++i) {
+    if constexpr (sizeof(Sum) == sizeof(C))
+      sum[i] = sum[i] + from[i];
+    else
+      add_to(sum[i], widen(from[i]));
+    from[i] = 0;
+  }
+}
+
+template <class W>
+void add_rows(W* __restrict left, const W* __restrict right, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) add_to(left[i], right[i]);
+}
+
+// In place over `count` rows: row 0 ends as the binary tree's root, lowest bit first.
+template <class W>
+void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end) {
+  for (int64_t step = 1; step < count; step *= 2)
+    for (int64_t i = 0; i + step < count; i += 2 * step)
+      add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
+}
+
+// The sum of chunk `index` of a block joins the subtrees on its left, as in a binary counter: one for each trailing one bit, for
+// the last chunk all that are left.  What results is the next subtree, or the block's sum in `out`.
+template <class C>
+void join_subtrees(const ColumnSum<C>& sum, Wide<C>* levels, int64_t stride, int64_t index, bool last, Wide<C>* out) {
+  constexpr int64_t kTile = 512;
+  Wide<C> tile[kTile];
+  for (int64_t start = 0; start < stride; start += kTile) {
+    const int64_t count = stride - start < kTile ? stride - start : kTile;
+    for (int64_t i = 0; i < count; ++i) {
+      tile[i] = sum.blocks ? sum.blocks[start + i] : widen(sum.block[start + i]);
+      sum.block[start + i] = 0;
+    }
+    for (int64_t i = 0; sum.blocks && i < count; ++i) sum.blocks[start + i] = {};
+    int b = 0;
+    for (; last ? index >> b != 0 : (index >> b & 1) != 0; ++b)
+      if (index >> b & 1) add_rows(tile, levels + b * stride + start, count);
+    Wide<C>* const to = (last ? out : levels + b * stride) + start;
+    for (int64_t i = 0; i < count; ++i) to[i] = tile[i];
+  }
+}
+
+}  // namespace kilter::KILTER_TARGET_NAMESPACE
