@@ -346,6 +346,21 @@ class CommandTest(CliTest):
         self.assertTrue(all(step["reason"] for step in walk["walk"]))
         self.assertIn("runs", self.kilter("explain", "layer_norm", "--backward", "--x-dtype", "bf16", "--rows", 7, "--n", 9).out)
 
+    def test_explain_asks_about_each_tensor(self):
+        forward, backward = ("bias", "residual", "gate", "post-residual"), ("dy", "dresidual-out", "dresidual", "dweight", "dbias")
+        for name in ("weight",) + forward + backward:
+            flags = ["--backward"] if name in backward else []
+            text = self.kilter("explain", "layer_norm", *flags, "--x-dtype", "bf16", f"--{name}-dtype", "fp16", expect=UNSUPPORTED).err
+            self.assertIn(name.replace("-", "_") if name != "dy" else "x must have dy's type", text)
+            if name != "gate":
+                self.kilter("explain", "layer_norm", *flags, f"--{name.replace('-', '_')}_dtype", "fp32")
+        for name in backward:
+            self.kilter("explain", "layer_norm", f"--{name}-dtype", "fp32", expect=USAGE)
+        for name in forward:
+            self.kilter("explain", "layer_norm", "--backward", f"--{name}-dtype", "fp32", expect=USAGE)
+        self.assertIn("weight", self.kilter("explain", "layer_norm", "--features", "weight_offset", expect=INVALID).err)
+        self.kilter("explain", "layer_norm", "--features", "weight_offset,round_then_multiply", "--weight-dtype", "fp32")
+
     def test_info(self):
         info = json.loads(self.kilter("info", "--json").out)
         for key in ("version", "build_type", "openmp", "target", "targets", "threads", "cpu"):

@@ -15,6 +15,23 @@ struct Implementation {
   kilter_status (*run)(const Problem&, kilter_stream);
 };
 
+// The optional tensors of a query.  directions: 1 << kilter_direction of the calls that have the tensor.
+struct QueryTensor {
+  const char* name;
+  kilter_dtype kilter_query::*type;
+  int directions;
+};
+inline constexpr QueryTensor kQueryTensors[] = {{"weight", &kilter_query::weight, 3},
+                                                {"bias", &kilter_query::bias, 1},
+                                                {"residual", &kilter_query::residual, 1},
+                                                {"gate", &kilter_query::gate, 1},
+                                                {"post_residual", &kilter_query::post_residual, 1},
+                                                {"dy", &kilter_query::dy, 2},
+                                                {"dresidual_out", &kilter_query::dresidual_out, 2},
+                                                {"dresidual", &kilter_query::dresidual, 2},
+                                                {"dweight", &kilter_query::dweight, 2},
+                                                {"dbias", &kilter_query::dbias, 2}};
+
 // An op as the queries see it.  Found by name in the list that the build makes from the folders under src/ops.
 struct OpInfo {
   const char* name;
