@@ -13,6 +13,9 @@
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
  * implementation "reference:f64", which is there to compare with).
  *
+ * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
+ * built is KILTER_UNSUPPORTED.
+ *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
  * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
  * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
@@ -210,8 +213,8 @@ typedef struct kilter_layer_norm_backward_args {
   kilter_tensor dweight;       /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   kilter_tensor dbias;         /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   double weight_offset;        /* as in forward */
-  void* workspace;             /* scratch that the caller owns; needed for dweight and dbias only */
-  size_t workspace_size;       /* bytes; see kilter_layer_norm_backward_workspace */
+  void* workspace;             /* scratch on the tensors' device, the caller's; see kilter_layer_norm_backward_workspace */
+  size_t workspace_size;       /* bytes */
   const char* impl;
 } kilter_layer_norm_backward_args;
 
@@ -221,10 +224,12 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args,
                                                                      kilter_stream stream) KILTER_NOEXCEPT;
 
-/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments (data pointers are not read,
- * null or not decides only what is absent).  On the CPU the size serves the calling thread's thread count; a smaller
- * workspace, down to the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need
- * zeroed counters: zero the workspace once, every call leaves it zero; one workspace serves one stream at a time. */
+/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments: that of the implementation which the
+ * call would choose, by device, types, sizes and impl.  Another may need another size.  The data pointers are not read, null
+ * or not decides only what is absent; workspace and workspace_size are ignored.  No implementation: the call's own status.
+ * On the CPU only dweight and dbias need any; the size serves the calling thread's thread count, a smaller workspace, down to
+ * the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need zeroed counters: zero the
+ * workspace once, every call leaves it zero; one workspace serves one stream at a time. */
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args,
                                                                                size_t* bytes) KILTER_NOEXCEPT;
 

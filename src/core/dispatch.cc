@@ -6,7 +6,6 @@
 #include <iterator>
 
 #include "core/dtype.h"
-#include "core/log.h"
 #include "core/tensor.h"
 
 namespace kilter {
@@ -71,7 +70,6 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
     known = true;
     if (!candidates[i].reason) {
       *chosen = i;
-      log_dispatch(query, candidates[i].impl);
       return KILTER_OK;
     }
     if (used < sizeof reasons)

@@ -71,7 +71,7 @@ kilter_query query_of(const Call& c) {
   q.struct_size = sizeof q;
   q.op = c.op.c_str();
   q.direction = c.backward ? KILTER_BACKWARD : KILTER_FORWARD;
-  q.device = {KILTER_DEVICE_CPU, 0};
+  q.device = c.x.device;
   q.x = c.x.dtype;
   q.weight = c.weight.dtype;
   if (c.backward) {

@@ -6,7 +6,6 @@
 
 #include "core/overlap.h"
 #include "core/tensor.h"
-#include "families/rowwise/row_norm_cpu.h"
 
 namespace kilter {
 namespace {
@@ -73,7 +72,7 @@ void start_query(const char* op, kilter_direction direction, const Rows& rows, c
   q->struct_size = sizeof *q;
   q->op = op;
   q->direction = direction;
-  q->device = {KILTER_DEVICE_CPU, 0};
+  q->device = rows.device;
   q->rows = rows.rows;
   q->n = rows.n;
   q->impl = impl;
@@ -96,12 +95,9 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
     KILTER_RETURN_IF_ERROR(read_struct(op, "prologue", a.prologue, sizeof(kilter_prologue), &prologue));
     KILTER_RETURN_IF_ERROR(read_rows(op, "residual", prologue.residual, Need::required, rows, &p->residual));
     KILTER_RETURN_IF_ERROR(read_rows(op, "residual_out", prologue.residual_out, Need::optional, rows, &p->residual_out));
-    if (prologue.gate.data) {
-      if (dtype_of(prologue.gate.dtype) == DType::none)
-        return fail(KILTER_UNSUPPORTED, op, "gate.dtype: expected fp64, fp32, fp16 or bf16, got code %u with %u bits",
-                    unsigned(prologue.gate.dtype.code), unsigned(prologue.gate.dtype.bits));
-      q->gate = prologue.gate.dtype;
-    }
+    View gate;
+    KILTER_RETURN_IF_ERROR(read_any(op, "gate", prologue.gate, Need::optional, rows, &gate));
+    q->gate = dlpack_of(gate.dtype);
   }
   if (a.epilogue) {
     kilter_epilogue epilogue;
@@ -225,19 +221,9 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
   return KILTER_OK;
 }
 
-kilter_status backward_workspace(const RowNormBackwardArgs& args, size_t* bytes) {
-  if (!bytes) return fail(KILTER_INVALID_ARGUMENT, args.op, "bytes: expected memory for the result, got null");
-  RowNormBackward problem;
-  kilter_query query;
-  KILTER_RETURN_IF_ERROR(check_backward(args, &problem, &query));
-  *bytes = row_norm_cpu_workspace(problem, kilter_get_num_threads());
-  return KILTER_OK;
-}
-
 const char* family_refuses(const kilter_query& q) {
   const bool backward = q.direction == KILTER_BACKWARD;
   const DType x = dtype_of(q.x), t = backward && q.dy.bits ? dtype_of(q.dy) : x;
-  if (q.device.type != KILTER_DEVICE_CPU) return "runs on the CPU only";
   if (x == DType::none) return "x must be fp64, fp32, fp16 or bf16";
   if (q.activation != KILTER_ACTIVATION_NONE) return "epilogue.activation: expected NONE, got one without a kernel yet";
   if (q.output_kind != KILTER_OUTPUT_PLAIN) return "quantization.kind: expected PLAIN, got one without a kernel yet";
