@@ -140,25 +140,21 @@ kilter_status read_first(const char* op, const char* name, const kilter_tensor& 
   return KILTER_OK;
 }
 
-kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
-  if (absent(t, need)) return KILTER_OK;
-  Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, rows.device, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
-  if (t.ndim != rows.ndim || std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(rows.ndim)) != 0) {
-    char expected[200];
-    std::snprintf(expected, sizeof expected, "x's shape %s", ShapeText(rows.shape, rows.ndim).text);
-    return wrong_shape(op, name, t, expected);
-  }
-  fill_view(t, checked.dtype, checked.elements, t.ndim - 1, out);
-  return KILTER_OK;
-}
-
 kilter_status read_any(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
   if (absent(t, need)) return KILTER_OK;
   Checked checked;
   KILTER_RETURN_IF_ERROR(check_alone(op, name, t, rows.device, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
   fill_view(t, checked.dtype, checked.elements, t.ndim > 0 ? t.ndim - 1 : 0, out);
   return KILTER_OK;
+}
+
+kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
+  if (absent(t, need)) return KILTER_OK;
+  KILTER_RETURN_IF_ERROR(read_any(op, name, t, need, rows, out));
+  if (t.ndim == rows.ndim && std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(rows.ndim)) == 0) return KILTER_OK;
+  char expected[200];
+  std::snprintf(expected, sizeof expected, "x's shape %s", ShapeText(rows.shape, rows.ndim).text);
+  return wrong_shape(op, name, t, expected);
 }
 
 kilter_status read_vector(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
