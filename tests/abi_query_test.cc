@@ -39,9 +39,51 @@ TEST(Query, Valid) {
   expect_answer(KILTER_OK, "", [](kilter_query&) {});
   expect_answer(KILTER_OK, "", [](kilter_query& q) { q.op = "rms_norm", q.direction = KILTER_BACKWARD, q.rows = 0, q.n = 0; });
   expect_answer(KILTER_OK, "",
-                [](kilter_query& q) { q.weight = q.residual = dlpack_of(DType::f32), q.features = KILTER_FEATURE_RESIDUAL; });
-  expect_answer(KILTER_OK, "",
                 [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.x = dlpack_of(DType::f32), q.dy = dlpack_of(DType::bf16); });
+}
+
+struct QueryTensor {
+  const char* name;
+  kilter_dtype kilter_query::*type;
+  int32_t direction;  // the only one that has it; -1: both do
+};
+constexpr QueryTensor kTensors[] = {{"weight", &kilter_query::weight, -1},
+                                    {"bias", &kilter_query::bias, KILTER_FORWARD},
+                                    {"residual", &kilter_query::residual, KILTER_FORWARD},
+                                    {"post_residual", &kilter_query::post_residual, KILTER_FORWARD},
+                                    {"dresidual_out", &kilter_query::dresidual_out, KILTER_BACKWARD},
+                                    {"dresidual", &kilter_query::dresidual, KILTER_BACKWARD},
+                                    {"dweight", &kilter_query::dweight, KILTER_BACKWARD},
+                                    {"dbias", &kilter_query::dbias, KILTER_BACKWARD}};
+
+// Each tensor by itself and beside others in another type: one's type says nothing of another's.
+TEST(Query, EachTensorHasATypeOfItsOwn) {
+  for (const QueryTensor& t : kTensors)
+    for (const int32_t direction : {KILTER_FORWARD, KILTER_BACKWARD}) {
+      SCOPED_TRACE(t.name);
+      const auto with = [&](DType type, DType others) {
+        return [&t, direction, type, others](kilter_query& q) {
+          q.direction = direction;
+          for (const QueryTensor& other : kTensors)
+            if (other.direction < 0 || other.direction == direction) q.*other.type = dlpack_of(others);
+          q.*t.type = dlpack_of(type);
+        };
+      };
+      if (t.direction >= 0 && t.direction != direction) {
+        expect_answer(KILTER_INVALID_ARGUMENT, t.name, with(DType::bf16, DType::none));
+        continue;
+      }
+      for (const DType others : {DType::none, DType::bf16, DType::f32}) {
+        const bool sum = t.type == &kilter_query::dweight || t.type == &kilter_query::dbias;
+        // Sums in bf16 need a weight in bf16, or none.
+        if (!(sum && others == DType::f32)) expect_answer(KILTER_OK, "", with(DType::bf16, others));
+        if (!(t.type == &kilter_query::weight && direction == KILTER_BACKWARD && others == DType::bf16))
+          expect_answer(KILTER_OK, "", with(DType::f32, others));
+        const std::string reason = std::string(t.name) + " must";
+        expect_answer(KILTER_UNSUPPORTED, reason.c_str(), with(DType::f16, others));
+        expect_answer(KILTER_UNSUPPORTED, reason.c_str(), with(DType::f64, others));
+      }
+    }
 }
 
 TEST(Query, EachArgumentInvalidByItself) {
@@ -59,6 +101,9 @@ TEST(Query, EachArgumentInvalidByItself) {
   expect_answer(kInvalid, "output_kind", [](kilter_query& q) { q.output_kind = 4; });
   expect_answer(kInvalid, "output_kind", [](kilter_query& q) { q.output_kind = -1; });
   expect_answer(kInvalid, "features", [](kilter_query& q) { q.features = 1u << 31; });
+  expect_answer(kInvalid, "features", [](kilter_query& q) { q.features = KILTER_FEATURE_WEIGHT_OFFSET; });
+  expect_answer(kInvalid, "gate", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.gate = dlpack_of(DType::bf16); });
+  expect_answer(kInvalid, "dy", [](kilter_query& q) { q.dy = dlpack_of(DType::bf16); });
   expect_answer(kInvalid, "rows", [](kilter_query& q) { q.rows = -2; });
   expect_answer(kInvalid, "n:", [](kilter_query& q) { q.n = std::numeric_limits<int64_t>::min(); });
   expect_answer(kInvalid, "impl", [](kilter_query& q) { q.impl = "cuda:none"; });
@@ -70,13 +115,12 @@ TEST(Query, ValidButWithoutAnImplementation) {
   expect_answer(kNo, "x", [](kilter_query& q) { q.x = {0, 32, 1}; });
   expect_answer(kNo, "x", [](kilter_query& q) { q.x = {}; });
   expect_answer(kNo, "x", [](kilter_query& q) { q.x.lanes = 2; });
-  expect_answer(kNo, "weight", [](kilter_query& q) { q.weight = dlpack_of(DType::f16); });
-  expect_answer(kNo, "residual", [](kilter_query& q) { q.residual = dlpack_of(DType::f64); });
+  expect_answer(kNo, "weight", [](kilter_query& q) { q.weight = {0, 32, 1}; });
   expect_answer(kNo, "activation", [](kilter_query& q) { q.activation = KILTER_ACTIVATION_SILU; });
   expect_answer(kNo, "quantization", [](kilter_query& q) { q.output_kind = KILTER_OUTPUT_INT8; });
-  expect_answer(kNo, "gate", [](kilter_query& q) { q.features = KILTER_FEATURE_GATE; });
+  expect_answer(kNo, "gate", [](kilter_query& q) { q.gate = dlpack_of(DType::bf16); });
   expect_answer(kNo, "dy", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.dy = dlpack_of(DType::f16); });
-  expect_answer(kNo, "dweight", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.dweight = dlpack_of(DType::f64); });
+  expect_answer(kNo, "dy", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.dy = {0, 32, 1}; });
 }
 
 TEST(Query, ALongerStructNeedsAZeroTail) {

@@ -175,9 +175,43 @@ TYPED_TEST(BadInput, TypesThatDoNotBelongTogether) {
   expect(b);
 }
 
-TYPED_TEST(BadInput, Device) {
-  for (const int32_t type : {int32_t(KILTER_DEVICE_CUDA), int32_t(KILTER_DEVICE_METAL), 0, -1, 1 << 20})
-    this->expect_each_refused(KILTER_UNSUPPORTED, [&](kilter_tensor& t, const NamedTensor&) { t.device.type = type; });
+constexpr kilter_device kOtherDevices[] = {{KILTER_DEVICE_CUDA, 0}, {KILTER_DEVICE_METAL, 1}, {0, 0}, {-1, 0}, {1 << 20, 3}};
+
+TYPED_TEST(BadInput, OneTensorOnAnotherDevice) {
+  for (const kilter_device device : {kOtherDevices[0], kOtherDevices[3], kilter_device{KILTER_DEVICE_CPU, 1}})
+    this->for_every_tensor([&](auto& call, const NamedTensor& t) {
+      SCOPED_TRACE(t.name);
+      // x decides: if it lies elsewhere, the first of the others is the wrong one.
+      const std::string wrong = std::string(t.name) == "x" ? "weight" : t.name;
+      expect_refused(call, KILTER_INVALID_ARGUMENT, (wrong + ".device").c_str(), [&] { t.tensor->device = device; });
+    });
+  Forward<TypeParam>& f = this->forward;
+  expect_refused(f, KILTER_INVALID_ARGUMENT, "gate.device", [&] {
+    f.prologue.gate = f.x.tensor();
+    f.prologue.gate.device.type = KILTER_DEVICE_CUDA;
+  });
+}
+
+TYPED_TEST(BadInput, AnEmptyTensorOnAnotherDevice) {
+  Spec s;
+  s.rows = 0;
+  Forward<TypeParam> f(s);
+  ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
+  expect_refused(f, KILTER_INVALID_ARGUMENT, "y.device", [&] { f.args.y.device.type = KILTER_DEVICE_CUDA; });
+}
+
+TYPED_TEST(BadInput, ADeviceWithoutABackendIsUnsupported) {
+  const auto expect = [](auto& call, const char* impl) {
+    for (const kilter_device device : kOtherDevices)
+      expect_refused(call, KILTER_UNSUPPORTED, "x.device", [&] {
+        for (const NamedTensor& t : call.tensors()) t.tensor->device = device;
+        call.args.impl = impl;
+      });
+  };
+  for (const char* impl : {static_cast<const char*>(nullptr), "cpu:rowwise", "reference:f64"}) {
+    expect(this->forward, impl);
+    expect(this->backward, impl);
+  }
 }
 
 TYPED_TEST(BadInput, NullDataWithElements) {

@@ -77,9 +77,9 @@ TEST_P(Bits, EveryLayout) {
       const Placement placements[] = {
           {{}, {}},                                                             // flush with the page behind
           {{.at_end = false}, {.at_end = false}},                               // flush with the page before
-          {{.gap = 5, .shift = 1}, {.gap = 3, .shift = 1}},                     // strided, misaligned
-          {{.gap = 16, .shift = 3, .reversed = true}, {.gap = 1, .shift = 2}},  // negative strides
-          {{}, {.gap = 7, .shift = 5}, /*in_place=*/true},
+          {{.pad = 5, .shift = 1}, {.pad = 3, .shift = 1}},                     // strided, misaligned
+          {{.pad = 16, .shift = 3, .reversed = true}, {.pad = 1, .shift = 2}},  // negative strides
+          {{}, {.pad = 7, .shift = 5}, /*in_place=*/true},
           {{}, {.at_end = false}, /*in_place=*/true},
       };
       for (const Placement& p : placements) {
@@ -97,7 +97,7 @@ TEST_P(Bits, EveryLayoutWithAllFeatures) {
       c.weight = other, c.residual = other, c.post_residual = other, c.weight_offset = 1;
       c.dresidual_out = other, c.dresidual = other, c.dweight = other;
       const Tensors expected = call_plain(c);
-      for (const Placement& p : {Placement{{}, {}}, Placement{{.gap = 5, .shift = 1, .reversed = true}, {.gap = 3, .shift = 1}}}) {
+      for (const Placement& p : {Placement{{}, {}}, Placement{{.pad = 5, .shift = 1, .reversed = true}, {.pad = 3, .shift = 1}}}) {
         Tensors t = check::make_tensors(c);
         call_guarded(c, p, t);
         EXPECT_TRUE(same_bits(c, expected, t));

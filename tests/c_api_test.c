@@ -98,7 +98,10 @@ static void questions(void) {
                         .direction = KILTER_BACKWARD,
                         .device = {KILTER_DEVICE_CPU, 0},
                         .x = {KILTER_BFLOAT, 16, 1},
-                        .features = KILTER_FEATURE_DRESIDUAL_OUT | KILTER_FEATURE_WEIGHT_OFFSET,
+                        .weight = {KILTER_FLOAT, 32, 1},
+                        .dresidual_out = {KILTER_BFLOAT, 16, 1},
+                        .dbias = {KILTER_FLOAT, 32, 1},
+                        .features = KILTER_FEATURE_WEIGHT_OFFSET,
                         .rows = -1,
                         .n = -1};
   kilter_candidate candidates[4];

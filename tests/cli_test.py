@@ -224,6 +224,39 @@ class ExitCodeTest(CliTest):
         error = json.loads(self.kilter("run", "nonsense", "--json", expect=USAGE).out)["error"]
         self.assertEqual(error["exit_code"], USAGE)
 
+    def test_errors_name_their_command(self):
+        cases = [(("run", "nonsense"), USAGE), (("run", "layer_norm", "--x", "none.npy", "--y", "y.npy"), IO), (("check", "layer_norm", "--rows", "many"), USAGE),
+                 (("check", "layer_norm", "--rows", -1), INVALID), (("bench", "rms_norm", "--reps", 0), USAGE), (("bench",), USAGE),
+                 (("explain", "layer_norm", "--features", "weight_offset"), INVALID), (("support", "--nonsense"), USAGE), (("info", "nonsense"), USAGE)]
+        for args, code in cases:
+            for order in ((*args, "--json"), (args[0], "--json", *args[1:])):  # also where parsing ends before it
+                done = self.kilter(*order, expect=code)
+                error = json.loads(done.out)["error"]
+                self.assertEqual(set(error), {"command", "status", "exit_code", "message"})
+                self.assertEqual((error["command"], error["exit_code"]), (args[0], code))
+                self.assertEqual(done.err, f"kilter {args[0]}: {error['message']}\n")
+        for args in (("nonsense", "--json"), ("--json",)):  # there is none
+            self.assertIsNone(json.loads(self.kilter(*args, expect=USAGE).out)["error"]["command"])
+
+    def test_options_that_would_be_ignored(self):
+        backward = (("--dweight-dtype", "fp32"), ("--dresidual_out", "fp32"), ("--dresidual", "fp32"), ("--no-dx",), ("--no-dweight",), ("--no-dbias",))
+        for option in backward:
+            self.assertIn("--backward", self.kilter("check", "layer_norm", "--rows", 2, "--n", 3, *option, expect=USAGE).err)
+            self.kilter("check", "layer_norm", "--rows", 2, "--n", 3, *option, "--backward")
+        case = (("--backward",), ("--rows", 2), ("--n", 3), ("--x-dtype", "fp32"))
+        for option in (*case, ("--fill", "normal")):
+            self.assertIn("--all", self.kilter("check", "layer_norm", *option, "--all", expect=USAGE).err)
+        for option in case:
+            self.assertIn("--suite", self.kilter("bench", "layer_norm", *option, "--suite", expect=USAGE).err)
+
+    def test_dispatch_is_logged_once_a_call(self):
+        env = {**os.environ, "KILTER_LOG": "dispatch"}
+        done = subprocess.run([cli_case.KILTER, "run", "rms_norm", "--x", "x.npy", "--y", "y.npy", "--rstd", "r.npy"], cwd=self.dir, env=env, capture_output=True, text=True)
+        self.assertRegex(done.stderr, r"^kilter: rms_norm forward rows=3 n=37 x=fp32: cpu:rowwise \[\w+\]\n$")
+        done = subprocess.run([cli_case.KILTER, "run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "r.npy", "--dy", "dy.npy", "--dweight", "dw.npy", "--impl",
+                               "reference:f64"], cwd=self.dir, env=env, capture_output=True, text=True)
+        self.assertEqual(done.stderr, "kilter: rms_norm backward rows=3 n=37 x=fp32: reference:f64\n")
+
     def test_missing_input_file(self):
         self.assertIn("none.npy", self.kilter("run", "layer_norm", "--x", "none.npy", "--y", "y.npy", expect=IO).err)
         self.kilter("run", "layer_norm", "--x", "no\x1bne.npy", "--y", "y.npy", expect=IO)
@@ -345,6 +378,21 @@ class CommandTest(CliTest):
         self.assertIsNone(walk["chosen"])
         self.assertTrue(all(step["reason"] for step in walk["walk"]))
         self.assertIn("runs", self.kilter("explain", "layer_norm", "--backward", "--x-dtype", "bf16", "--rows", 7, "--n", 9).out)
+
+    def test_explain_asks_about_each_tensor(self):
+        forward, backward = ("bias", "residual", "gate", "post-residual"), ("dy", "dresidual-out", "dresidual", "dweight", "dbias")
+        for name in ("weight",) + forward + backward:
+            flags = ["--backward"] if name in backward else []
+            text = self.kilter("explain", "layer_norm", *flags, "--x-dtype", "bf16", f"--{name}-dtype", "fp16", expect=UNSUPPORTED).err
+            self.assertIn(name.replace("-", "_") if name != "dy" else "x must have dy's type", text)
+            if name != "gate":
+                self.kilter("explain", "layer_norm", *flags, f"--{name.replace('-', '_')}_dtype", "fp32")
+        for name in backward:
+            self.kilter("explain", "layer_norm", f"--{name}-dtype", "fp32", expect=USAGE)
+        for name in forward:
+            self.kilter("explain", "layer_norm", "--backward", f"--{name}-dtype", "fp32", expect=USAGE)
+        self.assertIn("weight", self.kilter("explain", "layer_norm", "--features", "weight_offset", expect=INVALID).err)
+        self.kilter("explain", "layer_norm", "--features", "weight_offset,round_then_multiply", "--weight-dtype", "fp32")
 
     def test_info(self):
         info = json.loads(self.kilter("info", "--json").out)

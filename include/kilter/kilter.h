@@ -13,6 +13,9 @@
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
  * implementation "reference:f64", which is there to compare with).
  *
+ * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
+ * built is KILTER_UNSUPPORTED.
+ *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
  * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
  * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
@@ -204,14 +207,14 @@ typedef struct kilter_layer_norm_backward_args {
   kilter_tensor mean;          /* input, as forward wrote it */
   kilter_tensor rstd;          /* input, as forward wrote it */
   kilter_tensor dy;            /* input, type T */
-  kilter_tensor dresidual_out; /* input, optional, x's shape, type T or x's: gradient that reaches residual_out from elsewhere */
+  kilter_tensor dresidual_out; /* input, optional, x's shape, type T or fp32: gradient that reaches residual_out from elsewhere */
   kilter_tensor dx;            /* output, optional, type T; may be x, dy or dresidual_out (same type) */
-  kilter_tensor dresidual;     /* output, optional: dx's value in type T or x's; may be x, dy or dresidual_out (same type) */
+  kilter_tensor dresidual;     /* output, optional: dx's value in type T or fp32; may be x, dy or dresidual_out (same type) */
   kilter_tensor dweight;       /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   kilter_tensor dbias;         /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   double weight_offset;        /* as in forward */
-  void* workspace;             /* scratch that the caller owns; needed for dweight and dbias only */
-  size_t workspace_size;       /* bytes; see kilter_layer_norm_backward_workspace */
+  void* workspace;             /* scratch on the tensors' device, the caller's; see kilter_layer_norm_backward_workspace */
+  size_t workspace_size;       /* bytes */
   const char* impl;
 } kilter_layer_norm_backward_args;
 
@@ -221,10 +224,12 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args,
                                                                      kilter_stream stream) KILTER_NOEXCEPT;
 
-/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments (data pointers are not read,
- * null or not decides only what is absent).  On the CPU the size serves the calling thread's thread count; a smaller
- * workspace, down to the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need
- * zeroed counters: zero the workspace once, every call leaves it zero; one workspace serves one stream at a time. */
+/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments: that of the implementation which the
+ * call would choose, by device, types, sizes and impl.  Another may need another size.  The data pointers are not read, null
+ * or not decides only what is absent; workspace and workspace_size are ignored.  No implementation: the call's own status.
+ * On the CPU only dweight and dbias need any; the size serves the calling thread's thread count, a smaller workspace, down to
+ * the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need zeroed counters: zero the
+ * workspace once, every call leaves it zero; one workspace serves one stream at a time. */
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args,
                                                                                size_t* bytes) KILTER_NOEXCEPT;
 
@@ -281,27 +286,30 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward_workspace(con
 
 typedef enum kilter_direction { KILTER_FORWARD = 0, KILTER_BACKWARD = 1 } kilter_direction;
 
-/* Bits of kilter_query.features. */
+/* Bits of kilter_query.features: what no tensor's type says. */
 enum {
-  KILTER_FEATURE_RESIDUAL = 1 << 0,
-  KILTER_FEATURE_GATE = 1 << 1,
-  KILTER_FEATURE_POST_RESIDUAL = 1 << 2,
-  KILTER_FEATURE_WEIGHT_OFFSET = 1 << 3,
-  KILTER_FEATURE_ROUND_THEN_MULTIPLY = 1 << 4,
-  KILTER_FEATURE_DRESIDUAL_OUT = 1 << 5
+  KILTER_FEATURE_WEIGHT_OFFSET = 1 << 0, /* weight_offset is not 0; needs weight */
+  KILTER_FEATURE_ROUND_THEN_MULTIPLY = 1 << 1
 };
 
-/* A question about a call: types with bits = 0 are absent.  rows and n may be -1: any. */
+/* A question about a call.  A tensor that the call would pass has its type here, one with bits = 0 is absent; the types of y,
+ * residual_out, mean, rstd and dx follow from these.  rows and n may be -1: any. */
 typedef struct kilter_query {
   size_t struct_size;
-  const char* op;    /* "layer_norm", "rms_norm" */
-  int32_t direction; /* kilter_direction */
-  kilter_device device;
-  kilter_dtype x;
-  kilter_dtype dy; /* backward: T if x (the norm's input) is a wider residual stream; absent: x */
-  kilter_dtype weight;
-  kilter_dtype residual;
+  const char* op;             /* "layer_norm", "rms_norm" */
+  int32_t direction;          /* kilter_direction */
+  kilter_device device;       /* of all tensors */
+  kilter_dtype x;             /* required */
+  kilter_dtype weight;        /* both directions */
+  kilter_dtype bias;          /* this and the next three: forward only */
+  kilter_dtype residual;      /* prologue.residual */
+  kilter_dtype gate;          /* prologue.gate */
+  kilter_dtype post_residual; /* epilogue.post_residual */
+  kilter_dtype dy;            /* this and the next four: backward only.  T, where x is a wider residual stream; absent: x's */
+  kilter_dtype dresidual_out;
+  kilter_dtype dresidual;
   kilter_dtype dweight;
+  kilter_dtype dbias;
   uint32_t features;
   int32_t activation;
   int32_t output_kind;

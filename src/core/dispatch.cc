@@ -6,7 +6,6 @@
 #include <iterator>
 
 #include "core/dtype.h"
-#include "core/log.h"
 #include "core/tensor.h"
 
 namespace kilter {
@@ -17,7 +16,9 @@ namespace kilter {
 
 namespace {
 
-constexpr uint32_t kKnownFeatures = 2 * KILTER_FEATURE_DRESIDUAL_OUT - 1;  // the last bit and all below
+constexpr uint32_t kKnownFeatures = 2 * KILTER_FEATURE_ROUND_THEN_MULTIPLY - 1;  // the last bit and all below
+
+const char* direction_name(int32_t direction) { return direction == KILTER_FORWARD ? "forward" : "backward"; }
 
 const OpInfo* const kOps[] = {
 #define KILTER_OP(name) &name##_op,
@@ -39,6 +40,12 @@ kilter_status read_query(const kilter_query* given, kilter_query* query, const O
     return fail(KILTER_INVALID_ARGUMENT, self, "output_kind: expected 0 to 3, got %d", int(query->output_kind));
   if (query->features & ~kKnownFeatures)
     return fail(KILTER_INVALID_ARGUMENT, self, "features: expected bits of 0x%x, got 0x%x", kKnownFeatures, query->features);
+  for (const QueryTensor& t : kQueryTensors)
+    if ((query->*t.type).bits && !(t.directions >> query->direction & 1))
+      return fail(KILTER_INVALID_ARGUMENT, self, "%s: expected none, as %s calls have no such tensor, got a type of %u bits", t.name,
+                  direction_name(query->direction), unsigned((query->*t.type).bits));
+  if ((query->features & KILTER_FEATURE_WEIGHT_OFFSET) && !query->weight.bits)
+    return fail(KILTER_INVALID_ARGUMENT, self, "features: expected a weight beside WEIGHT_OFFSET, got none");
   if (query->rows < -1) return fail(KILTER_INVALID_ARGUMENT, self, "rows: expected -1 (any) or a number, got %" PRId64, query->rows);
   if (query->n < -1) return fail(KILTER_INVALID_ARGUMENT, self, "n: expected -1 (any) or a number, got %" PRId64, query->n);
   return KILTER_OK;
@@ -63,7 +70,6 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
     known = true;
     if (!candidates[i].reason) {
       *chosen = i;
-      log_dispatch(query, candidates[i].impl);
       return KILTER_OK;
     }
     if (used < sizeof reasons)
@@ -75,8 +81,7 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
       used += size_t(std::snprintf(reasons + used, sizeof reasons - used, "%s%s", used ? ", " : "", candidates[i].impl));
     return fail(KILTER_INVALID_ARGUMENT, query.op, "impl: expected one of %s, got %s", reasons, query.impl);
   }
-  return fail(KILTER_UNSUPPORTED, query.op, "no implementation takes this %s call: %s",
-              query.direction == KILTER_FORWARD ? "forward" : "backward", reasons);
+  return fail(KILTER_UNSUPPORTED, query.op, "no implementation takes this %s call: %s", direction_name(query.direction), reasons);
 }
 
 }  // namespace kilter

@@ -30,8 +30,9 @@ struct Checked {
 // What a caller who forgets a tensor passes: a struct of zeros.
 bool forgotten(const kilter_tensor& t) { return !t.data && !t.shape && t.ndim == 0 && t.dtype.bits == 0 && t.dtype.lanes == 0; }
 
-// Everything that does not depend on the other tensors: device, type, rank, sizes, address arithmetic.
-kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, int contiguous_from, Checked* out) {
+// Everything that does not depend on the other tensors' shapes: type, rank, sizes, device, address arithmetic.
+kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, const kilter_device& device, int contiguous_from,
+                          Checked* out) {
   if (forgotten(t)) return fail(KILTER_INVALID_ARGUMENT, op, "%s: expected a tensor, got none: it is required", name);
   if (t.ndim < 0) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 0 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   if (t.ndim > KILTER_MAX_RANK)
@@ -53,12 +54,13 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
     if (!multiply(bytes, t.shape[d], &bytes))
       return fail(KILTER_INVALID_ARGUMENT, op, "%s.shape: expected at most 2^63 bytes, got %s of %s", name, ShapeText(t.shape, t.ndim).text,
                   dtype_name(out->dtype));
+  if (out->elements) out->elements = bytes / item;
+  if (out->elements && !t.data)
+    return fail(KILTER_INVALID_ARGUMENT, op, "%s.data: expected memory for %" PRId64 " elements, got null", name, out->elements);
+  if (t.device.type != device.type || t.device.id != device.id)
+    return fail(KILTER_INVALID_ARGUMENT, op, "%s.device: expected x's (type %d, id %d), got type %d, id %d", name, int(device.type),
+                int(device.id), int(t.device.type), int(t.device.id));
   if (!out->elements) return KILTER_OK;
-  out->elements = bytes / item;
-  if (!t.data) return fail(KILTER_INVALID_ARGUMENT, op, "%s.data: expected memory for %" PRId64 " elements, got null", name, out->elements);
-  if (t.device.type != KILTER_DEVICE_CPU)
-    return fail(KILTER_UNSUPPORTED, op, "%s.device: expected the CPU (type 1), got type %d: no such backend in this build", name,
-                int(t.device.type));
   if (t.strides) {
     int64_t span = 0;
     for (int d = 0; d < t.ndim; ++d) {
@@ -123,7 +125,8 @@ kilter_status read_first(const char* op, const char* name, const kilter_tensor& 
   if (t.ndim < 1 && !forgotten(t))
     return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.device, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
+  rows->device = t.device;
   rows->ndim = t.ndim;
   rows->shape = t.shape;
   rows->n = t.shape[t.ndim - 1];
@@ -137,23 +140,27 @@ kilter_status read_first(const char* op, const char* name, const kilter_tensor& 
   return KILTER_OK;
 }
 
-kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
+kilter_status read_any(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
   if (absent(t, need)) return KILTER_OK;
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
-  if (t.ndim != rows.ndim || std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(rows.ndim)) != 0) {
-    char expected[200];
-    std::snprintf(expected, sizeof expected, "x's shape %s", ShapeText(rows.shape, rows.ndim).text);
-    return wrong_shape(op, name, t, expected);
-  }
-  fill_view(t, checked.dtype, checked.elements, t.ndim - 1, out);
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, rows.device, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
+  fill_view(t, checked.dtype, checked.elements, t.ndim > 0 ? t.ndim - 1 : 0, out);
   return KILTER_OK;
+}
+
+kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
+  if (absent(t, need)) return KILTER_OK;
+  KILTER_RETURN_IF_ERROR(read_any(op, name, t, need, rows, out));
+  if (t.ndim == rows.ndim && std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(rows.ndim)) == 0) return KILTER_OK;
+  char expected[200];
+  std::snprintf(expected, sizeof expected, "x's shape %s", ShapeText(rows.shape, rows.ndim).text);
+  return wrong_shape(op, name, t, expected);
 }
 
 kilter_status read_vector(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
   if (absent(t, need)) return KILTER_OK;
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, 0, &checked));
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, rows.device, 0, &checked));
   if (t.ndim != 1 || t.shape[0] != rows.n) {
     char expected[64];
     std::snprintf(expected, sizeof expected, "[%" PRId64 "] (x.shape[-1])", rows.n);
@@ -166,7 +173,7 @@ kilter_status read_vector(const char* op, const char* name, const kilter_tensor&
 kilter_status read_per_row(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out) {
   if (absent(t, need)) return KILTER_OK;
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.ndim, &checked));
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, rows.device, t.ndim, &checked));
   const int leading = rows.ndim - 1;
   const bool same = t.ndim >= leading && (leading == 0 || std::memcmp(t.shape, rows.shape, sizeof(int64_t) * size_t(leading)) == 0);
   if (!same || t.ndim > rows.ndim || (t.ndim == rows.ndim && t.shape[leading] != 1)) {

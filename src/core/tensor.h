@@ -14,15 +14,19 @@ struct Rows {
   const int64_t* shape = nullptr;
   int64_t rows = 0;
   int64_t n = 0;
+  kilter_device device = {};
 };
 
-// Reads x itself: any shape.  out->data stays null if there are no elements.
+// Reads x itself: any shape, any device.  The others must be on that device.  out->data stays null if there are no elements.
 [[nodiscard]] kilter_status read_first(const char* op, const char* name, const kilter_tensor& t, Rows* rows, View* out);
 
 enum class Need { required, optional };
 
 // Reads another activation, which must have x's shape; absent optional tensors leave *out empty.
 [[nodiscard]] kilter_status read_rows(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);
+
+// Reads a tensor whose shape is not the others' business yet.
+[[nodiscard]] kilter_status read_any(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);
 
 // Reads a vector of shape [n] (weight, bias and their gradients).
 [[nodiscard]] kilter_status read_vector(const char* op, const char* name, const kilter_tensor& t, Need need, const Rows& rows, View* out);

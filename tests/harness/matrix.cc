@@ -17,7 +17,8 @@ Matrix::Matrix(DType dtype, std::vector<int64_t> shape, const Placed& placed) {
     strides_.resize(leading);
     int64_t stride = shape_.back() + placed.pad;
     // Unsigned, as one beside an empty extent may be any size; the library reads no stride of a tensor without elements.
-    for (size_t d = leading; d-- > 0; stride = int64_t(uint64_t(stride) * uint64_t(shape_[d]))) strides_[d] = stride;
+    for (size_t d = leading; d-- > 0; stride = int64_t(uint64_t(stride) * uint64_t(shape_[d])))
+      strides_[d] = placed.reversed ? -stride : stride;
   }
   strides_.push_back(1);
   rows_ = 1;

@@ -1,4 +1,4 @@
-// A tensor of any rank and layout in guarded memory of its own: what the tests of the C ABI pass and look at.
+// A tensor of any rank and layout in guarded memory of its own: what tests pass and look at.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,10 +13,11 @@
 namespace kilter::test {
 
 struct Placed {
-  int64_t pad = 0;               // elements between one row and the next
-  int64_t shift = 0;             // elements between the data and the guard page it leans on
-  bool at_end = true;            // leans on the page behind
-  std::vector<int64_t> strides;  // in elements, of every dimension but the last; empty: row-major with pad
+  int64_t pad = 0;                    // elements between one row and the next
+  int64_t shift = 0;                  // elements between the data and the guard page it leans on
+  bool at_end = true;                 // leans on the page behind, so that reading past the end faults; else on the one before
+  bool reversed = false;              // without strides: rows in descending addresses
+  std::vector<int64_t> strides = {};  // in elements, of every dimension but the last; empty: row-major with pad
 };
 
 class Matrix {

@@ -4,16 +4,16 @@
 #include <gtest/gtest.h>
 
 #include "check/check.h"
-#include "harness/guarded.h"
+#include "harness/matrix.h"
 
 namespace kilter::test {
 
 struct Placement {
-  Layout inputs, outputs;  // outputs: never reversed
+  Placed inputs, outputs;  // outputs: never reversed
   bool in_place = false;   // y is x; in backward dx is dy
 };
 
-// check::call, but with every tensor between guard pages; results end in t.  Fails the test if a pattern was broken.
+// check::call, but with every tensor between guard pages; results end in t.  Fails the test if anything around them was written.
 void call_guarded(const check::Case& c, const Placement& placement, check::Tensors& t);
 
 // Inputs and results of a plain, contiguous call.

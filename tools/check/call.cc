@@ -71,18 +71,16 @@ kilter_query query_of(const Call& c) {
   q.struct_size = sizeof q;
   q.op = c.op.c_str();
   q.direction = c.backward ? KILTER_BACKWARD : KILTER_FORWARD;
-  q.device = {KILTER_DEVICE_CPU, 0};
+  q.device = c.x.device;
   q.x = c.x.dtype;
-  q.weight = c.weight.dtype.bits || c.backward ? c.weight.dtype : c.bias.dtype;
-  q.residual = c.backward ? (c.dresidual.dtype.bits ? c.dresidual.dtype : c.dresidual_out.dtype) : c.residual.dtype;
+  q.weight = c.weight.dtype;
   if (c.backward) {
-    q.dy = c.dy.dtype;
-    q.dweight = c.dweight.dtype.bits ? c.dweight.dtype : c.dbias.dtype;
+    q.dy = c.dy.dtype, q.dresidual_out = c.dresidual_out.dtype, q.dresidual = c.dresidual.dtype;
+    q.dweight = c.dweight.dtype, q.dbias = c.dbias.dtype;
+  } else {
+    q.bias = c.bias.dtype, q.residual = c.residual.dtype, q.post_residual = c.post_residual.dtype;
+    if (c.rounding == KILTER_ROUND_THEN_MULTIPLY) q.features |= KILTER_FEATURE_ROUND_THEN_MULTIPLY;
   }
-  if (!c.backward && c.residual.dtype.bits) q.features |= KILTER_FEATURE_RESIDUAL;
-  if (!c.backward && c.post_residual.dtype.bits) q.features |= KILTER_FEATURE_POST_RESIDUAL;
-  if (!c.backward && c.rounding == KILTER_ROUND_THEN_MULTIPLY) q.features |= KILTER_FEATURE_ROUND_THEN_MULTIPLY;
-  if (c.backward && c.dresidual_out.dtype.bits) q.features |= KILTER_FEATURE_DRESIDUAL_OUT;
   if (c.weight_offset != 0) q.features |= KILTER_FEATURE_WEIGHT_OFFSET;
   q.n = c.x.ndim > 0 ? c.x.shape[c.x.ndim - 1] : 1;
   q.rows = 1;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <new>
 
 #include "check/call.h"
 
@@ -55,6 +56,30 @@ ExitCode exit_code_of(kilter_status status) {
       break;
   }
   return kExitInternal;
+}
+
+void report(State& state, ExitCode code, const char* status, const std::string& message) {
+  state.exit_code = code;
+  if (state.json) {
+    const Json command = state.command.empty() ? Json(nullptr) : Json(state.command);
+    print_json({{"error", {{"command", command}, {"status", status}, {"exit_code", int(code)}, {"message", message}}}});
+  }
+  fmt::print(stderr, "kilter{}{}: {}\n", state.command.empty() ? "" : " ", state.command, message);
+}
+
+int guarded(State& state, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    report(state, error.code, kilter_status_name(error.status), error.what());
+  } catch (const std::bad_alloc&) {
+    report(state, kExitIo, "KILTER_OUT_OF_MEMORY", "out of memory");
+  } catch (const std::exception& error) {
+    report(state, kExitInternal, "KILTER_INTERNAL", error.what());
+  } catch (...) {
+    report(state, kExitInternal, "KILTER_INTERNAL", "unexpected exception");
+  }
+  return state.exit_code;
 }
 
 void require(kilter_status status) {
@@ -112,7 +137,7 @@ CLI::App* add_command(CLI::App& app, State* state, const std::string& name, cons
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", state->json, "Print one JSON document on stdout, errors included");
   command->footer("Example:\n  " + example);
-  command->parse_complete_callback([state, name] { state->command = name; });
+  command->preparse_callback([state, name](size_t) { state->command = name; });  // before its options: they may be wrong
   return command;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -44,8 +45,15 @@ void require_memory(int64_t bytes, const std::string& what);
 struct State {
   bool json = false;
   int exit_code = kExitOk;
-  std::string command;  // its name, for errors
+  std::string command = {};  // its name, for errors; "" until one was read
 };
+
+// One line on stderr and with --json {"error": {"command", "status", "exit_code", "message"}} on stdout; command is null where none
+// was named.  Leaves the code in state.
+void report(State& state, ExitCode code, const char* status, const std::string& message);
+
+// Runs body and returns the exit code: state's, or that of the exception that ended it, which is reported.
+int guarded(State& state, const std::function<void()>& body);
 
 // One JSON document on stdout.
 void print_json(const Json& json);

@@ -11,7 +11,8 @@ namespace {
 struct ExplainOptions {
   std::string op, backend = "cpu", activation = "none", output_kind = "plain", impl;
   bool backward = false;
-  DType x = DType::f32, dy = DType::none, weight = DType::none, residual = DType::none, dweight = DType::none;
+  DType x = DType::f32;
+  DType tensors[std::size(kQueryTensors)] = {};
   int64_t rows = -1, n = -1;
   std::vector<std::string> features;
 };
@@ -23,6 +24,9 @@ std::vector<std::string> names(const Named (&list)[N]) {
   return s;
 }
 
+// "--dweight-dtype"; with underscores in the name, either spelling of it.
+std::string dtype_option(const std::string& name) { return option_names(name + "_dtype"); }
+
 template <size_t N>
 int value_of(const Named (&list)[N], const std::string& name) {
   for (const Named& e : list)
@@ -32,9 +36,8 @@ int value_of(const Named (&list)[N], const std::string& name) {
 
 kilter_query query_of(const ExplainOptions& o) {
   kilter_query q = make_query(o.op, o.backward, value_of(kDevices, o.backend), o.x);
-  if (o.backward && o.dy != DType::none) q.dy = dlpack_of(o.dy);
-  q.weight = dlpack_of(o.weight), q.residual = dlpack_of(o.residual), q.dweight = dlpack_of(o.dweight);
-  if (o.residual != DType::none && !o.backward) q.features |= KILTER_FEATURE_RESIDUAL;
+  for (size_t i = 0; i < std::size(kQueryTensors); ++i)
+    if (o.tensors[i] != DType::none) q.*kQueryTensors[i].type = dlpack_of(o.tensors[i]);
   for (const std::string& name : o.features)
     for (const Feature& f : kFeatures)
       if (name == f.name) q.features |= f.bit;
@@ -85,10 +88,16 @@ void add_explain(CLI::App& app, State* state) {
   command->add_option("op", o->op, "The op")->required()->check(CLI::IsMember(dispatched_ops()));
   command->add_flag("--backward", o->backward, "The gradients instead of the forward pass");
   add_dtype(command, "--x-dtype", &o->x, "Type of x [fp32]");
-  add_dtype(command, "--dy-dtype", &o->dy, "Backward: type of dy [x's]", true);
-  add_dtype(command, "--weight-dtype", &o->weight, "Type of weight and bias [none]", true);
-  add_dtype(command, "--residual", &o->residual, "Type of the residual [none]", true);
-  add_dtype(command, "--dweight-dtype", &o->dweight, "Backward: type of dweight and dbias [none]", true);
+  CLI::Option* const backward = command->get_option("--backward");
+  for (size_t i = 0; i < std::size(kQueryTensors); ++i) {
+    const QueryTensor& t = kQueryTensors[i];
+    const char* const direction = t.directions == 1 ? "Forward: type" : t.directions == 2 ? "Backward: type" : "Type";
+    CLI::Option* const option =
+        add_dtype(command, dtype_option(t.name), &o->tensors[i],
+                  fmt::format("{} of {} [{}]", direction, t.name, t.type == &kilter_query::dy ? "x's" : "none"), true);
+    if (t.directions == 1) option->excludes(backward);
+    if (t.directions == 2) option->needs(backward);
+  }
   std::vector<std::string> features;
   for (const Feature& f : kFeatures) features.push_back(f.name);
   command->add_option("--features", o->features, "Further features of the call")->check(CLI::IsMember(features))->delimiter(',');

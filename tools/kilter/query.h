@@ -1,6 +1,7 @@
 // Questions to the dispatch lists, shared by support and explain.
 #pragma once
 
+#include "core/dispatch.h"
 #include "kilter/command.h"
 
 namespace kilter::cli {
@@ -19,18 +20,14 @@ inline constexpr Named kOutputKinds[] = {{"plain", KILTER_OUTPUT_PLAIN},
                                          {"fp8_e4m3", KILTER_OUTPUT_FP8_E4M3},
                                          {"fp8_e5m2", KILTER_OUTPUT_FP8_E5M2},
                                          {"int8", KILTER_OUTPUT_INT8}};
-// Which direction a feature belongs to: 1 forward, 2 backward, 3 both.
+// Which directions a feature belongs to: 1 forward, 2 backward, 3 both.
 struct Feature {
   const char* name;
   uint32_t bit;
   int directions;
 };
-inline constexpr Feature kFeatures[] = {{"residual", KILTER_FEATURE_RESIDUAL, 1},
-                                        {"gate", KILTER_FEATURE_GATE, 1},
-                                        {"post_residual", KILTER_FEATURE_POST_RESIDUAL, 1},
-                                        {"weight_offset", KILTER_FEATURE_WEIGHT_OFFSET, 3},
-                                        {"round_then_multiply", KILTER_FEATURE_ROUND_THEN_MULTIPLY, 1},
-                                        {"dresidual_out", KILTER_FEATURE_DRESIDUAL_OUT, 2}};
+inline constexpr Feature kFeatures[] = {{"weight_offset", KILTER_FEATURE_WEIGHT_OFFSET, 3},
+                                        {"round_then_multiply", KILTER_FEATURE_ROUND_THEN_MULTIPLY, 1}};
 
 // All ops that dispatch knows.
 std::vector<std::string> dispatched_ops();

@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "check/tolerances.h"
-#include "core/dispatch.h"
 #include "kilter/query.h"
 
 namespace kilter::cli {
@@ -36,22 +35,29 @@ Row ask(const std::string& op, bool backward, const Named& device) {
     (all ? row.yes : row.no).push_back(name);
   };
   const kilter_dtype f32 = dlpack_of(DType::f32);
-  feature("weight", [](kilter_query& q, DType t) { q.weight = dlpack_of(t); });
-  feature("fp32 weight", [&](kilter_query& q, DType) { q.weight = f32; });
+  for (const QueryTensor& tensor : kQueryTensors) {
+    if (!(tensor.directions >> backward & 1) || tensor.type == &kilter_query::dy) continue;
+    const bool sum = tensor.type == &kilter_query::dweight || tensor.type == &kilter_query::dbias;  // follows weight's type
+    feature(tensor.name, [&](kilter_query& q, DType t) {
+      if (sum) q.weight = dlpack_of(t);
+      q.*tensor.type = dlpack_of(t);
+    });
+    if (row.no.empty() || row.no.back() != tensor.name)
+      feature(fmt::format("fp32 {}", tensor.name), [&](kilter_query& q, DType t) {
+        if (sum) q.weight = dlpack_of(t);
+        q.*tensor.type = f32;
+      });
+  }
   for (const Feature& f : kFeatures)
     if (f.directions >> backward & 1)
       feature(f.name, [&](kilter_query& q, DType t) {
         q.features |= f.bit;
-        if (f.bit == KILTER_FEATURE_RESIDUAL) q.residual = dlpack_of(t);
         if (f.bit == KILTER_FEATURE_WEIGHT_OFFSET) q.weight = dlpack_of(t);
       });
   if (backward) {
-    feature("fp32 dweight", [&](kilter_query& q, DType t) { q.weight = dlpack_of(t), q.dweight = f32; });
-    feature("weight-type dweight", [&](kilter_query& q, DType t) { q.weight = q.dweight = dlpack_of(t); });
     feature("fp32 residual stream", [&](kilter_query& q, DType t) { q.x = f32, q.dy = dlpack_of(t); });
     return row;
   }
-  feature("fp32 residual", [&](kilter_query& q, DType) { q.features |= KILTER_FEATURE_RESIDUAL, q.residual = f32; });
   for (const Named& a : kActivations)
     if (a.value) feature(a.name, [&](kilter_query& q, DType) { q.activation = a.value; });
   for (const Named& k : kOutputKinds)

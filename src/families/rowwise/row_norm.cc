@@ -6,7 +6,6 @@
 
 #include "core/overlap.h"
 #include "core/tensor.h"
-#include "families/rowwise/row_norm_cpu.h"
 
 namespace kilter {
 namespace {
@@ -73,7 +72,7 @@ void start_query(const char* op, kilter_direction direction, const Rows& rows, c
   q->struct_size = sizeof *q;
   q->op = op;
   q->direction = direction;
-  q->device = {KILTER_DEVICE_CPU, 0};
+  q->device = rows.device;
   q->rows = rows.rows;
   q->n = rows.n;
   q->impl = impl;
@@ -96,8 +95,9 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
     KILTER_RETURN_IF_ERROR(read_struct(op, "prologue", a.prologue, sizeof(kilter_prologue), &prologue));
     KILTER_RETURN_IF_ERROR(read_rows(op, "residual", prologue.residual, Need::required, rows, &p->residual));
     KILTER_RETURN_IF_ERROR(read_rows(op, "residual_out", prologue.residual_out, Need::optional, rows, &p->residual_out));
-    if (prologue.gate.data) q->features |= KILTER_FEATURE_GATE;
-    q->features |= KILTER_FEATURE_RESIDUAL;
+    View gate;
+    KILTER_RETURN_IF_ERROR(read_any(op, "gate", prologue.gate, Need::optional, rows, &gate));
+    q->gate = dlpack_of(gate.dtype);
   }
   if (a.epilogue) {
     kilter_epilogue epilogue;
@@ -107,7 +107,6 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
       return fail(KILTER_INVALID_ARGUMENT, op, "epilogue.activation: expected 0 to %d, got %d", KILTER_ACTIVATION_GELU_TANH,
                   int(q->activation));
     KILTER_RETURN_IF_ERROR(read_rows(op, "post_residual", epilogue.post_residual, Need::optional, rows, &p->post_residual));
-    if (!absent(p->post_residual)) q->features |= KILTER_FEATURE_POST_RESIDUAL;
   }
   if (a.quantization) {
     kilter_quantization quantization;
@@ -156,8 +155,10 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   p->round_then_multiply = a.rounding == KILTER_ROUND_THEN_MULTIPLY && item_size(t) == 2;
   p->centered = a.centered;
   q->x = dlpack_of(t);
-  q->weight = dlpack_of(absent(p->weight) ? p->bias.dtype : p->weight.dtype);
+  q->weight = dlpack_of(p->weight.dtype);
+  q->bias = dlpack_of(p->bias.dtype);
   q->residual = dlpack_of(p->residual.dtype);
+  q->post_residual = dlpack_of(p->post_residual.dtype);
   if (a.weight_offset != 0) q->features |= KILTER_FEATURE_WEIGHT_OFFSET;
   if (a.rounding == KILTER_ROUND_THEN_MULTIPLY) q->features |= KILTER_FEATURE_ROUND_THEN_MULTIPLY;
   return KILTER_OK;
@@ -212,36 +213,33 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
   q->x = dlpack_of(s);
   q->dy = dlpack_of(t);
   q->weight = dlpack_of(p->weight.dtype);
-  q->residual = dlpack_of(absent(p->dresidual) ? p->dresidual_out.dtype : p->dresidual.dtype);
-  q->dweight = dlpack_of(absent(p->dweight) ? p->dbias.dtype : p->dweight.dtype);
+  q->dresidual_out = dlpack_of(p->dresidual_out.dtype);
+  q->dresidual = dlpack_of(p->dresidual.dtype);
+  q->dweight = dlpack_of(p->dweight.dtype);
+  q->dbias = dlpack_of(p->dbias.dtype);
   if (a.weight_offset != 0) q->features |= KILTER_FEATURE_WEIGHT_OFFSET;
-  if (!absent(p->dresidual_out)) q->features |= KILTER_FEATURE_DRESIDUAL_OUT;
-  return KILTER_OK;
-}
-
-kilter_status backward_workspace(const RowNormBackwardArgs& args, size_t* bytes) {
-  if (!bytes) return fail(KILTER_INVALID_ARGUMENT, args.op, "bytes: expected memory for the result, got null");
-  RowNormBackward problem;
-  kilter_query query;
-  KILTER_RETURN_IF_ERROR(check_backward(args, &problem, &query));
-  *bytes = row_norm_cpu_workspace(problem, kilter_get_num_threads());
   return KILTER_OK;
 }
 
 const char* family_refuses(const kilter_query& q) {
-  const DType x = dtype_of(q.x);
-  if (q.device.type != KILTER_DEVICE_CPU) return "runs on the CPU only";
+  const bool backward = q.direction == KILTER_BACKWARD;
+  const DType x = dtype_of(q.x), t = backward && q.dy.bits ? dtype_of(q.dy) : x;
   if (x == DType::none) return "x must be fp64, fp32, fp16 or bf16";
   if (q.activation != KILTER_ACTIVATION_NONE) return "epilogue.activation: expected NONE, got one without a kernel yet";
   if (q.output_kind != KILTER_OUTPUT_PLAIN) return "quantization.kind: expected PLAIN, got one without a kernel yet";
-  if (q.features & KILTER_FEATURE_GATE) return "prologue.gate: expected none, got one, without a kernel yet";
-  const DType t = q.direction == KILTER_BACKWARD && q.dy.bits ? dtype_of(q.dy) : x;
-  const auto narrow = [&](kilter_dtype d) { return d.bits == 0 || dtype_of(d) == t || dtype_of(d) == DType::f32; };
+  if (q.gate.bits) return "prologue.gate: expected none, got one, without a kernel yet";
+  if (t == DType::none) return "dy must be fp64, fp32, fp16 or bf16";
   if (x != t && x != DType::f32) return "x must have dy's type or fp32";
-  if (!narrow(q.weight)) return "weight and bias must have x's type or fp32";
-  if (!narrow(q.residual)) return "a residual must have x's type or fp32";
-  if (q.dweight.bits && dtype_of(q.dweight) != DType::f32 && dtype_of(q.dweight) != (q.weight.bits ? dtype_of(q.weight) : t))
-    return "dweight and dbias must be fp32 or have weight's type";
+  const auto fits = [](kilter_dtype d, DType type) { return d.bits == 0 || dtype_of(d) == type || dtype_of(d) == DType::f32; };
+  if (!fits(q.weight, t)) return backward ? "weight must have dy's type or fp32" : "weight must have x's type or fp32";
+  if (!fits(q.bias, t)) return "bias must have x's type or fp32";
+  if (!fits(q.residual, t)) return "residual must have x's type or fp32";
+  if (!fits(q.post_residual, t)) return "post_residual must have x's type or fp32";
+  if (!fits(q.dresidual_out, t)) return "dresidual_out must have dy's type or fp32";
+  if (!fits(q.dresidual, t)) return "dresidual must have dy's type or fp32";
+  const DType sums = q.weight.bits ? dtype_of(q.weight) : t;
+  if (!fits(q.dweight, sums)) return "dweight must have weight's type (dy's without a weight) or fp32";
+  if (!fits(q.dbias, sums)) return "dbias must have weight's type (dy's without a weight) or fp32";
   return nullptr;
 }
 

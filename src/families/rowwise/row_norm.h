@@ -59,10 +59,7 @@ struct RowNormBackward {
 [[nodiscard]] kilter_status check_forward(const RowNormForwardArgs& args, RowNormForward* problem, kilter_query* query);
 [[nodiscard]] kilter_status check_backward(const RowNormBackwardArgs& args, RowNormBackward* problem, kilter_query* query);
 
-// Checks, then the bytes that serve any implementation on the CPU.
-[[nodiscard]] kilter_status backward_workspace(const RowNormBackwardArgs& args, size_t* bytes);
-
-// Reasons against a call that no implementation of the family takes yet; null if there are none.
+// Reasons against a call that no implementation of the family takes yet, on any device; null if there are none.
 const char* family_refuses(const kilter_query& query);
 
 // The partition of rows for dweight and dbias, a function of rows alone (docs/numerics.md, "dweight and dbias").

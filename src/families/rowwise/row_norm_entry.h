@@ -4,8 +4,15 @@
 #include "core/tensor.h"
 #include "cpu/target.h"
 #include "families/rowwise/row_norm_cpu.h"
+#include "families/rowwise/row_norm_reference.h"
 
 namespace kilter {
+
+// What the entries that run on the CPU refuse.
+inline const char* cpu_refuses(const kilter_query& query) {
+  if (query.device.type != KILTER_DEVICE_CPU) return "x.device: expected the CPU (type 1), got another";
+  return family_refuses(query);
+}
 
 // The CPU implementation of an op whose kernels are kKernels, one entry per SIMD target.
 template <const auto& kKernels>
@@ -21,6 +28,8 @@ kilter_status run_cpu_backward(const RowNormBackward& p, kilter_stream) {
   KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
   return row_norm_cpu_backward(p, *kKernels[target]);
 }
+
+inline size_t cpu_backward_workspace(const RowNormBackward& p) { return row_norm_cpu_workspace(p, kilter_get_num_threads()); }
 
 // args as the caller's version of the struct has it; to_family copies this version's into the family's form.
 template <size_t N, class Args, class F>
@@ -49,12 +58,17 @@ kilter_status enter_backward(const char* op, const Implementation<RowNormBackwar
   });
 }
 
-template <class Args, class F>
-kilter_status enter_backward_workspace(const char* op, const Args* args, size_t* bytes, F to_family) noexcept {
+template <size_t N, class Args, class F>
+kilter_status enter_backward_workspace(const char* op, const Implementation<RowNormBackward> (&list)[N], const Args* args, size_t* bytes,
+                                       F to_family) noexcept {
   return catching(op, [&] {
     Args known;
     KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
-    return backward_workspace(to_family(known), bytes);
+    if (!bytes) return fail(KILTER_INVALID_ARGUMENT, op, "bytes: expected memory for the result, got null");
+    RowNormBackward problem;
+    kilter_query query;
+    KILTER_RETURN_IF_ERROR(check_backward(to_family(known), &problem, &query));
+    return workspace_of(list, query, problem, bytes);
   });
 }
 

@@ -14,4 +14,10 @@ namespace kilter {
 // Column sums in the workspace: two rows of n of the reference's type.
 size_t row_norm_reference_workspace(int64_t n);
 
+inline size_t reference_backward_workspace(const RowNormBackward& p) {
+  if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
+  if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow
+  return row_norm_reference_workspace(p.n);
+}
+
 }  // namespace kilter

@@ -59,13 +59,13 @@ constexpr const RowNormKernels* kKernels[] = {
 };
 
 constexpr Implementation<RowNormForward> kForward[] = {
-    {"cpu:rowwise", family_refuses, run_cpu_forward<kKernels>},
-    {"reference:f64", family_refuses, rms_norm_reference_forward},
+    {"cpu:rowwise", cpu_refuses, run_cpu_forward<kKernels>},
+    {"reference:f64", cpu_refuses, rms_norm_reference_forward},
 };
 
 constexpr Implementation<RowNormBackward> kBackward[] = {
-    {"cpu:rowwise", family_refuses, run_cpu_backward<kKernels>},
-    {"reference:f64", family_refuses, rms_norm_reference_backward},
+    {"cpu:rowwise", cpu_refuses, run_cpu_backward<kKernels>, cpu_backward_workspace},
+    {"reference:f64", cpu_refuses, rms_norm_reference_backward, reference_backward_workspace},
 };
 
 size_t walk_lists(const kilter_query& query, kilter_candidate* out, size_t capacity) {
@@ -92,7 +92,7 @@ kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args
 }
 
 kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) noexcept {
-  return enter_backward_workspace(kOp, args, bytes, backward_args);
+  return enter_backward_workspace(kOp, kBackward, args, bytes, backward_args);
 }
 
 }  // extern "C"
