@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/reduce.inl.h"
+#include "families/rowwise/row_formulas.h"
 #include "families/rowwise/row_norm_cpu.h"
 #include "families/rowwise/row_weights.inl.h"
 
@@ -32,37 +33,24 @@ KILTER_INLINE V gradient(V g, V h, C rstd, C c1, C c2) {
 
 // Reads x, dy and weight of one row by segment, and h = (x - mean) * rstd from the saved statistics.
 template <class Order, bool kCentered>
-struct BackwardRow {
+struct BackwardRow : RowGradient<typename Order::Value> {
   using C = typename Order::Value;
   const char *x_row, *dy_row;
   DType x_type, dy_type;
-  C mean, rstd, h_rstd;
-  bool halve;  // x - mean could overflow: both are halved, rstd doubled
-  C lo, lo2;   // the mean of h, and of h - lo where that was not small
-  C c1, c2;    // the means of g * h and of g
+  using RowGradient<C>::mean, RowGradient<C>::rstd, RowGradient<C>::h_rstd, RowGradient<C>::halve;
+  using RowGradient<C>::lo, RowGradient<C>::lo2, RowGradient<C>::c1, RowGradient<C>::c2;
   // The row one group later, null: none.  It is fetched into the caches meanwhile: the first half of each of its segments while
   // this row's is summed, the second while this row's gradient is written (4096 x 4096 LayerNorm backward on two cores of a
   // Zen 4, fp32: half a segment ahead, while summing only, 7.9 ms; a group ahead, while summing only, 6.8 ms; both 6.1 ms).
   const char *next_x, *next_dy;
 
-  // Field by field: a struct that is written in words and copied in vectors waits for its words.
   void start(const RowNormBackward& p, int64_t r, int64_t next, bool is_row) {
     x_row = p.x.row(r), x_type = p.x.dtype;
     dy_row = p.dy.row(r), dy_type = p.dy.dtype;
     next_x = is_row ? p.x.row(next) : nullptr;
     next_dy = is_row ? p.dy.row(next) : nullptr;
-    constexpr C kLarge = sizeof(C) == 8 ? C(0x1p1000) : C(0x1p100);
-    rstd = h_rstd = *reinterpret_cast<const C*>(p.rstd.row(r));
-    halve = false;
-    mean = lo = lo2 = c1 = c2 = 0;
-    if constexpr (kCentered) {
-      mean = *reinterpret_cast<const C*>(p.mean.row(r));
-      if (mean >= kLarge || mean <= -kLarge) {
-        halve = true;
-        mean = mean * C(0.5);
-        h_rstd = rstd * C(2);
-      }
-    }
+    RowGradient<C>::start(kCentered, kCentered ? *reinterpret_cast<const C*>(p.mean.row(r)) : C(0),
+                          *reinterpret_cast<const C*>(p.rstd.row(r)));
   }
 
   const char* x_memory(int64_t start) const { return x_row + start * item_size(x_type); }
@@ -153,18 +141,13 @@ struct BackwardRow {
   }
 
   // lo, lo2, c1 and c2 from the sums of the first exchange; a second one where the saved mean was coarse.
-  void complete(RowSums s, Weights<Order>& weight, int64_t count) {
+  void complete(const RowSums& s, Weights<Order>& weight, int64_t count) {
     const C n = C(count);
-    c1 = s.v[0] / n;
-    if constexpr (kCentered) {
-      C correction = s.v[2] / n;
-      lo = correction;
-      if (correction > C(0.5) || correction < C(-0.5)) {  // the saved mean is coarse against this row's deviation
-        s = row_sums<true>(weight, count);
-        correction = lo2 = s.v[2] / n;
-      }
-      c1 = (s.v[0] - correction * s.v[1]) / n;
-      c2 = s.v[1] / n;
+    if constexpr (!kCentered) {
+      this->set_rms(n, s.v[0]);
+    } else if (this->set(n, s.v[0], s.v[1], s.v[2])) {
+      const RowSums again = row_sums<true>(weight, count);
+      this->refine(n, again.v[0], again.v[1], again.v[2]);
     }
   }
 

@@ -150,6 +150,7 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   // Rows without elements have statistics, if asked for, and nothing else: there may be 2^60 of them.
   p->rows = rows.n == 0 && absent(p->mean) && absent(p->rstd) ? 0 : rows.rows;
   p->n = rows.n;
+  p->device = rows.device;
   p->eps = a.eps;
   p->weight_offset = a.weight_offset;
   p->round_then_multiply = a.rounding == KILTER_ROUND_THEN_MULTIPLY && item_size(t) == 2;
@@ -204,6 +205,7 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
 
   p->rows = rows.n == 0 ? 0 : rows.rows;
   p->n = rows.n;
+  p->device = rows.device;
   p->weight_offset = a.weight_offset;
   p->centered = a.centered;
   p->workspace = static_cast<char*>(a.workspace);

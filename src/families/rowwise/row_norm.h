@@ -24,6 +24,7 @@ struct RowNormForwardArgs {  // the union of the ops' C structs; mean stays zero
 };
 
 struct RowNormForward {
+  kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t rows = 0, n = 0;
   View x, residual, weight, bias, post_residual;
   View y, residual_out, mean, rstd;
@@ -45,6 +46,7 @@ struct RowNormBackwardArgs {
 };
 
 struct RowNormBackward {
+  kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t rows = 0, n = 0;
   View x, weight, mean, rstd, dy, dresidual_out;
   View dx, dresidual, dweight, dbias;
@@ -70,7 +72,5 @@ struct RowPartition {
 RowPartition row_partition(int64_t rows);
 
 constexpr int kBlockRows = 128;  // of a chunk, whose terms add up in the terms' type (docs/numerics.md)
-
-constexpr int64_t kStatisticsChunk = 262144;  // elements of a row whose statistics are taken in one piece
 
 }  // namespace kilter

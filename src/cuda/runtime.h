@@ -1,0 +1,33 @@
+// What a call on a CUDA device does around its launches: an error that was pending before is told from one of its own, the
+// current device is put back.  Nothing here synchronizes or allocates.
+#pragma once
+
+#include "core/status.h"
+
+namespace kilter::cuda {
+
+class DeviceCall {
+ public:
+  DeviceCall(const char* op, kilter_device device);
+  ~DeviceCall();
+  DeviceCall(const DeviceCall&) = delete;
+  DeviceCall& operator=(const DeviceCall&) = delete;
+
+  [[nodiscard]] kilter_status begin();   // before the first launch
+  [[nodiscard]] kilter_status finish();  // after the last: what the launches reported
+
+ private:
+  const char* op_;
+  int wanted_, previous_ = -1;
+};
+
+// Devices that this process can use; 0 without a driver.
+int device_count();
+
+// Blocks of a launch over `items`: at most what one dimension of a grid holds, kernels loop over the rest.
+int grid_for(int64_t items);
+
+// What the entries that run on CUDA devices refuse; null if nothing.
+const char* cuda_refuses_device(const kilter_query& query);
+
+}  // namespace kilter::cuda

@@ -1,0 +1,23 @@
+#include "families/rowwise/row_norm_cuda.h"
+
+#include "cuda/runtime.h"
+#include "families/rowwise/column_sum.h"
+#include "families/rowwise/row_formulas.h"
+
+namespace kilter {
+
+size_t row_norm_cuda_workspace(const RowNormBackward& p) {
+  const bool wide = p.dy.dtype == DType::f64;
+  const int64_t planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
+  if (p.n > int64_t(1) << 48 || p.rows > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
+  const int64_t row = wide ? sizeof(RowGradient<double>) : sizeof(RowGradient<float>),
+                sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
+  return size_t(p.rows * row + planes * row_partition(p.rows).chunks * p.n * sum) + 64;
+}
+
+const char* cuda_refuses(const kilter_query& query) {
+  const char* const reason = cuda::cuda_refuses_device(query);
+  return reason ? reason : family_refuses(query);
+}
+
+}  // namespace kilter

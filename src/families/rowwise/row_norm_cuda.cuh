@@ -1,0 +1,72 @@
+// Launches of the row norms on CUDA devices; included by ops/<op>/<op>.cu.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "cuda/runtime.h"
+#include "families/rowwise/row_general_backward.cuh"
+#include "families/rowwise/row_norm_cuda.h"
+
+namespace kilter::cuda {
+
+template <class C, bool kCentered>
+void launch_forward(const RowNormForward& p, cudaStream_t stream) {
+  if (p.n == 0)
+    empty_statistics_kernel<C><<<grid_for((p.rows + 255) / 256), 256, 0, stream>>>(p);
+  else
+    general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
+}
+
+template <bool kCentered>
+kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
+  if (p.rows == 0) return KILTER_OK;
+  DeviceCall call(p.op, p.device);
+  KILTER_RETURN_IF_ERROR(call.begin());
+  if (p.x.dtype == DType::f64)
+    launch_forward<double, kCentered>(p, static_cast<cudaStream_t>(stream));
+  else
+    launch_forward<float, kCentered>(p, static_cast<cudaStream_t>(stream));
+  return call.finish();
+}
+
+template <class C, bool kCentered>
+void launch_backward(const RowNormBackward& p, cudaStream_t stream) {
+  BackwardMemory<C> m;
+  m.partition = row_partition(p.rows);
+  char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+  const auto take = [&](int64_t bytes) {
+    char* const memory = at;
+    at += (bytes + 15) / 16 * 16;
+    return memory;
+  };
+  m.rows = reinterpret_cast<RowGradient<C>*>(take(p.rows * int64_t(sizeof(RowGradient<C>))));
+  const View* const sums[] = {&p.dweight, &p.dbias};
+  const int64_t chunk_bytes = m.partition.chunks * p.n * int64_t(sizeof(Wide<C>));
+  for (int k = 0; k < 2; ++k) m.chunks[k] = sums[k]->present() ? reinterpret_cast<Wide<C>*>(take(chunk_bytes)) : nullptr;
+  const bool columns = m.chunks[0] || m.chunks[1];
+  if (p.rows > 0) {
+    general_row_sums_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p, m);
+    const dim3 grid(grid_for((p.n + 127) / 128), unsigned(m.partition.chunks));
+    if (columns) general_columns_kernel<C, kCentered><<<grid, 128, 0, stream>>>(p, m);
+  }
+  if (columns) general_finish_kernel<C><<<grid_for((p.n + 127) / 128), 128, 0, stream>>>(p, m);
+  if (p.rows > 0 && (p.dx.present() || p.dresidual.present()))
+    general_dx_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p, m);
+}
+
+template <bool kCentered>
+kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
+  if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
+  const size_t need = row_norm_cuda_workspace(p);
+  if (need && (!p.workspace || p.workspace_size < need))
+    return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
+  DeviceCall call(p.op, p.device);
+  KILTER_RETURN_IF_ERROR(call.begin());
+  if (p.dy.dtype == DType::f64)
+    launch_backward<double, kCentered>(p, static_cast<cudaStream_t>(stream));
+  else
+    launch_backward<float, kCentered>(p, static_cast<cudaStream_t>(stream));
+  return call.finish();
+}
+
+}  // namespace kilter::cuda
