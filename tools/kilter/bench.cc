@@ -10,6 +10,7 @@
 
 #include "check/call.h"
 #include "check/fills.h"
+#include "kilter/command.h"
 #include "kilter/copy.h"
 #include "kilter/machine.h"
 #include "kilter/npy.h"

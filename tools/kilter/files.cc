@@ -10,8 +10,9 @@
 #include <cstdio>
 #include <cstring>
 #include <random>
+#include <utility>
 
-#include "kilter/command.h"
+#include "kilter/error.h"
 
 namespace kilter::cli {
 namespace {

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <thread>
 
+#include "kilter/command.h"
 #include "kilter/machine.h"
 
 namespace kilter::cli {

@@ -1,7 +1,9 @@
 // What figures and reports say about where they were taken.
 #pragma once
 
-#include "kilter/command.h"
+#include <cstdint>
+#include <string>
+#include <vector>
 
 namespace kilter::cli {
 

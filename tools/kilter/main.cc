@@ -1,4 +1,4 @@
-// kilter: the library from the command line.  Exit codes are in command.h and in --help.
+// kilter: the library from the command line.  Exit codes are in error.h and in --help.
 #include <fmt/core.h>
 
 #include <cerrno>

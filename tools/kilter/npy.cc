@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
-#include "kilter/command.h"
+#include "kilter/error.h"
 
 namespace kilter::cli {
 namespace {
