@@ -23,7 +23,7 @@ kilter_status forward(const Call& c) {
   a.eps = c.eps, a.weight_offset = c.weight_offset, a.rounding = c.rounding, a.impl = c.impl;
   if (c.residual.dtype.bits || c.residual_out.dtype.bits) a.prologue = &prologue;
   if (c.post_residual.dtype.bits) a.epilogue = &epilogue;
-  return function(&a, nullptr);
+  return function(&a, c.stream);
 }
 
 template <class Args>
@@ -40,7 +40,7 @@ Args backward_args(const Call& c) {
 template <class Args, kilter_status (*function)(const Args*, kilter_stream)>
 kilter_status backward(const Call& c) {
   const Args a = backward_args<Args>(c);
-  return function(&a, nullptr);
+  return function(&a, c.stream);
 }
 
 template <class Args, kilter_status (*function)(const Args*, size_t*)>

@@ -22,6 +22,7 @@ struct Call {
   const char* impl = nullptr;
   void* workspace = nullptr;
   size_t workspace_size = 0;
+  kilter_stream stream = nullptr;
 };
 
 struct Op {

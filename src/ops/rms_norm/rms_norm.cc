@@ -1,5 +1,8 @@
 // rms_norm: 1. C structs to the family's problem  2. the implementation lists  3. the C entry points.
 #include "families/rowwise/row_norm_entry.h"
+#if defined(KILTER_ENABLE_CUDA)
+#include "families/rowwise/row_norm_cuda.h"
+#endif
 #include "families/rowwise/row_norm_reference.h"
 
 namespace kilter {
@@ -59,11 +62,17 @@ constexpr const RowNormKernels* kKernels[] = {
 };
 
 constexpr Implementation<RowNormForward> kForward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:row_general", cuda_refuses, rms_norm_cuda_forward},
+#endif
     {"cpu:rowwise", cpu_refuses, run_cpu_forward<kKernels>},
     {"reference:f64", cpu_refuses, rms_norm_reference_forward},
 };
 
 constexpr Implementation<RowNormBackward> kBackward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:row_general", cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
+#endif
     {"cpu:rowwise", cpu_refuses, run_cpu_backward<kKernels>, cpu_backward_workspace},
     {"reference:f64", cpu_refuses, rms_norm_reference_backward, reference_backward_workspace},
 };

@@ -1,0 +1,21 @@
+# The CUDA backend: kernels compiled ahead of time, the runtime linked in.  Like the CPU kernels without fused multiply-add.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90)
+endif()
+enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that this compiler has C++20
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
+find_package(CUDAToolkit 12.8 REQUIRED)
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS src/ops/*/*.cu)
+file(GLOB cuda_host_sources CONFIGURE_DEPENDS src/cuda/*.cc src/families/*/*_cuda.cc)
+target_sources(kilter_objects PRIVATE ${cuda_host_sources})
+target_compile_definitions(kilter_objects PRIVATE KILTER_ENABLE_CUDA)
+target_link_libraries(kilter_objects PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>)
+
+add_library(kilter_objects_cuda OBJECT ${cuda_sources})
+target_include_directories(kilter_objects_cuda PRIVATE include src ${PROJECT_BINARY_DIR}/generated)
+target_compile_options(kilter_objects_cuda PRIVATE -O3 -fmad=false --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden)
+set_target_properties(kilter_objects_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
