@@ -9,7 +9,8 @@
  *
  * Words used throughout.  A tensor is a stack of `rows` rows of `n` elements: n is the last dimension, rows is the
  * product of all others.  "T" is x's type, in backward dy's: fp64, fp32, fp16 or bf16.  A row's statistics, sums and
- * products are computed in fp32 (fp64 when T is fp64), sums over rows in fp64 (a pair of fp64 when T is fp64).
+ * products are computed in fp32 (fp64 when T is fp64), sums over rows likewise by up to 128 rows, and beyond in fp64 (a pair
+ * of fp64 when T is fp64).
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
  * implementation "reference:f64", which is there to compare with).
  *

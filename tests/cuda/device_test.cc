@@ -91,7 +91,7 @@ void call_on_device(const Case& c, const DeviceLayout& layout, Tensors& t) {
   const bool y_is_x = layout.in_place && !c.backward;
   k.y = y_is_x ? k.x : place(t.y).tensor();
   const check::Op* const op = check::find_op(c.op);
-  ASSERT_STREQ(check::implementation(check::query_of(k)), "cuda:row_general");
+  ASSERT_STREQ(check::implementation(check::query_of(k)), "cuda:rowwise");
   ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
   char* workspace = nullptr;
   DeviceTensor* dy = nullptr;
@@ -148,7 +148,8 @@ class Device : public ::testing::TestWithParam<std::string> {
 TEST_P(Device, EveryFillAndLength) {
   for (const DType x : kTypes)
     for (const Fill fill : check::kFills)
-      for (const int64_t n : {1, 2, 7, 31, 32, 33, 255, 256, 257, 384, 768, 1000, 1023, 1024, 1025, 4096, 5001})
+      for (const int64_t n :
+           {1, 2, 7, 31, 32, 33, 255, 256, 257, 384, 768, 1000, 1023, 1024, 1025, 1536, 2048, 2056, 4096, 5001, 7168, 8192, 12288, 16384})
         compare(base(x, 19, n, fill));
 }
 

@@ -102,52 +102,58 @@ __device__ int row_prescale_exponent(const GeneralRow<C>& row, const Moments<C>&
   return prescale_exponent<C>(ilogb(double(largest)), eps != 0, eps != 0 ? ilogb(double(eps)) : 0);
 }
 
+// One row by all threads of the block.  Not inlined: in faster kernels it serves rows that are rare.
 template <class C, bool kCentered>
-__global__ void __launch_bounds__(kBlockThreads) general_forward_kernel(const __grid_constant__ RowNormForward p) {
-  __shared__ TreeMemory<2, C> memory;
+__device__ __noinline__ void general_forward_row(const RowNormForward& p, int64_t r, TreeMemory<2, C>& memory) {
   const int64_t n = p.n;
   const C eps = C(p.eps), offset = C(p.weight_offset);
   const DType t = p.x.dtype;
+  GeneralRow<C> row{p.x.row(r), p.residual.present() ? p.residual.row(r) : nullptr, t, p.residual.dtype, false, C(1), C(1)};
+  if (p.residual_out.present()) {  // written first, so that y may overwrite x or residual
+    char* const out = p.residual_out.row(r);
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) store_element<C>(p.residual_out.dtype, out, i, row.at(i));
+    row.x = out, row.x_type = p.residual_out.dtype, row.residual = nullptr;
+    __syncthreads();
+  }
+  RowStatistics<C> s;
+  Prescale<C> scale;
+  measure<C, kCentered>(row, n, memory, &s.m);
+  if (s.m.extreme()) {
+    if (const int k = row_prescale_exponent<C, kCentered>(row, s.m, n, eps)) {
+      scale = prescale_by<C>(k);
+      row.scaled = true, row.up1 = scale.up1, row.up2 = scale.up2;
+      measure<C, kCentered>(row, n, memory, &s.m);
+    }
+  }
+  s.complete(eps, scale);
+  if (threadIdx.x == 0) {
+    if (kCentered && p.mean.present()) *reinterpret_cast<C*>(p.mean.row(r)) = s.saved_mean;
+    if (p.rstd.present()) *reinterpret_cast<C*>(p.rstd.row(r)) = s.saved_rstd;
+  }
+  char* const y = p.y.row(r);
+  const char* const after = p.post_residual.present() ? p.post_residual.row(r) : nullptr;
+  const auto round = [&](C v) { return p.round_then_multiply ? rounded_to<C>(t, v) : v; };
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+    C v = row.at(i);
+    if constexpr (kCentered) v = ((v - s.m.mean) - s.m.lo) - s.m.lo2;
+    v = round(v * s.rstd);
+    if (p.weight.present()) {
+      C w = load_element<C>(p.weight.dtype, p.weight.data, i);
+      if (offset != 0) w = w + offset;
+      v = round(v * w);
+    }
+    if (p.bias.present()) v = round(v + load_element<C>(p.bias.dtype, p.bias.data, i));
+    if (after) v = v + load_element<C>(p.post_residual.dtype, after, i);
+    store_element<C>(t, y, i, v);
+  }
+}
+
+template <class C, bool kCentered>
+__global__ void __launch_bounds__(kBlockThreads) general_forward_kernel(const __grid_constant__ RowNormForward p) {
+  __shared__ TreeMemory<2, C> memory;
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
     __syncthreads();  // the last row is done with shared memory
-    GeneralRow<C> row{p.x.row(r), p.residual.present() ? p.residual.row(r) : nullptr, t, p.residual.dtype, false, C(1), C(1)};
-    if (p.residual_out.present()) {  // written first, so that y may overwrite x or residual
-      char* const out = p.residual_out.row(r);
-      for (int64_t i = threadIdx.x; i < n; i += blockDim.x) store_element<C>(p.residual_out.dtype, out, i, row.at(i));
-      row.x = out, row.x_type = p.residual_out.dtype, row.residual = nullptr;
-      __syncthreads();
-    }
-    RowStatistics<C> s;
-    Prescale<C> scale;
-    measure<C, kCentered>(row, n, memory, &s.m);
-    if (s.m.extreme()) {
-      if (const int k = row_prescale_exponent<C, kCentered>(row, s.m, n, eps)) {
-        scale = prescale_by<C>(k);
-        row.scaled = true, row.up1 = scale.up1, row.up2 = scale.up2;
-        measure<C, kCentered>(row, n, memory, &s.m);
-      }
-    }
-    s.complete(eps, scale);
-    if (threadIdx.x == 0) {
-      if (kCentered && p.mean.present()) *reinterpret_cast<C*>(p.mean.row(r)) = s.saved_mean;
-      if (p.rstd.present()) *reinterpret_cast<C*>(p.rstd.row(r)) = s.saved_rstd;
-    }
-    char* const y = p.y.row(r);
-    const char* const after = p.post_residual.present() ? p.post_residual.row(r) : nullptr;
-    const auto round = [&](C v) { return p.round_then_multiply ? rounded_to<C>(t, v) : v; };
-    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-      C v = row.at(i);
-      if constexpr (kCentered) v = ((v - s.m.mean) - s.m.lo) - s.m.lo2;
-      v = round(v * s.rstd);
-      if (p.weight.present()) {
-        C w = load_element<C>(p.weight.dtype, p.weight.data, i);
-        if (offset != 0) w = w + offset;
-        v = round(v * w);
-      }
-      if (p.bias.present()) v = round(v + load_element<C>(p.bias.dtype, p.bias.data, i));
-      if (after) v = v + load_element<C>(p.post_residual.dtype, after, i);
-      store_element<C>(t, y, i, v);
-    }
+    general_forward_row<C, kCentered>(p, r, memory);
   }
 }
 

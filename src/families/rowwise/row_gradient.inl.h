@@ -82,7 +82,10 @@ struct BackwardRow : RowGradient<typename Order::Value> {
     const TwoAhead ahead = ahead_of(start, m);
     const auto term = [mean = mean, scale = h_rstd, lo = lo](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
       C value = uncorrected_h<kCentered>(x_value, mean, scale);
-      if constexpr (kAgain) value = value - lo;
+      if constexpr (kAgain)
+        value = value - lo;
+      else
+        (void)lo;  // as captured
       t[0] = g * value;
       if constexpr (kCentered) {
         t[1] = g;

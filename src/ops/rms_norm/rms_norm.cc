@@ -63,7 +63,7 @@ constexpr const RowNormKernels* kKernels[] = {
 
 constexpr Implementation<RowNormForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
-    {"cuda:row_general", cuda_refuses, rms_norm_cuda_forward},
+    {"cuda:rowwise", cuda_refuses, rms_norm_cuda_forward},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu_forward<kKernels>},
     {"reference:f64", cpu_refuses, rms_norm_reference_forward},
@@ -71,7 +71,7 @@ constexpr Implementation<RowNormForward> kForward[] = {
 
 constexpr Implementation<RowNormBackward> kBackward[] = {
 #if defined(KILTER_ENABLE_CUDA)
-    {"cuda:row_general", cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
+    {"cuda:rowwise", cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu_backward<kKernels>, cpu_backward_workspace},
     {"reference:f64", cpu_refuses, rms_norm_reference_backward, reference_backward_workspace},
