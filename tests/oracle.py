@@ -71,8 +71,7 @@ def forward(layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=Fal
     return store(v, x.dtype), ((mean + (lo + lo2)) * m1) * m2, np.where(flat, rstd, (rstd * p1) * p2), residual_out
 
 def join(a, a_lo, b, b_lo):  # of two wide sums
-    s, lost = two_sum(a, b)
-    return s, (a_lo + b_lo) + lost
+    return (s := two_sum(a, b))[0], (a_lo + b_lo) + s[1]
 def column_sums(v, T):  # of dweight and dbias
     F, (rows, n), L = v.dtype.type, v.shape, 4 * max(-(-len(v) // 512), 1)
     t = np.pad(v, ((0, -rows % L if rows else L), (0, 0))).reshape(max(-(-rows // L), 1), L // 4, 4, n)
@@ -92,8 +91,7 @@ def backward(layer, x, mean, rstd, dy, weight=None, offset=0.0, dresidual_out=No
     h = (h * half - mean * half) * (rstd / half) if layer else h * rstd
     g = dy if weight is None else dy * weights(weight, offset, F)
     B, lo = (S(g), S(h) / N) if layer else (F(0), np.zeros_like(rstd))  # the zeros leave RMSNorm's formulas
-    again = abs(lo) > F(0.5)
-    once_more = np.where(again, h - lo, h)
+    once_more = np.where(again := abs(lo) > F(0.5), h - lo, h)
     A, lo2 = S(g * once_more), np.where(again, S(once_more) / N, F(0))
     c1, c2, h = (A - np.where(again, lo2, lo) * B) / N, B / N, np.where(lo2 != 0, (h - lo) - lo2, h - lo)
     v = rstd * ((g - c2) - h * c1)
