@@ -84,7 +84,8 @@ const std::vector<Tolerance>& tolerances() {
       // Sums over rows: groups of four in C, then wider than their terms, so that the number of rows adds nothing.
       {"dweight", f64, When::always, 8, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
       {"dweight", f32, When::always, 8, kSumUnit,
-       "a term: 1.5 (h, product, saved rstd); 32 groups of four in fp32: 1.2; the worst of many columns: 4 times their root sum; any number of "
+       "a term: 1.5 (h, product, saved rstd); 32 groups of four in fp32: 1.2; the worst of many columns: 4 times their root sum; any "
+       "number of "
        "rows"},
       {"dweight", f16, When::always, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
       {"dweight", bf16, When::always, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
