@@ -78,28 +78,26 @@ struct Packed<Half> : PackedPairs<Half> {
 
 // Where the accesses of thread t lie in a stripe.
 template <class T>
-__device__ __forceinline__ int stripe_place(int t, int part) {
+__device__ __forceinline__ constexpr int stripe_place(int t, int part) {
   return part * 128 + t * Packed<T>::kWidth;
 }
 
-// Elements of a stripe that starts at column c of a row of n; those beyond n are zero, or not written.
+// Elements of stripe k of those that start at `at`, this thread's first; `left`: of the row's elements from there on.  Those
+// beyond the row are zero, or not written.
 template <class T>
-__device__ __forceinline__ Packed<T> read_stripe(const char* row, int c, int t, int n) {
+__device__ __forceinline__ Packed<T> read_stripe(const char* at, int k, int left) {
   Packed<T> v = {};
 #pragma unroll
-  for (int q = 0; q < Packed<T>::kParts; ++q) {
-    const int i = c + stripe_place<T>(t, q);
-    if (i < n) v.part[q] = *reinterpret_cast<const uint4*>(row + int64_t(i) * Packed<T>::kItem);
-  }
+  for (int q = 0; q < Packed<T>::kParts; ++q)
+    if (k * 256 + q * 128 < left) v.part[q] = *reinterpret_cast<const uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem);
   return v;
 }
 template <class T>
-__device__ __forceinline__ void write_stripe(char* row, int c, int t, int n, const float (&v)[8]) {
+__device__ __forceinline__ void write_stripe(char* at, int k, int left, const float (&v)[8]) {
 #pragma unroll
-  for (int q = 0; q < Packed<T>::kParts; ++q) {
-    const int i = c + stripe_place<T>(t, q);
-    if (i < n) *reinterpret_cast<uint4*>(row + int64_t(i) * Packed<T>::kItem) = Packed<T>::pack(v + q * Packed<T>::kWidth);
-  }
+  for (int q = 0; q < Packed<T>::kParts; ++q)
+    if (k * 256 + q * 128 < left)
+      *reinterpret_cast<uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem) = Packed<T>::pack(v + q * Packed<T>::kWidth);
 }
 
 // v as T holds it.
@@ -113,14 +111,14 @@ __device__ __forceinline__ void round_to(float (&v)[8]) {
   }
 }
 
-// The same eight columns of a vector that is fp32 whatever T is.
+// The same columns of a vector that is fp32 whatever T is.
 template <class T>
-__device__ __forceinline__ void read_floats(const char* row, int c, int t, int n, float (&v)[8]) {
+__device__ __forceinline__ void read_floats(const char* at, int k, int left, float (&v)[8]) {
 #pragma unroll
   for (int q = 0; q < 2; ++q) {
-    const int i = c + (Packed<T>::kParts == 2 ? stripe_place<T>(t, q) : t * 8 + q * 4);
+    const int i = k * 256 + (Packed<T>::kParts == 2 ? q * 128 : 0);
     float4 f = {};
-    if (i < n) f = *reinterpret_cast<const float4*>(row + int64_t(i) * 4);
+    if (i < left) f = *reinterpret_cast<const float4*>(at + (Packed<T>::kParts == 2 ? i : i + q * 4) * 4);
     v[4 * q] = f.x, v[4 * q + 1] = f.y, v[4 * q + 2] = f.z, v[4 * q + 3] = f.w;
   }
 }

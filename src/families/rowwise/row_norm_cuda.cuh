@@ -22,10 +22,10 @@ void launch_forward(const RowNormForward& p, cudaStream_t stream) {
 // Weights beyond this wait for the reduction: their shared memory would leave a multiprocessor fewer than two blocks.
 constexpr int kEarlyBytes = 64 << 10;
 
-template <class T, bool kCentered, class S>
+template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
-  const auto kernel = &forward_kernel<T, kCentered, S>;
-  const int bytes = early_bytes<T, S>(plan.block, p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
+  const auto kernel = &forward_kernel<T, kCentered, S, kPlain>;
+  const int bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
   const bool early = bytes > 0 && bytes <= kEarlyBytes && !(p.flags & (kFloatWeight | kFloatBias));
   if (early) {
     p.flags |= kEarlyWeights;
@@ -49,7 +49,8 @@ template <class T, bool kCentered>
 void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
 #define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                        \
   if (plan.threads == t && plan.warps == w && plan.segments == g && plan.stripes == v && plan.rows == r && (plan.cluster > 1) == c) \
-    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>>(plan, p, stream);
+    return p.is_plain() ? launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream)                              \
+                        : launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
 }

@@ -16,6 +16,7 @@ enum RowFlag : uint32_t {
   kRoundThenMultiply = 64,
   kHasResidual = 128,
   kTwoStrides = 256,
+  kHasPostResidual = 512,
 };
 
 // Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
@@ -60,6 +61,8 @@ struct RowForwardParameters {
   int64_t rows;
   RowAddress mean, rstd;
   RowAddress residual, residual_out, post_residual;
+  bool is_plain() const { return (flags & ~(kHasWeight | kHasBias | kEarlyWeights)) == 0; }
+
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
 
@@ -96,6 +99,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
   flag(p.round_then_multiply && t != DType::f32, kRoundThenMultiply);
   flag(p.residual.present(), kHasResidual);
+  flag(p.post_residual.present(), kHasPostResidual);
   return true;
 }
 

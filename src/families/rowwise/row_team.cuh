@@ -12,19 +12,18 @@ namespace kilter::cuda {
 
 constexpr int kStripeLength = kLaneCount, kSegmentStripes = kSegmentLength / kStripeLength;
 
-template <int kThreads_, int kWarps_, int kSegments_, int kStripes_, int kRows_, bool kCluster_ = false>
+template <int kThreads_, int kWarps_, int kSegments_, int kStripes_, int kRows_, bool kCluster_>
 struct RowShape {
   static constexpr int kThreads = kThreads_, kWarps = kWarps_, kSegments = kSegments_, kStripes = kStripes_;
   static constexpr int kRows = kRows_;  // in flight per team
   static constexpr bool kCluster = kCluster_;
-  static constexpr int kTeamsPerWarp = 32 / kThreads;
+  static constexpr int kTeamsPerWarp = 32 / kThreads, kHeld = kSegments * kStripes;  // stripes of a row that a thread holds
   static constexpr int kBlockMax = kWarps == 1 ? 128 : kWarps * 32;
   static constexpr int kRowsPerBlock = kWarps == 1 ? 4 * kTeamsPerWarp * kRows : 1;
-  // Blocks of a multiprocessor that registers must allow: 32 warps of 16-bit rows, 24 with several rows in flight, 20 of fp32 rows;
-  // half of that with two segments.
+  // Blocks of a multiprocessor that registers must allow: 32 warps of 16-bit rows, 24 of fp32 rows; with two segments 24 and 16.
   template <class T>
   static constexpr int kBlocks() {
-    return (Packed<T>::kItem == 4 ? 640 : kRows > 1 ? 768 : 1024) / (kSegments * kBlockMax);
+    return (Packed<T>::kItem == 2 ? (kSegments == 1 ? 1024 : 768) : (kSegments == 1 ? 768 : 512)) / kBlockMax;
   }
   static_assert(kThreads == 32 || kStripes == 1);
   static_assert(kSegments == 1 || kSegments == 2);
@@ -201,6 +200,8 @@ struct RowTeam {
   int rank, blocks;  // in the cluster
   int turn = 0;
 
+  __device__ __forceinline__ RowTeam(Exchange& shared, int in_t, int in_column, int in_rank, int in_blocks, int in_turn)
+      : memory(shared), t(in_t), column(in_column), rank(in_rank), blocks(in_blocks), turn(in_turn) {}
   __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), rank(0), blocks(1) {
     t = threadIdx.x % S::kThreads;
     if constexpr (S::kCluster) {
@@ -208,7 +209,7 @@ struct RowTeam {
       asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
     }
     const int warp = S::kWarps == 1 ? 0 : rank * S::kWarps + (threadIdx.x >> 5);
-    column = warp * S::kSegments * kSegmentLength;
+    column = warp * S::kSegments * kSegmentLength + stripe_place<T>(t, 0);
     memory.start(blockDim.x / 32, blocks);
   }
   // out[q]: the sum of term q over this thread's own row.  lanes(row, segment, a) adds up the thread's lanes of term q to a[q].
@@ -230,6 +231,11 @@ struct RowTeam {
       out[q] = S::kSegments == 1 ? first : Op::of(first, Tree::template between<Op>(v[q][S::kSegments - 1], t));
     }
     memory.template combine<Op>(out, turn++, blockDim.x / 32, rank, blocks);
+  }
+  __device__ __forceinline__ bool leads() const { return column < kStripeLength; }  // the row's first warp
+  template <class Other>
+  __device__ __forceinline__ RowTeam<T, Other> as() const {
+    return {memory, t, column, rank, blocks, turn};
   }
   // Whether it is so for a row of this warp or block: all threads that exchange together get the same answer.
   __device__ __forceinline__ static bool any(bool own) {
