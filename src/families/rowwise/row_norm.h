@@ -8,6 +8,7 @@
 
 #include "core/dispatch.h"
 #include "core/view.h"
+#include "families/rowwise/row_partition.h"
 
 namespace kilter {
 
@@ -63,14 +64,5 @@ struct RowNormBackward {
 
 // Reasons against a call that no implementation of the family takes yet, on any device; null if there are none.
 const char* family_refuses(const kilter_query& query);
-
-// The partition of rows for dweight and dbias, a function of rows alone (docs/numerics.md, "dweight and dbias").
-struct RowPartition {
-  int64_t chunk;   // rows per chunk, a multiple of 4
-  int64_t chunks;  // P
-};
-RowPartition row_partition(int64_t rows);
-
-constexpr int kBlockRows = 128;  // of a chunk, whose terms add up in the terms' type (docs/numerics.md)
 
 }  // namespace kilter

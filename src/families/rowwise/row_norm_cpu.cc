@@ -47,14 +47,16 @@ struct SumPlan {
   bool many_blocks() const { return partition.chunk > kBlockRows; }
   // For one thread and plane: rows of sums (the blocks', one per level of the tree over chunks), and rows of terms.
   int64_t wide_rows() const { return many_blocks() + level; }
-  static constexpr int kNarrowRows = 3;
-  size_t scratch_bytes() const { return size_t(stride) * item * size_t(planes) * size_t(2 * wide_rows() + kNarrowRows); }
+  // Where a chunk's sums are short of a quarter of the first-level cache.
+  int in_turn() const { return !many_blocks() && stride <= 256 ? kChunksInTurn : 1; }
+  int narrow_rows() const { return in_turn() + 2; }
+  size_t scratch_bytes() const { return size_t(stride) * item * size_t(planes) * size_t(2 * wide_rows() + narrow_rows()); }
   size_t bytes() const { return size_t(stride * planes * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
 };
 
 SumPlan sum_plan(const RowNormBackward& p, int threads) {
   SumPlan plan;
-  plan.partition = row_partition(p.rows);
+  plan.partition = row_partition(p.rows, p.n);
   plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
   plan.stride = (p.n + 31) / 32 * 32;
   plan.pairs = in_pairs(p);
@@ -81,24 +83,24 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, cha
                bool past_caches) {
   const RowPartition& part = plan.partition;
   const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level), stride = plan.stride;
-  const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.kNarrowRows * stride;
+  const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.narrow_rows() * stride;
   Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);
   C* const narrow = reinterpret_cast<C*>(wide + plan.planes * wide_plane);
   for (int k = 0; k < plan.planes && plan.many_blocks(); ++k) std::fill_n(wide + k * wide_plane, stride, Wide<C>{});
   std::fill_n(narrow, plan.planes * narrow_plane, C(0));
   ColumnSums<C> sums;
-  sums.pairs = plan.pairs;
+  sums.pairs = plan.pairs, sums.chunk = part.chunk, sums.stride = stride, sums.in_turn = plan.in_turn();
   ColumnSum<C>* const asked_for[] = {p.dweight.present() ? &sums.weight : &sums.bias, &sums.bias};
   for (int k = 0; k < plan.planes; ++k) {
     C* const columns = narrow + k * narrow_plane;
-    *asked_for[k] = {plan.many_blocks() ? wide + k * wide_plane : nullptr, columns, {columns + stride, columns + 2 * stride}};
+    Wide<C>* const levels = wide + k * wide_plane;
+    *asked_for[k] = {.blocks = plan.many_blocks() ? levels : nullptr,
+                     .block = columns,
+                     .half = {columns + plan.in_turn() * stride, columns + (plan.in_turn() + 1) * stride},
+                     .levels = levels + plan.many_blocks() * stride,
+                     .out = out + k * stride};
   }
-  for (int64_t c = first; c < last; ++c) {
-    backward_kernels<C>(kernels).rows(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), sums, past_caches);
-    for (int k = 0; k < plan.planes; ++k)
-      backward_kernels<C>(kernels).join_subtrees(*asked_for[k], wide + k * wide_plane + plan.many_blocks() * stride, stride, c - first,
-                                                 c + 1 == last, out + k * stride);
-  }
+  backward_kernels<C>(kernels).rows(p, first * part.chunk, std::min(p.rows, last * part.chunk), sums, past_caches);
 }
 
 // Columns [begin, end), begin a multiple of the segment's length, rounded to the terms' type and from there to the output's.
