@@ -2,6 +2,8 @@
 // Included per SIMD target.
 #pragma once
 
+#include <cstring>
+
 #include "families/rowwise/row_norm_cpu.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
@@ -45,7 +47,8 @@ KILTER_INLINE Wide<C> column_tree(const C* rows, int64_t stride) {
 
 // The sum of chunk (or of the chunks in turn) `index` joins the subtrees on its left, as in a binary counter: one for each
 // trailing one bit, for the last all that are left.  What results is the next subtree, or the root.  Chunks in turn that are
-// missing are zeros, which change no sum.
+// missing are zeros, which change no sum.  Memory is cleared in small pieces: for short rows the loops that compilers make of
+// longer ones cost as much as all the rest.
 template <class C>
 void join_subtrees(const ColumnSum<C>& sum, const ColumnSums<C>& sums, int64_t index, bool last) {
   constexpr int64_t kTile = 512;
@@ -62,12 +65,12 @@ void join_subtrees(const ColumnSum<C>& sum, const ColumnSums<C>& sums, int64_t i
       for (int64_t i = 0; i < count; ++i) tile[i] = column_tree<kChunksInTurn>(sum.block + start + i, stride);
     }
     for (int k = 0; k < sums.in_turn; ++k)
-      for (int64_t i = 0; i < count; ++i) sum.block[k * stride + start + i] = 0;
+      for (int64_t i = 0; i < count; i += kPadding) std::memset(sum.block + k * stride + start + i, 0, kPadding * sizeof(C));
     int b = 0;
     for (; last ? index >> b != 0 : (index >> b & 1) != 0; ++b)
       if (index >> b & 1) add_rows(tile, sum.levels + b * stride + start, count);
     Wide<C>* const to = (last ? sum.out : sum.levels + b * stride) + start;
-    for (int64_t i = 0; i < count; ++i) to[i] = tile[i];
+    for (int64_t i = 0; i < count; i += kPadding) std::memcpy(to + i, tile + i, kPadding * sizeof(Wide<C>));
   }
 }
 

@@ -58,7 +58,7 @@ SumPlan sum_plan(const RowNormBackward& p, int threads) {
   SumPlan plan;
   plan.partition = row_partition(p.rows, p.n);
   plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
-  plan.stride = (p.n + 31) / 32 * 32;
+  plan.stride = (p.n + kPadding - 1) / kPadding * kPadding;
   plan.pairs = in_pairs(p);
   plan.item = p.dy.dtype == DType::f64 ? 8 : 4;
   plan.threads = threads;

@@ -21,11 +21,13 @@ struct ColumnSum {
 // Chunks of short rows whose sums wait for each other in the first-level cache, to join the tree over chunks together.
 constexpr int kChunksInTurn = 8;
 
+constexpr int kPadding = 32;
+
 template <class C>
 struct ColumnSums {
   ColumnSum<C> weight, bias;
   int64_t chunk = INT64_MAX;  // rows, a multiple of four
-  int64_t stride = 0;         // columns with padding
+  int64_t stride = 0;         // columns, padded to a multiple of kPadding
   int in_turn = 1;            // or kChunksInTurn
   bool pairs = false;         // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
