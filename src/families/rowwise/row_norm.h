@@ -1,7 +1,7 @@
 // The row norms (layer_norm, rms_norm) after their arguments were checked: what every implementation receives.
 //
-// Both ops share one problem per direction.  An op's <op>.cc copies its C struct into the Args form below, check_*() turns
-// that into the problem, and the op's implementation list takes it from there.
+// Both ops share one problem per direction.  An op's C struct is copied into the Args form below, check_*() turns that into
+// the problem, and the op's implementation list takes it from there.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,6 @@
 #include "core/element.h"
 #include "cpu/parallel.h"
 #include "families/rowwise/row_norm_cpu_plan.h"
-#include "families/rowwise/row_norm_reference.h"
 
 namespace kilter {
 namespace {
@@ -155,7 +154,5 @@ int64_t pairs_index(int64_t i, int64_t n) {
   const int64_t segment = i / 1024 * 1024, m = std::min<int64_t>(1024, n - segment), j = i - segment;
   return segment + (j & 1 ? ((m + 1) / 2 + 15) / 16 * 16 : 0) + j / 2;
 }
-
-size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }
 
 }  // namespace kilter
