@@ -203,7 +203,8 @@ TYPED_TEST(Arguments, Implementation) {
   }
   for (const char* impl : {"cpu:rowwise", "reference:f64"}) {
     f.attach(), b.attach();
-    f.args.impl = b.args.impl = impl;
+    f.args.impl = impl;
+    b.choose(impl);
     EXPECT_EQ(f.run(), KILTER_OK) << impl << kilter_last_error();
     EXPECT_EQ(b.run(), KILTER_OK) << impl << kilter_last_error();
   }

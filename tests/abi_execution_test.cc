@@ -9,7 +9,7 @@ namespace {
 
 constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
 
-// Large enough that eight threads get their 32768 elements each; rows do not divide evenly.
+// Large enough that all eight threads are used; rows do not divide evenly.
 Spec large(DType t, DType other) {
   Spec s;
   s.t = t, s.rows = 1001, s.n = 301;

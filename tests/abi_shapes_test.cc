@@ -77,7 +77,7 @@ TYPED_TEST(Shapes, ZeroWidthGivesNaNStatistics) {
         EXPECT_TRUE(!TypeParam::centered || std::isnan(f.mean.get(r, 0)));
       }
       Backward<TypeParam> b(s);
-      b.args.impl = impl;
+      b.choose(impl);
       EXPECT_EQ(b.run(), KILTER_OK) << kilter_last_error();
     }
     s.rows = 0;

@@ -59,8 +59,7 @@ def forward(layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=Fal
     k = np.where(taken, 1 - np.frexp(top)[1].astype(np.int64), 0)
     k = np.where((k > 0) & (eps != 0), np.minimum(k, max((room + 1 - int(np.frexp(abs(eps))[1])) // 2, 0)), k)
     p1, p2, m1, m2 = (np.ldexp(F(1), e) for e in (k // 2, k - k // 2, -(k // 2), k // 2 - k))
-    s = (s * p1) * p2
-    mean, lo, lo2, _, var = statistics(s, layer)  # where k = 0, the same again
+    mean, lo, lo2, _, var = statistics(s := (s * p1) * p2, layer)  # where k = 0, the same again
     flat = (k < 0) & (var == 0)
     rstd = F(1) / np.sqrt(np.where(flat, eps, var + (((eps * p1) * p2) * p1) * p2))
     xhat = np.where(lo2 != 0, ((s - mean) - lo) - lo2, (s - mean) - lo) * rstd  # RMSNorm: subtracts +0.0, which is exact
@@ -73,7 +72,8 @@ def forward(layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=Fal
 def join(a, a_lo, b, b_lo):  # of two wide sums
     return (s := two_sum(a, b))[0], (a_lo + b_lo) + s[1]
 def column_sums(v, T):  # of dweight and dbias
-    F, (rows, n), L = v.dtype.type, v.shape, 4 * max(-(-len(v) // 512), 1)
+    F, (rows, n), length = v.dtype.type, v.shape, 1 << max(v.shape[1] - 1, 127).bit_length()
+    L = 4 * max(-(-rows // (4 * max(16, 2 ** (19 + (length > 4096)) // length))), 1)
     t = np.pad(v, ((0, -rows % L if rows else L), (0, 0))).reshape(max(-(-rows // L), 1), L // 4, 4, n)
     hi, lo = np.zeros((2, len(t), n))  # wide sums; fp32 terms leave lo out
     for b in range(0, L // 4, 32):

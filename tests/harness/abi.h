@@ -193,10 +193,15 @@ class Backward {
     rstd.copy_from(f.rstd);
     mean.copy_from(f.mean);
     attach();
+    choose(nullptr);
+  }
+  // The implementation of that name (null: the usual one) and the workspace that it asks for.
+  void choose(const char* impl) {
+    args.impl = impl;
     size_t bytes = 0;
     EXPECT_EQ(Op::backward_workspace(&args, &bytes), KILTER_OK) << kilter_last_error();
     workspace = std::make_unique<GuardedBuffer>(bytes);
-    attach();
+    args.workspace = workspace->data(), args.workspace_size = workspace->size();
   }
   void attach() {
     args = {};

@@ -146,6 +146,9 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
   typename BackwardRow<Order, kCentered>::RowSums row_sums[kGroup];
   char* dx[kGroup];
   bool in_stages[kGroup];
+  int64_t chunk_begin = begin, joined = 0;
+  int turn = 0;
+  const auto block_of = [&](const ColumnSum<C>& sum) { return sum.block ? sum.block + turn * sums.stride : nullptr; };
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
     bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));
@@ -162,12 +165,14 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
     }
     const int place = int((first - begin) % kGroup);  // of the first row in its group of four
     const bool group_ends = place + count == kGroup || first + count == end;
-    const bool block_ends = first + count == end || (first + count - begin) % kBlockRows == 0;
+    const bool chunk_ends = first + count == end || first + count - chunk_begin == sums.chunk;
+    const bool block_ends = chunk_ends || (first + count - chunk_begin) % kBlockRows == 0;
     for (int64_t start = 0; start < p.n; start += kSegment) {
       const int m = int(p.n - start < kSegment ? p.n - start : kSegment), extent = Order::extent(m);
       const C* w = want_dx ? weight.at(start, m) : nullptr;
       const auto at = [start](C* columns) { return columns ? columns + start : nullptr; };
-      if (together) emit_gradients<kGroup>(rows, start, w, m, dx, Terms<C>{at(sums.weight.block), at(sums.bias.block)}, past_caches);
+      const Terms<C> block{at(block_of(sums.weight)), at(block_of(sums.bias))};
+      if (together) emit_gradients<kGroup>(rows, start, w, m, dx, block, past_caches);
       for (int k = 0; k < count && !together; ++k) {
         const int h = (place + k) / 2;
         const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
@@ -181,11 +186,17 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
         if (!sum->block) continue;
         if (group_ends && !together) {
           flush(sum->half[0] + start, sum->half[1] + start, extent);
-          flush(sum->block + start, sum->half[0] + start, extent);
+          flush(block_of(*sum) + start, sum->half[0] + start, extent);
         }
-        if (block_ends && sum->blocks) flush(sum->blocks + start, sum->block + start, extent);
+        if (block_ends && sum->blocks) flush(sum->blocks + start, block_of(*sum) + start, extent);
       }
     }
+    if (!chunk_ends) continue;
+    chunk_begin = first + count;
+    if (++turn < sums.in_turn && chunk_begin != end) continue;
+    for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias})
+      if (sum->block) join_subtrees(*sum, sums, joined, chunk_begin == end);
+    turn = 0, ++joined;
   }
   if (past_caches) stream_fence();
 }

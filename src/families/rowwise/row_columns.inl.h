@@ -2,6 +2,8 @@
 // Included per SIMD target.
 #pragma once
 
+#include <cstring>
+
 #include "families/rowwise/row_norm_cpu.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
@@ -31,24 +33,44 @@ void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end
       add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
 }
 
-// The sum of chunk `index` of a block joins the subtrees on its left, as in a binary counter: one for each trailing one bit, for
-// the last chunk all that are left.  What results is the next subtree, or the block's sum in `out`.
+// The binary tree over a column of kRows rows.
+template <int kRows, class C>
+KILTER_INLINE Wide<C> column_tree(const C* rows, int64_t stride) {
+  if constexpr (kRows == 1) {
+    return widen(rows[0]);
+  } else {
+    Wide<C> sum = column_tree<kRows / 2>(rows, stride);
+    add_to(sum, column_tree<kRows / 2>(rows + kRows / 2 * stride, stride));
+    return sum;
+  }
+}
+
+// The sum of chunk (or of the chunks in turn) `index` joins the subtrees on its left, as in a binary counter: one for each
+// trailing one bit, for the last all that are left.  What results is the next subtree, or the root.  Chunks in turn that are
+// missing are zeros, which change no sum.  Memory is cleared in small pieces: for short rows the loops that compilers make of
+// longer ones cost as much as all the rest.
 template <class C>
-void join_subtrees(const ColumnSum<C>& sum, Wide<C>* levels, int64_t stride, int64_t index, bool last, Wide<C>* out) {
+void join_subtrees(const ColumnSum<C>& sum, const ColumnSums<C>& sums, int64_t index, bool last) {
   constexpr int64_t kTile = 512;
+  const int64_t stride = sums.stride;
   Wide<C> tile[kTile];
   for (int64_t start = 0; start < stride; start += kTile) {
     const int64_t count = stride - start < kTile ? stride - start : kTile;
-    for (int64_t i = 0; i < count; ++i) {
-      tile[i] = sum.blocks ? sum.blocks[start + i] : widen(sum.block[start + i]);
-      sum.block[start + i] = 0;
+    if (sum.blocks) {
+      for (int64_t i = 0; i < count; ++i) tile[i] = sum.blocks[start + i];
+      for (int64_t i = 0; i < count; ++i) sum.blocks[start + i] = {};
+    } else if (sums.in_turn == 1) {
+      for (int64_t i = 0; i < count; ++i) tile[i] = widen(sum.block[start + i]);
+    } else {
+      for (int64_t i = 0; i < count; ++i) tile[i] = column_tree<kChunksInTurn>(sum.block + start + i, stride);
     }
-    for (int64_t i = 0; sum.blocks && i < count; ++i) sum.blocks[start + i] = {};
+    for (int k = 0; k < sums.in_turn; ++k)
+      for (int64_t i = 0; i < count; i += kPadding) std::memset(sum.block + k * stride + start + i, 0, kPadding * sizeof(C));
     int b = 0;
     for (; last ? index >> b != 0 : (index >> b & 1) != 0; ++b)
-      if (index >> b & 1) add_rows(tile, levels + b * stride + start, count);
-    Wide<C>* const to = (last ? out : levels + b * stride) + start;
-    for (int64_t i = 0; i < count; ++i) to[i] = tile[i];
+      if (index >> b & 1) add_rows(tile, sum.levels + b * stride + start, count);
+    Wide<C>* const to = (last ? sum.out : sum.levels + b * stride) + start;
+    for (int64_t i = 0; i < count; i += kPadding) std::memcpy(to + i, tile + i, kPadding * sizeof(Wide<C>));
   }
 }
 

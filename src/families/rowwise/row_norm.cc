@@ -245,10 +245,4 @@ const char* family_refuses(const kilter_query& q) {
   return nullptr;
 }
 
-RowPartition row_partition(int64_t rows) {
-  constexpr int64_t kChunks = 128;
-  const int64_t chunk = 4 * std::max<int64_t>(1, (rows + 4 * kChunks - 1) / (4 * kChunks));
-  return {chunk, (rows + chunk - 1) / chunk};
-}
-
 }  // namespace kilter

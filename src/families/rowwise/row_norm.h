@@ -1,13 +1,14 @@
 // The row norms (layer_norm, rms_norm) after their arguments were checked: what every implementation receives.
 //
-// Both ops share one problem per direction.  An op's <op>.cc copies its C struct into the Args form below, check_*() turns
-// that into the problem, and the op's implementation list takes it from there.
+// Both ops share one problem per direction.  An op's C struct is copied into the Args form below, check_*() turns that into
+// the problem, and the op's implementation list takes it from there.
 #pragma once
 
 #include <cstdint>
 
 #include "core/dispatch.h"
 #include "core/view.h"
+#include "families/rowwise/row_partition.h"
 
 namespace kilter {
 
@@ -63,14 +64,5 @@ struct RowNormBackward {
 
 // Reasons against a call that no implementation of the family takes yet, on any device; null if there are none.
 const char* family_refuses(const kilter_query& query);
-
-// The partition of rows for dweight and dbias, a function of rows alone (docs/numerics.md, "dweight and dbias").
-struct RowPartition {
-  int64_t chunk;   // rows per chunk, a multiple of 4
-  int64_t chunks;  // P
-};
-RowPartition row_partition(int64_t rows);
-
-constexpr int kBlockRows = 128;  // of a chunk, whose terms add up in the terms' type (docs/numerics.md)
 
 }  // namespace kilter

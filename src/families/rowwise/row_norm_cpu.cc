@@ -6,65 +6,25 @@
 
 #include "core/element.h"
 #include "cpu/parallel.h"
-#include "families/rowwise/row_norm_reference.h"
+#include "families/rowwise/row_norm_cpu_plan.h"
 
 namespace kilter {
 namespace {
-
-// Below this many elements a second thread costs more than it gives.
-constexpr int64_t kElementsPerThread = 32768;
-
-// Outputs above this many bytes are written past the caches.
-constexpr int64_t kStreamBytes = 4 << 20;
-
-int threads_for(int64_t rows, int64_t n) {
-  const int64_t useful = std::max<int64_t>(1, rows * std::max<int64_t>(n, 1) / kElementsPerThread);
-  return int(std::min<int64_t>({available_threads(), useful, std::max<int64_t>(rows, 1)}));
-}
 
 bool same_memory(const View& a, const View& b) { return a.present() && a.data == b.data; }
 
 // In place, the lines are in cache already.
 bool should_stream(const View& out, int64_t rows, int64_t n, std::initializer_list<const View*> inputs) {
-  if (!out.present() || rows * n * item_size(out.dtype) < kStreamBytes) return false;
+  if (!out.present() || !large_enough_to_stream(rows, n, item_size(out.dtype))) return false;
   return std::none_of(inputs.begin(), inputs.end(), [&](const View* in) { return same_memory(out, *in); });
 }
 
 // bf16 rows are worked on in pairs order; an fp32 residual stream is not.
 bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16; }
 
-// How dweight and dbias are summed: blocks of 2^level chunks, each by one thread, then a tree over blocks.
-struct SumPlan {
-  RowPartition partition;
-  int level = 0;  // log2 of chunks per block
-  int64_t blocks = 1;
-  int planes = 2;      // dweight, dbias: those asked for
-  int64_t stride = 0;  // elements of one padded row of n
-  int threads = 1;
-  bool pairs = false;  // order of columns
-  size_t item = 4;     // bytes of a term; of a sum: twice as many
-
-  bool many_blocks() const { return partition.chunk > kBlockRows; }
-  // For one thread and plane: rows of sums (the blocks', one per level of the tree over chunks), and rows of terms.
-  int64_t wide_rows() const { return many_blocks() + level; }
-  static constexpr int kNarrowRows = 3;
-  size_t scratch_bytes() const { return size_t(stride) * item * size_t(planes) * size_t(2 * wide_rows() + kNarrowRows); }
-  size_t bytes() const { return size_t(stride * planes * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
-};
-
-SumPlan sum_plan(const RowNormBackward& p, int threads) {
-  SumPlan plan;
-  plan.partition = row_partition(p.rows);
-  plan.planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
-  plan.stride = (p.n + 31) / 32 * 32;
-  plan.pairs = in_pairs(p);
-  plan.item = p.dy.dtype == DType::f64 ? 8 : 4;
-  plan.threads = threads;
-  const int64_t wanted = threads == 1 ? 1 : 4 * threads;  // blocks, for balance
-  const auto blocks_at = [&](int level) { return (plan.partition.chunks + (int64_t(1) << level) - 1) >> level; };
-  while (blocks_at(plan.level) > 1 && blocks_at(plan.level + 1) >= wanted) ++plan.level;
-  plan.blocks = std::max<int64_t>(1, blocks_at(plan.level));
-  return plan;
+SumPlan plan_of(const RowNormBackward& p, int threads) {
+  const int planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
+  return sum_plan(p.rows, p.n, planes, p.dy.dtype == DType::f64 ? 8 : 4, threads);
 }
 
 template <class C>
@@ -81,24 +41,24 @@ void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, cha
                bool past_caches) {
   const RowPartition& part = plan.partition;
   const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level), stride = plan.stride;
-  const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.kNarrowRows * stride;
+  const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.narrow_rows() * stride;
   Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);
   C* const narrow = reinterpret_cast<C*>(wide + plan.planes * wide_plane);
   for (int k = 0; k < plan.planes && plan.many_blocks(); ++k) std::fill_n(wide + k * wide_plane, stride, Wide<C>{});
   std::fill_n(narrow, plan.planes * narrow_plane, C(0));
   ColumnSums<C> sums;
-  sums.pairs = plan.pairs;
+  sums.pairs = in_pairs(p), sums.chunk = part.chunk, sums.stride = stride, sums.in_turn = plan.in_turn();
   ColumnSum<C>* const asked_for[] = {p.dweight.present() ? &sums.weight : &sums.bias, &sums.bias};
   for (int k = 0; k < plan.planes; ++k) {
     C* const columns = narrow + k * narrow_plane;
-    *asked_for[k] = {plan.many_blocks() ? wide + k * wide_plane : nullptr, columns, {columns + stride, columns + 2 * stride}};
+    Wide<C>* const levels = wide + k * wide_plane;
+    *asked_for[k] = {.blocks = plan.many_blocks() ? levels : nullptr,
+                     .block = columns,
+                     .half = {columns + plan.in_turn() * stride, columns + (plan.in_turn() + 1) * stride},
+                     .levels = levels + plan.many_blocks() * stride,
+                     .out = out + k * stride};
   }
-  for (int64_t c = first; c < last; ++c) {
-    backward_kernels<C>(kernels).rows(p, c * part.chunk, std::min(p.rows, (c + 1) * part.chunk), sums, past_caches);
-    for (int k = 0; k < plan.planes; ++k)
-      backward_kernels<C>(kernels).join_subtrees(*asked_for[k], wide + k * wide_plane + plan.many_blocks() * stride, stride, c - first,
-                                                 c + 1 == last, out + k * stride);
-  }
+  backward_kernels<C>(kernels).rows(p, first * part.chunk, std::min(p.rows, last * part.chunk), sums, past_caches);
 }
 
 // Columns [begin, end), begin a multiple of the segment's length, rounded to the terms' type and from there to the output's.
@@ -110,8 +70,8 @@ void write_columns(const W* sum, int64_t begin, int64_t end, bool pairs, const V
 
 template <class C>
 kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels& kernels, int threads, bool past_caches) {
-  SumPlan plan = sum_plan(p, threads);
-  while (plan.threads > 1 && plan.bytes() > p.workspace_size) plan = sum_plan(p, plan.threads - 1);
+  SumPlan plan = plan_of(p, threads);
+  while (plan.threads > 1 && plan.bytes() > p.workspace_size) plan = plan_of(p, plan.threads - 1);
   if (!p.workspace || plan.bytes() > p.workspace_size)
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", plan.bytes(),
                 p.workspace ? p.workspace_size : 0);
@@ -130,7 +90,7 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
     for (int k = 0; k < plan.planes; ++k) {
       Wide<C>* const sum = blocks + k * plan.stride;
       backward_kernels<C>(kernels).add_tree(sum, plan.planes * plan.stride, plan.blocks, begin, end == p.n ? plan.stride : end);
-      write_columns(sum, begin, end, plan.pairs, k == 0 && p.dweight.present() ? p.dweight : p.dbias);
+      write_columns(sum, begin, end, in_pairs(p), k == 0 && p.dweight.present() ? p.dweight : p.dbias);
     }
   };
   constexpr int64_t kColumns = 4096;
@@ -157,14 +117,14 @@ kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels
   }
   const auto kernel = p.x.dtype == DType::f64 ? kernels.forward_f64 : kernels.forward_f32;
   const bool past_caches = should_stream(p.y, p.rows, p.n, {&p.x, &p.residual, &p.post_residual});
-  const int threads = threads_for(p.rows, p.n);
+  const int threads = threads_for(p.rows, p.n, available_threads());
   parallel_for(threads, threads, [&](int64_t b, int) { kernel(p, p.rows * b / threads, p.rows * (b + 1) / threads, past_caches); });
   return KILTER_OK;
 }
 
 kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKernels& kernels) {
   if (p.n == 0) return KILTER_OK;
-  const int threads = threads_for(p.rows, p.n);
+  const int threads = threads_for(p.rows, p.n, available_threads());
   const bool past_caches =
       should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) && should_stream(p.dx, p.rows, p.n, {&p.dresidual});
   const bool wide = p.dy.dtype == DType::f64;
@@ -187,14 +147,12 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
 size_t row_norm_cpu_workspace(const RowNormBackward& p, int threads) {
   if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
   if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
-  return std::max(sum_plan(p, threads).bytes(), row_norm_reference_workspace(p.n));
+  return plan_of(p, threads).bytes();
 }
 
 int64_t pairs_index(int64_t i, int64_t n) {
   const int64_t segment = i / 1024 * 1024, m = std::min<int64_t>(1024, n - segment), j = i - segment;
   return segment + (j & 1 ? ((m + 1) / 2 + 15) / 16 * 16 : 0) + j / 2;
 }
-
-size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }
 
 }  // namespace kilter

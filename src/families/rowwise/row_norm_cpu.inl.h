@@ -35,9 +35,8 @@ void backward_rows_f32(const RowNormBackward& p, int64_t begin, int64_t end, con
 }
 
 template <bool kCentered>
-constexpr RowBackwardKernels<float> backward_f32 = {backward_rows_f32<kCentered>, join_subtrees<float>, add_tree<Wide<float>>};
+constexpr RowBackwardKernels<float> backward_f32 = {backward_rows_f32<kCentered>, add_tree<Wide<float>>};
 template <bool kCentered>
-constexpr RowBackwardKernels<double> backward_f64 = {backward_rows<Natural<double>, kCentered>, join_subtrees<double>,
-                                                     add_tree<Wide<double>>};
+constexpr RowBackwardKernels<double> backward_f64 = {backward_rows<Natural<double>, kCentered>, add_tree<Wide<double>>};
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -81,7 +81,7 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
 template <class C, bool kCentered>
 void launch_backward(const RowNormBackward& p, cudaStream_t stream) {
   BackwardMemory<C> m;
-  m.partition = row_partition(p.rows);
+  m.partition = row_partition(p.rows, p.n);
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
   const auto take = [&](int64_t bytes) {
     char* const memory = at;

@@ -1,6 +1,7 @@
 // The float64 references of the row norms (fp64 rows: __float128), one per op in ops/<op>/reference.cc.
 #pragma once
 
+#include "core/element.h"
 #include "families/rowwise/row_norm.h"
 
 namespace kilter {
@@ -12,7 +13,7 @@ namespace kilter {
 [[nodiscard]] kilter_status rms_norm_reference_backward(const RowNormBackward& problem, kilter_stream);
 
 // Column sums in the workspace: two rows of n of the reference's type.
-size_t row_norm_reference_workspace(int64_t n);
+inline size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }
 
 inline size_t reference_backward_workspace(const RowNormBackward& p) {
   if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;

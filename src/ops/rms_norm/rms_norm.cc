@@ -1,4 +1,4 @@
-// rms_norm: 1. C structs to the family's problem  2. the implementation lists  3. the C entry points.
+// rms_norm: 1. the implementation lists  2. the C entry points.
 #include "families/rowwise/row_norm_entry.h"
 #if defined(KILTER_ENABLE_CUDA)
 #include "families/rowwise/row_norm_cuda.h"
@@ -17,43 +17,6 @@ namespace kilter {
 namespace {
 
 constexpr const char* kOp = "rms_norm";
-
-RowNormForwardArgs forward_args(const kilter_rms_norm_forward_args& a) {
-  return {.op = kOp,
-          .centered = false,
-          .x = a.x,
-          .weight = a.weight,
-          .bias = a.bias,
-          .y = a.y,
-          .mean = {},
-          .rstd = a.rstd,
-          .eps = a.eps,
-          .weight_offset = a.weight_offset,
-          .rounding = a.rounding,
-          .prologue = a.prologue,
-          .epilogue = a.epilogue,
-          .quantization = a.quantization,
-          .impl = a.impl};
-}
-
-RowNormBackwardArgs backward_args(const kilter_rms_norm_backward_args& a) {
-  return {.op = kOp,
-          .centered = false,
-          .x = a.x,
-          .weight = a.weight,
-          .mean = {},
-          .rstd = a.rstd,
-          .dy = a.dy,
-          .dresidual_out = a.dresidual_out,
-          .dx = a.dx,
-          .dresidual = a.dresidual,
-          .dweight = a.dweight,
-          .dbias = a.dbias,
-          .weight_offset = a.weight_offset,
-          .workspace = a.workspace,
-          .workspace_size = a.workspace_size,
-          .impl = a.impl};
-}
 
 constexpr const RowNormKernels* kKernels[] = {
 #define KILTER_TARGET(name) &cpu_##name::rms_norm_kernels,
@@ -93,15 +56,15 @@ using namespace kilter;
 extern "C" {
 
 kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) noexcept {
-  return enter_forward(kOp, kForward, args, stream, forward_args);
+  return enter_forward(kOp, kForward, args, stream);
 }
 
 kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) noexcept {
-  return enter_backward(kOp, kBackward, args, stream, backward_args);
+  return enter_backward(kOp, kBackward, args, stream);
 }
 
 kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) noexcept {
-  return enter_backward_workspace(kOp, kBackward, args, bytes, backward_args);
+  return enter_backward_workspace(kOp, kBackward, args, bytes);
 }
 
 }  // extern "C"
