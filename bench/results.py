@@ -7,6 +7,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench/results/cpu"
+GPU_RESULTS = ROOT / "bench/results"  # a folder per GPU
 
 
 def kernel_hash():

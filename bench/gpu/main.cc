@@ -1,7 +1,7 @@
 // gpu_bench: kilter's ops on an NVIDIA GPU beside the floors, and a JSON report of every sample.
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <ctime>
 #include <exception>
 #include <fstream>
 #include <regex>
@@ -25,7 +25,7 @@ constexpr const char* kUsage = R"(gpu_bench: kilter's ops beside the floor, the 
 
 struct Options {
   std::string filter, json;
-  bool list = false, dependent = false;
+  bool list = false, dependent = false, quick = false;
   int repeat = 1;
   Settings settings;
 };
@@ -55,7 +55,7 @@ Options parsed(int argc, char** argv) {
     else if (a == "--list")
       o.list = true;
     else if (a == "--quick")
-      o.settings.replays = 5, o.settings.graph_us = 500;
+      o.quick = true, o.settings.replays = 5, o.settings.graph_us = 500;
     else if (a == "--dependent")
       o.dependent = true;
     else if (a == "--help" || a == "-h")
@@ -67,6 +67,13 @@ Options parsed(int argc, char** argv) {
   if (o.dependent) usage("--dependent: this build of kilter has no dependent launch");
 #endif
   return o;
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16] = "";
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
 }
 
 std::string quoted(const std::string& text) {
@@ -119,10 +126,12 @@ class Report {
     cudaDriverGetVersion(&driver);
     const cudaDeviceProp& d = bench.device();
     std::ostringstream out;
-    out << R"({"gpu":)" << quoted(d.name) << R"(,"sms":)" << d.multiProcessorCount << R"(,"l2":)" << d.l2CacheSize << R"(,"commit":")"
-        << KILTER_BENCH_COMMIT << R"(","cuda_sources":")" << KILTER_BENCH_CUDA_SOURCES << R"(","version":)" << kilter_version()
-        << R"(,"cuda_runtime":)" << runtime << R"(,"cuda_driver":)" << driver << R"(,"pool_bytes":)" << bench.pool_bytes()
-        << R"(,"replays":)" << options.settings.replays << R"(,"empty_us":)" << bench.empty_us();
+    out << R"({"gpu":)" << quoted(d.name) << R"(,"date":")" << today() << R"(","complete":)"
+        << (options.filter.empty() && !options.quick ? "true" : "false") << R"(,"sms":)" << d.multiProcessorCount << R"(,"l2":)"
+        << d.l2CacheSize << R"(,"commit":")" << KILTER_BENCH_COMMIT << R"(","cuda_sources":")" << KILTER_BENCH_CUDA_SOURCES
+        << R"(","version":)" << kilter_version() << R"(,"cuda_runtime":)" << runtime << R"(,"cuda_driver":)" << driver
+        << R"(,"pool_bytes":)" << bench.pool_bytes() << R"(,"replays":)" << options.settings.replays << R"(,"empty_us":)"
+        << bench.empty_us();
     head_ = out.str();
   }
   void start_run() { rows_ += rows_.empty() ? "\n{\"rows\":[" : "]},\n{\"rows\":[", first_ = true; }
