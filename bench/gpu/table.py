@@ -10,7 +10,8 @@
 
 The floor is the fastest kernel of the same bytes and the same mix of reads and writes, measured in turns with the op; fraction is
 its time over the op's.  A run whose floors are more than 3 % slower than those of gpu/recorded.json is void, on the GPU they are of.
-A peer that was not measured here stands with its recorded time, marked r.  ratio: the fastest peer's time over kilter's.
+A peer that was not measured here stands with its recorded time, marked r.  ratio: the fastest peer's time over kilter's.  KiB: memory
+that a call takes beyond inputs and outputs, its workspace; in brackets PyTorch's, where it was measured.
 
 --compare: SAME if the medians differ by less than 1 %; else UNSURE if the intervals p10..p90 of all raw samples overlap; else FASTER or
 SLOWER.
@@ -42,13 +43,19 @@ def limit(what, value):
     return "" if value is None else LIMITS[what].format(value)
 
 
-def row_text(entry, peers, gates):
+def extra_memory(row, torch_bytes):
+    """KiB beyond inputs and outputs: kilter's workspace, and PyTorch's where it was measured."""
+    text = f"{row.get('workspace', 0) / 1024:.0f}"
+    return text if torch_bytes is None else f"{text} ({torch_bytes / 1024:.0f})"
+
+
+def row_text(entry, peers, gates, torch_bytes):
     """A row of the table, and (gates met, gates, goals met, goals)."""
     row, best = entry["row"], peers[0] if peers else None
     name = f"{row['op']:<13} {row['shape']:<12} {row['dtype']:<4}"
     if entry["error"] or entry["us"] is None:
         return f"{name} {entry['error']}", (0, 0, 0, 0)
-    text = f"{name} {entry['us']:9.2f} {entry['p10']:9.2f} {entry['p90']:9.2f} {entry['floor_us']:9.2f} {entry['fraction']:8.3f}  "
+    text = f"{name} {entry['us']:9.2f} {entry['p10']:9.2f} {entry['p90']:9.2f} {entry['floor_us']:9.2f} {entry['fraction']:8.3f} {extra_memory(row, torch_bytes):>14}  "
     if best:
         mark = "r" if best[3] == "recorded" else " "
         lost = " LOSS" if best[0] < 1 else ""
@@ -67,10 +74,11 @@ def table(data, recorded, gates):
     peers = fig.peers_of(data, recorded, entries)
     same_gpu = data["gpu"] == gates["gpu"]
     rules = gates if same_gpu else {"rows": [], "peers": dict(gates["peers"], of_peer=float("inf"))}
-    lines = [f"{'op':<13} {'shape':<12} {'type':<4} {'us':>9} {'p10':>9} {'p90':>9} {'floor':>9} {'fraction':>8}  {'peer us':>9}  {'fastest peer':<20} {'ratio':<11}  gate"]
+    lines = [f"{'op':<13} {'shape':<12} {'type':<4} {'us':>9} {'p10':>9} {'p90':>9} {'floor':>9} {'fraction':>8} {'KiB (torch)':>14}  {'peer us':>9}  {'fastest peer':<20} {'ratio':<11}  gate"]
     counts = [0, 0, 0, 0]
+    memory = {fig.key(r): r["extra_bytes"] for r in (data.get("peers") or {}).get("rows", []) if r["who"] == "torch" and "extra_bytes" in r}
     for k, entry in entries.items():
-        text, found = row_text(entry, peers.get(k), rules)
+        text, found = row_text(entry, peers.get(k), rules, memory.get(k))
         lines.append(text)
         counts = [a + b for a, b in zip(counts, found)]
     measured = [e["fraction"] for e in entries.values() if e["us"]]
@@ -142,7 +150,7 @@ def add(reports, keep=True):
         if keep and data["runs"]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(written(data))
-            print(f"written: {path.relative_to(ROOT)}")
+            print(f"written: {os.path.relpath(path, ROOT)}")
         shown[gpu] = dict(data, runs=shown.get(gpu, data["runs"]))
     return shown
 
