@@ -172,6 +172,7 @@ int run(const Options& options) {
     return 0;
   }
   Bench bench(options.settings);
+  bench.warm_up();
   Report report(options, bench);
   int failed = 0;
   for (int k = 0; k < options.repeat; ++k) {

@@ -103,6 +103,12 @@ float Bench::empty_us() {
   return float(median(timed(stream_, std::vector<const Graph*>(size_t(settings_.replays), &graph))));
 }
 
+void Bench::warm_up() {
+  const size_t bytes = std::min<size_t>(size_t{1} << 30, half_);
+  for (int i = 0; i < 1000; ++i) check(launch_floor(0, 1, 1, bytes, pool_, stream_), "warming up");
+  check(cudaStreamSynchronize(stream_), "warming up");
+}
+
 Result Bench::measure(const Row& row) {
   Result r;
   const size_t footprint = set_footprint(row);

@@ -32,6 +32,7 @@ class Bench {
 
   Result measure(const Row& row);  // throws std::runtime_error when the device is lost
   float empty_us();
+  void warm_up();  // until the clocks have risen
   const cudaDeviceProp& device() const { return device_; }
   size_t pool_bytes() const { return 2 * half_; }
 
