@@ -166,6 +166,13 @@ class Table(unittest.TestCase):
         self.assertIn("STALE", again)
         self.assertIn("geometric mean of 2 ratios", again)
 
+    def test_a_row_with_an_error_meets_no_gate(self):
+        failed = row()
+        del failed["samples"], failed["floor_samples"]
+        text = self.run_table("--add", self.written("r.json", report([dict(failed, error="KILTER_UNSUPPORTED"), row(us=45.0, shape="1024x768", dtype="fp16")])))
+        self.assertIn("gates: 0 of 1 met", text)
+        self.assertIn("1 rows gave an error", text)
+
     def test_fresh(self):
         text = self.run_table("--add", self.written("r.json", report([row()], sources=results.cuda_hash())))
         self.assertIn("fresh", text)

@@ -54,7 +54,8 @@ def row_text(entry, peers, gates, torch_bytes):
     row, best = entry["row"], peers[0] if peers else None
     name = f"{row['op']:<13} {row['shape']:<12} {row['dtype']:<4}"
     if entry["error"] or entry["us"] is None:
-        return f"{name} {entry['error']}", (0, 0, 0, 0)
+        due = sum(fig.applies(rule, row) for rule in gates["rows"])
+        return f"{name} {entry['error']}", (0, due, 0, due)
     text = f"{name} {entry['us']:9.2f} {entry['p10']:9.2f} {entry['p90']:9.2f} {entry['floor_us']:9.2f} {entry['fraction']:8.3f} {extra_memory(row, torch_bytes):>14}  "
     if best:
         mark = "r" if best[3] == "recorded" else " "
