@@ -6,6 +6,7 @@
                                   Python packages, 6 GB, are installed into .venv-peers/ at first
     ./dev bench --docs            also writes the tables of docs/performance.md, from all results that are kept
     ./dev bench --docs --no-run   only the tables
+    ./dev bench --gpu             the GPU's rows instead; with its own options, see ./dev bench --gpu --help
 """
 import argparse
 import datetime
@@ -115,6 +116,10 @@ def peers(options):
 
 
 def main():
+    if "--gpu" in sys.argv:
+        sys.path.insert(0, str(ROOT / "bench/gpu"))
+        import table as gpu_table
+        return gpu_table.main([a for a in sys.argv[1:] if a != "--gpu"])
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=0, help="0: what OpenMP would take")
@@ -133,6 +138,7 @@ def main():
             text = re.sub(f"(<!-- {name} -->\n).*?(<!-- {name} end -->)", lambda m: m[1] + content + m[2], text, flags=re.DOTALL)
         DOCUMENT.write_text(text)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")
+    return None
 
 
 if __name__ == "__main__":

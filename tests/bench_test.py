@@ -1,0 +1,246 @@
+"""The GPU bench's scripts, without a GPU: python3 bench_test.py [LIBRARY]."""
+import contextlib
+import ctypes
+import io
+import json
+import math
+import pathlib
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "bench/gpu"), str(ROOT / "bench")]
+import abi  # noqa: E402
+import figures as fig  # noqa: E402
+import results  # noqa: E402
+import table  # noqa: E402
+
+LIBRARY = sys.argv.pop(1) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else None
+H100 = "NVIDIA H100 80GB HBM3"
+RECORDED, GATES = fig.load("recorded.json"), fig.load("gates.json")
+
+
+def row(op="rms.fwd", shape="8192x4096", dtype="bf16", us=47.0, floor=46.0, spread=0.0, **more):
+    reads, writes = {"fwd": (1, 1), "bwd": (2, 1)}.get(op.split(".")[1], (1, 1)) if not op.startswith("add") else (2, 2)
+    rows, n = map(int, shape.split("x"))
+    size = (reads + writes) * rows * n * (4 if dtype == "fp32" else 2)
+    samples = [us * (1 + spread * (i - 2)) for i in range(5)]
+    return dict({"op": op, "shape": shape, "dtype": dtype, "bytes": size, "reads": reads, "writes": writes, "samples": samples,
+                 "floor_samples": [floor] * 6}, **more)
+
+
+def report(*runs, sources="a" * 16, gpu=H100, complete=True):
+    return {"gpu": gpu, "date": "2026-11-25", "commit": "c", "cuda_sources": sources, "complete": complete, "empty_us": 0.8, "nvidia_smi": "580",
+            "runs": [{"rows": list(rows)} for rows in runs]}
+
+
+def entry(**arguments):
+    return next(iter(fig.figures(fig.runs_of(report([row(**arguments)]))).values()))
+
+
+class Medians(unittest.TestCase):
+    def test_percentile_is_linear_between_samples(self):
+        self.assertEqual(fig.percentile([4, 1, 2, 3], 0.5), 2.5)
+        self.assertEqual(fig.percentile([5], 0.9), 5)
+        self.assertAlmostEqual(fig.percentile(range(11), 0.9), 9)
+
+    def test_the_median_of_three_runs_counts(self):
+        found = fig.figures(fig.runs_of(report([row(us=50.0)], [row(us=47.0)], [row(us=48.0)])))
+        e = found["rms.fwd", "8192x4096", "bf16"]
+        self.assertEqual(e["us"], 48.0)
+        self.assertEqual(len(e["samples"]), 15)
+        self.assertAlmostEqual(e["fraction"], 46 / 48)
+
+    def test_an_error_in_one_run_does_not_hide_the_others(self):
+        failed = row()
+        del failed["samples"], failed["floor_samples"]
+        failed["error"] = "KILTER_UNSUPPORTED: because"
+        e = fig.figures(fig.runs_of(report([row(us=47.0)], [failed])))["rms.fwd", "8192x4096", "bf16"]
+        self.assertEqual((e["us"], e["error"]), (47.0, None))
+        self.assertIn("UNSUPPORTED", fig.figures(fig.runs_of(report([failed])))["rms.fwd", "8192x4096", "bf16"]["error"])
+
+    def test_three_runs_of_the_newest_sources_are_kept(self):
+        data = {"runs": []}
+        fig.add_runs(data, fig.runs_of(report([row(us=1.0)], sources="old")))
+        fig.add_runs(data, fig.runs_of(report(*[[row(us=float(us))] for us in (2, 3, 4, 5)], sources="new")))
+        self.assertEqual([run["rows"][0]["samples"][2] for run in data["runs"]], [3, 4, 5])
+
+
+class Floors(unittest.TestCase):
+    def test_recorded_floors_are_interpolated(self):
+        self.assertEqual(fig.recorded_floor(RECORDED, 1, 1, 128 << 20), 46.01)
+        self.assertAlmostEqual(fig.recorded_floor(RECORDED, 1, 1, 96 << 20), (23.75 + 46.01) / 2, places=2)
+        self.assertIsNone(fig.recorded_floor(RECORDED, 1, 1, 8))
+        self.assertAlmostEqual(fig.recorded_floor(RECORDED, 2, 2, (2 << 30) + 1000), 712.03, places=1)
+
+    def test_a_run_with_slow_floors_is_void(self):
+        fast, slow = (fig.runs_of(report([row(floor=46.01 * f), row(shape="2048x4096", floor=12.15 * f)]))[0] for f in (1.02, 1.05))
+        self.assertIsNone(fig.is_void(fast, RECORDED, H100))
+        self.assertIn("5.0 % slower", fig.is_void(slow, RECORDED, H100))
+        self.assertIsNone(fig.is_void(slow, RECORDED, "another GPU"))
+
+    def test_small_rows_void_nothing_while_there_are_large_ones(self):
+        run = fig.runs_of(report([row(floor=46.0)] + [row(shape="1024x768", us=5, floor=4.0, dtype=d) for d in ("bf16", "fp16")]))[0]
+        self.assertLess(fig.floor_ratio(run, RECORDED), 1.01)
+
+
+class Gates(unittest.TestCase):
+    def verdicts(self, peer=None, **arguments):
+        return fig.verdicts(entry(**arguments), peer, GATES)
+
+    def test_fraction(self):
+        self.assertEqual(self.verdicts(us=46.5, floor=46.0), [("fraction", 0.98, True, 1.0, False)])
+        self.assertEqual(self.verdicts(us=48.0, floor=46.0), [("fraction", 0.98, False, 1.0, False)])
+
+    def test_which_gate(self):
+        for op, shape, gate in (("ln.fwd", "2048x4096", 0.90), ("rms.fwd", "262144x256", 0.96), ("ln.fwd", "4096x65536", 0.94), ("rms.fwd", "32768x256", 0.93),
+                                ("ln.fwd", "2048x131072", 0.84), ("ln.bwd", "8192x4096", 0.90), ("rms.bwd", "2048x4096", 0.83), ("ln.bwd", "4096x32768", 0.86),
+                                ("rms.bwd", "1024x262144", 0.65), ("ln.bwd", "524288x128", 0.85), ("addrms.fwd", "2048x4096", 0.95), ("rms.fwd", "1x4096", 1.75),
+                                ("rms.dependent", "1x4096", 1.40), ("ln.fwd", "1024x768", 3.05)):
+            with self.subTest(op=op, shape=shape):
+                self.assertEqual([v[1] for v in self.verdicts(op=op, shape=shape)], [gate])
+
+    def test_only_bf16_has_gates_of_its_own(self):
+        self.assertEqual(self.verdicts(dtype="fp32", shape="16384x8192"), [])
+
+    def test_every_row_is_held_against_the_fastest_peer(self):
+        self.assertEqual(self.verdicts(peer=(0.985, 1, "p", "measured"), dtype="fp32")[0][:3], ("of_peer", 1.02, True))
+        self.assertEqual(self.verdicts(peer=(0.97, 1, "p", "measured"), dtype="fp32")[0][:3], ("of_peer", 1.02, False))
+        self.assertEqual(self.verdicts(peer=(0.5, 1, "p", "measured"), shape="1x4096", us=1.0)[0][0], "us")
+        small = self.verdicts(peer=(1.5, 1, "p", "measured"), op="rms.bwd", shape="1024x768")
+        self.assertEqual(small, [("of_peer", 0.8, True, 0.5, False)])
+
+
+class Peers(unittest.TestCase):
+    def test_a_measured_peer_replaces_its_recorded_family(self):
+        data = report([row(us=40.0)])
+        data["peers"] = {"rows": [{"op": "rms.fwd", "shape": "8192x4096", "dtype": "bf16", "who": "liger", "samples": [60.0], "kilter_samples": [50.0]}]}
+        found = fig.peers_of(data, RECORDED, fig.figures(fig.runs_of(data)))["rms.fwd", "8192x4096", "bf16"]
+        self.assertIn((1.2, 60.0, "liger", "measured"), found)
+        self.assertEqual([p for p in found if p[2] == "liger" and p[3] == "recorded"], [])
+        self.assertEqual(found[0][2:], ("cudnn(infer)", "recorded"))
+
+    def test_families(self):
+        names = ("liger 0.8.5", "liger 0.8.5 cutedsl", "cudnn(best plan)", "torch.compile", "quack(w fp32)")
+        self.assertEqual([fig.family(n) for n in names], ["liger", "liger cutedsl", "cudnn", "torch.compile", "quack"])
+
+    def test_recorded_times_are_of_their_gpu(self):
+        data = report([row()], gpu="another")
+        self.assertEqual(fig.peers_of(data, RECORDED, fig.figures(fig.runs_of(data))), {})
+
+
+class Compare(unittest.TestCase):
+    def test_verdicts(self):
+        old = entry(us=100.0, spread=0.005)
+        for us, spread, verdict in ((100.5, 0.0, "SAME"), (102.0, 0.02, "UNSURE"), (103.0, 0.001, "SLOWER"), (90.0, 0.005, "FASTER"), (99.3, 0.0, "SAME")):
+            with self.subTest(us=us):
+                self.assertEqual(fig.compared(old, entry(us=us, spread=spread)), verdict)
+
+
+class Table(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.kept, table.GPU_RESULTS = table.GPU_RESULTS, pathlib.Path(self.folder.name)
+        self.addCleanup(setattr, table, "GPU_RESULTS", self.kept)
+
+    def run_table(self, *arguments):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            table.main(list(arguments))
+        return out.getvalue()
+
+    def written(self, name, data):
+        path = pathlib.Path(self.folder.name) / name
+        path.write_text(json.dumps(data))
+        return str(path)
+
+    def test_add_then_print(self):
+        text = self.run_table("--add", self.written("r.json", report([row(us=50.0), row(op="ln.bwd", shape="1024x768", us=3.2, floor=3.1)])))
+        self.assertIn("written", text)
+        self.assertRegex(text, r"rms\.fwd +8192x4096 +bf16 .*46\.14r liger .*0\.92x LOSS.*0\.98 MISS")
+        self.assertRegex(text, r"ln\.bwd +1024x768 +bf16 .*2\.17x .*<= 0\.80 of peer pass, goal 0\.5 pass")
+        again = self.run_table("--no-run")
+        self.assertIn("nothing was measured now", again)
+        self.assertIn("STALE", again)
+        self.assertIn("geometric mean of 2 ratios", again)
+
+    def test_a_row_with_an_error_meets_no_gate(self):
+        failed = row()
+        del failed["samples"], failed["floor_samples"]
+        text = self.run_table("--add", self.written("r.json", report([dict(failed, error="KILTER_UNSUPPORTED"), row(us=45.0, shape="1024x768", dtype="fp16")])))
+        self.assertIn("gates: 0 of 1 met", text)
+        self.assertIn("1 rows gave an error", text)
+
+    def test_fresh(self):
+        text = self.run_table("--add", self.written("r.json", report([row()], sources=results.cuda_hash())))
+        self.assertIn("fresh", text)
+
+    def test_void_and_partial_runs_are_shown_but_not_kept(self):
+        for data, reason in ((report([row(floor=50.0)]), "void"), (report([row()], complete=False), "some rows")):
+            text = self.run_table("--add", self.written("r.json", data))
+            self.assertIn(reason, text)
+            self.assertIn("rms.fwd", text)
+            self.assertEqual(self.run_table("--no-run").count("rms.fwd"), 0)
+
+    def test_peers_measured_apart_are_merged(self):
+        rows = [dict(op="rms.fwd", shape="8192x4096", dtype="bf16", who=who, samples=[us], kilter_samples=[46.0]) for who, us in (("torch", 90.0), ("quack", 60.0))]
+        peers = [{"gpu": H100, "peers": {"date": "d", "cuda_sources": "s", "rows": [r]}} for r in rows]
+        self.run_table("--add", self.written("r.json", report([row()])))
+        self.run_table("--add", *[self.written(f"p{i}.json", p) for i, p in enumerate(peers)])
+        data = json.loads(next(pathlib.Path(self.folder.name).glob("*/bench.json")).read_text())
+        self.assertEqual([r["who"] for r in data["peers"]["rows"]], ["torch", "quack"])
+
+    def test_compare(self):
+        old, new = (self.written(f"{us}.json", report([row(us=us)])) for us in (50.0, 40.0))
+        self.assertIn("FASTER", self.run_table("--compare", old, new))
+        self.assertIn("1 SLOWER", self.run_table("--compare", new, old))
+
+
+class Sources(unittest.TestCase):
+    def test_the_hash_covers_kernels_and_what_they_include(self):
+        files = {p.as_posix() for p in results.cuda_files()}
+        self.assertIn("src/ops/rms_norm/rms_norm.cu", files)
+        self.assertIn("cmake/cuda.cmake", files)
+        self.assertTrue(any(f.startswith("src/core/") for f in files))
+        self.assertFalse(any("_cpu" in f for f in files))
+        self.assertRegex(results.cuda_hash(), "^[0-9a-f]{16}$")
+
+
+@unittest.skipUnless(LIBRARY, "no library given")
+class Binding(unittest.TestCase):
+    """On the CPU, whose tensors have the same description."""
+
+    def setUp(self):
+        self.library, self.memory = abi.Library(LIBRARY), {}
+
+    def tensor(self, name, values, shape):
+        self.memory[name] = (ctypes.c_float * len(values))(*values)
+        return abi.tensor(ctypes.addressof(self.memory[name]), shape, "fp32", (abi.CPU, 0))
+
+    def test_rms_forward_with_residual(self):
+        t = {"x": self.tensor("x", [1, 2, 3, 4], [2, 2]), "residual": self.tensor("residual", [1, 1, 1, 1], [2, 2])}
+        t.update({name: self.tensor(name, [0] * 4, [2, 2]) for name in ("y", "residual_out")}, weight=self.tensor("weight", [2, 1], [2]))
+        abi.Call(self.library, "rms", "fwd", t)()
+        self.assertEqual(list(self.memory["residual_out"]), [2, 3, 4, 5])
+        self.assertAlmostEqual(self.memory["y"][0], 2 * 2 / math.sqrt(6.5 + 1e-5), places=5)
+
+    def test_ln_backward(self):
+        vectors = {name: self.tensor(name, [1, 1], [2]) for name in ("weight", "dweight", "dbias")}
+        t = {name: self.tensor(name, values, [2, 2]) for name, values in (("x", [1, 3, 2, 6]), ("dy", [1, 2, 3, 4]), ("dx", [0] * 4))}
+        t.update(vectors, mean=self.tensor("mean", [2, 4], [2]), rstd=self.tensor("rstd", [1, 0.5], [2]))
+        call = abi.Call(self.library, "ln", "bwd", t)
+        scratch = ctypes.create_string_buffer(max(1, call.workspace_size()))
+        call.set_workspace(ctypes.addressof(scratch), call.workspace_size())
+        call()
+        self.assertEqual(list(self.memory["dbias"]), [4, 6])
+        self.assertEqual(list(self.memory["dweight"]), [-4, 6])
+
+    def test_errors_have_text(self):
+        with self.assertRaisesRegex(RuntimeError, "KILTER_INVALID_ARGUMENT: .*y"):
+            abi.Call(self.library, "rms", "fwd", {"x": self.tensor("x", [1, 2], [1, 2])})()
+
+
+if __name__ == "__main__":
+    unittest.main()
