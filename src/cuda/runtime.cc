@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 
 namespace kilter::cuda {
 
@@ -43,6 +44,22 @@ int device_count() {
     }
     known.store(count, std::memory_order_relaxed);
   }
+  return count;
+}
+
+int multiprocessors(int device) {
+  if (const char* const assumed = std::getenv("KILTER_TEST_SMS"))
+    if (const int count = std::atoi(assumed); count > 0) return count;
+  constexpr int kKnown = 64;  // devices whose answer is kept
+  static std::atomic<int> known[kKnown];
+  const bool kept = device >= 0 && device < kKnown;
+  int count = kept ? known[device].load(std::memory_order_relaxed) : 0;
+  if (count > 0) return count;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
+    (void)cudaGetLastError();  // the launch itself will say what is wrong
+    return 1;
+  }
+  if (kept) known[device].store(count, std::memory_order_relaxed);
   return count;
 }
 

@@ -24,6 +24,9 @@ class DeviceCall {
 // Devices that this process can use; 0 without a driver.
 int device_count();
 
+// Of a device; KILTER_TEST_SMS in the environment overrides it: plans may depend on the number, bits may not.
+int multiprocessors(int device);
+
 // Blocks of a launch over `items`: at most what one dimension of a grid holds, kernels loop over the rest.
 int grid_for(int64_t items);
 
