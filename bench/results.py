@@ -3,9 +3,11 @@ import hashlib
 import json
 import pathlib
 import re
+import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench/results/cpu"
+GPU_RESULTS = ROOT / "bench/results"  # a folder per GPU
 
 
 def kernel_hash():
@@ -15,6 +17,39 @@ def kernel_hash():
     for path in sorted(sources) + [ROOT / "cmake/targets.cmake"]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def cuda_files():
+    """The CUDA kernels, the host code that plans and launches them, what both include of src/, and the flags."""
+    src = ROOT / "src"
+    waiting = [p for p in src.rglob("*") if p.suffix in (".cu", ".cuh") or p.name.endswith("_cuda.cc") or p.parent == src / "cuda"]
+    found = set()
+    while waiting:
+        path = waiting.pop()
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(), re.MULTILINE)
+        waiting += [folder / name for name in names for folder in (src, path.parent)]
+    return sorted(p.relative_to(ROOT) for p in found) + [pathlib.Path("cmake/cuda.cmake")]
+
+
+def cuda_hash():
+    """Of everything that decides the speed of the CUDA kernels."""
+    digest = hashlib.sha256()
+    for path in cuda_files():
+        digest.update(path.as_posix().encode() + b"\0" + (ROOT / path).read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def commit():
+    """Of the checkout, with a + if files differ from it; "unknown" without git."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed else "")
 
 
 def rounded(value):

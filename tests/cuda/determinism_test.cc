@@ -113,6 +113,7 @@ TEST_P(Determinism, AnyNumberOfMultiprocessors) {
 TEST_P(Determinism, RowsDoNotDependOnTheirNumber) {
   for (const DType x : kTypes)
     for (const int64_t n : {96, 768, 1000, 4096, 16384, 65536}) {
+      if (n > 16384 && x != DType::bf16) continue;  // time
       const Case many = base(x, 300, n), one = base(x, 1, n);
       Tensors of_many = check::make_tensors(many), of_one = check::make_tensors(one);
       ASSERT_NO_FATAL_FAILURE(call_on_device(many, {}, of_many));
