@@ -8,7 +8,6 @@
 namespace kilter::test {
 namespace {
 
-using check::Buffer;
 using check::Case;
 using check::Tensors;
 

@@ -119,7 +119,7 @@ std::vector<Launch> DeviceCase::launches() {
   EXPECT_EQ(cudaGraphGetNodes(graph, nullptr, &count), cudaSuccess);
   std::vector<cudaGraphNode_t> nodes(count);
   EXPECT_EQ(cudaGraphGetNodes(graph, nodes.data(), &count), cudaSuccess);
-  for (const cudaGraphNode_t node : nodes) {
+  for (cudaGraphNode_t node : nodes) {
     cudaGraphNodeType type;
     cudaKernelNodeParams params = {};
     const char* name = nullptr;

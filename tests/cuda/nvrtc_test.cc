@@ -23,6 +23,7 @@ std::string compile(const std::string& source, const std::string& arch) {
   if (size_t size = 0; nvrtcGetProgramLogSize(program, &size) == NVRTC_SUCCESS && size > 1) {
     log.resize(size);
     (void)nvrtcGetProgramLog(program, log.data());
+    log.pop_back();  // the zero
   }
   size_t size = 0;
   if (result == NVRTC_SUCCESS && log.empty() && (nvrtcGetCUBINSize(program, &size) != NVRTC_SUCCESS || size == 0)) log = "no code";
@@ -36,7 +37,8 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Nvrtc);
 
 TEST_P(Nvrtc, HeaderCompilesByItself) {
   const auto& [header, arch] = GetParam();
-  EXPECT_EQ(compile("#include <" + header + ">\n#include <" + header + ">\n", arch), "");
+  const std::string complaints = compile("#include <" + header + ">\n#include <" + header + ">\n", arch);
+  EXPECT_TRUE(complaints.empty()) << complaints;
 }
 
 INSTANTIATE_TEST_SUITE_P(Headers, Nvrtc, ::testing::Combine(::testing::ValuesIn(kHeaders), ::testing::Values("sm_80", "sm_90")),
