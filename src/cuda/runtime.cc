@@ -47,20 +47,21 @@ int device_count() {
   return count;
 }
 
-int multiprocessors(int device) {
-  if (const char* const assumed = std::getenv("KILTER_TEST_SMS"))
-    if (const int count = std::atoi(assumed); count > 0) return count;
-  constexpr int kKnown = 64;  // devices whose answer is kept
-  static std::atomic<int> known[kKnown];
-  const bool kept = device >= 0 && device < kKnown;
-  int count = kept ? known[device].load(std::memory_order_relaxed) : 0;
-  if (count > 0) return count;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
-    (void)cudaGetLastError();  // the launch itself will say what is wrong
-    return 1;
+DeviceTraits traits_of(int device) {
+  constexpr int kKnown = 64;
+  static std::atomic<uint64_t> known[kKnown];  // multiprocessors and architecture, 0: not asked yet
+  uint64_t packed = device >= 0 && device < kKnown ? known[device].load(std::memory_order_relaxed) : 0;
+  if (packed == 0) {
+    int count = 0, major = 0, minor = 0;
+    (void)cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+    (void)cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+    (void)cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    packed = uint64_t(count) << 32 | uint64_t(10 * major + minor);
+    if (device >= 0 && device < kKnown) known[device].store(packed, std::memory_order_relaxed);
   }
-  if (kept) known[device].store(count, std::memory_order_relaxed);
-  return count;
+  DeviceTraits traits{int(packed >> 32), int(packed & 0xFFFFFFFF)};
+  if (const char* const pretended = std::getenv("KILTER_TEST_SMS")) traits.multiprocessors = std::max(1, std::atoi(pretended));
+  return traits;
 }
 
 int grid_for(int64_t items) { return int(std::min<int64_t>(items, 0x7FFFFFFF)); }

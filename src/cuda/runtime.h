@@ -6,6 +6,12 @@
 
 namespace kilter::cuda {
 
+struct DeviceTraits {
+  int multiprocessors = 132;
+  int architecture = 90;  // 10 * major + minor
+  bool has_clusters() const { return architecture >= 90; }
+};
+
 class DeviceCall {
  public:
   DeviceCall(const char* op, kilter_device device);
@@ -24,8 +30,8 @@ class DeviceCall {
 // Devices that this process can use; 0 without a driver.
 int device_count();
 
-// Of a device; KILTER_TEST_SMS in the environment overrides it: plans may depend on the number, bits may not.
-int multiprocessors(int device);
+// What a launch plan depends on; cached.  KILTER_TEST_SMS=N pretends another number of multiprocessors.
+DeviceTraits traits_of(int device);
 
 // Blocks of a launch over `items`: at most what one dimension of a grid holds, kernels loop over the rest.
 int grid_for(int64_t items);

@@ -102,9 +102,9 @@ __device__ int row_prescale_exponent(const GeneralRow<C>& row, const Moments<C>&
   return prescale_exponent<C>(ilogb(double(largest)), eps != 0, eps != 0 ? ilogb(double(eps)) : 0);
 }
 
-// One row by all threads of the block.  Not inlined: in faster kernels it serves rows that are rare.
+// One row by all threads of the block.
 template <class C, bool kCentered>
-__device__ __noinline__ void general_forward_row(const RowNormForward& p, int64_t r, TreeMemory<2, C>& memory) {
+__device__ void general_forward_row(const RowNormForward& p, int64_t r, TreeMemory<2, C>& memory) {
   const int64_t n = p.n;
   const C eps = C(p.eps), offset = C(p.weight_offset);
   const DType t = p.x.dtype;

@@ -7,6 +7,7 @@
 #include "families/rowwise/row_forward.cuh"
 #include "families/rowwise/row_general_backward.cuh"
 #include "families/rowwise/row_norm_cuda.h"
+#include "families/rowwise/row_plan.h"
 
 namespace kilter::cuda {
 
@@ -18,35 +19,29 @@ void launch_forward(const RowNormForward& p, cudaStream_t stream) {
     general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
 }
 
-// Whether every row of v starts at a multiple of 16 bytes (vectors of weights: their one row).
-inline bool vectors_aligned(const View& v) {
-  if (!v.present()) return true;
-  if (reinterpret_cast<uintptr_t>(v.data) % 16 != 0) return false;
-  for (int d = 0; d < v.map.ndim; ++d)
-    if (v.map.stride[d] * item_size(v.dtype) % 16 != 0) return false;
-  return true;
+template <class T, bool kCentered, class S>
+void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+  const auto kernel = &forward_kernel<T, kCentered, S>;
+  if constexpr (S::kCluster) {
+    if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  }
+  cudaLaunchAttribute attribute[1];
+  attribute[0].id = cudaLaunchAttributeClusterDimension;
+  attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
+  config.attrs = attribute, config.numAttrs = plan.cluster > 1;
+  (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
 }
 
-// Whether forward_kernel takes the call.
-inline bool takes_rows(const RowNormForward& p) {
-  return p.n > 0 && p.n <= 16 * kSegmentLength && p.n % 8 == 0 && !p.residual.present() && !p.post_residual.present() &&
-         !p.round_then_multiply && vectors_aligned(p.x) && vectors_aligned(p.y) && vectors_aligned(p.weight) && vectors_aligned(p.bias);
-}
-
-template <class T, bool kCentered, int kWarps, int kSegments>
-void launch_rows(const RowNormForward& p, cudaStream_t stream) {
-  constexpr int kRows = kBlockWarps / kWarps;
-  forward_kernel<T, kCentered, kWarps, kSegments><<<grid_for((p.rows + kRows - 1) / kRows), kBlockThreads, 0, stream>>>(p);
-}
-
+// The compiled kernel that the plan names.
 template <class T, bool kCentered>
-void launch_rows(const RowNormForward& p, cudaStream_t stream) {
-  const int64_t segments = (p.n + kSegmentLength - 1) / kSegmentLength;
-  if (segments <= 1) return launch_rows<T, kCentered, 1, 1>(p, stream);
-  if (segments <= 2) return launch_rows<T, kCentered, 2, 1>(p, stream);
-  if (segments <= 4) return launch_rows<T, kCentered, 4, 1>(p, stream);
-  if (segments <= 8) return launch_rows<T, kCentered, 8, 1>(p, stream);
-  launch_rows<T, kCentered, 8, 2>(p, stream);
+void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                        \
+  if (plan.threads == t && plan.warps == w && plan.segments == g && plan.stripes == v && plan.rows == r && (plan.cluster > 1) == c) \
+    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>>(plan, p, stream);
+#include "families/rowwise/instances.def"
+#undef KILTER_ROW_FORWARD
 }
 
 template <bool kCentered>
@@ -55,16 +50,20 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  if (p.x.dtype == DType::f64)
-    launch_forward<double, kCentered>(p, queue);
-  else if (!takes_rows(p))
-    launch_forward<float, kCentered>(p, queue);
-  else if (p.x.dtype == DType::f32)
-    launch_rows<float, kCentered>(p, queue);
-  else if (p.x.dtype == DType::bf16)
-    launch_rows<Bf16, kCentered>(p, queue);
-  else
-    launch_rows<Half, kCentered>(p, queue);
+  RowForwardParameters fast;
+  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), traits_of(p.device.id));
+  if (plan.general || !compact(p, &fast)) {
+    if (p.x.dtype == DType::f64)
+      launch_forward<double, kCentered>(p, queue);
+    else
+      launch_forward<float, kCentered>(p, queue);
+  } else if (p.x.dtype == DType::f32) {
+    launch_rows<float, kCentered>(plan, fast, queue);
+  } else if (p.x.dtype == DType::bf16) {
+    launch_rows<Bf16, kCentered>(plan, fast, queue);
+  } else {
+    launch_rows<Half, kCentered>(plan, fast, queue);
+  }
   return call.finish();
 }
 

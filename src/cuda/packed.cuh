@@ -1,0 +1,128 @@
+// Eight elements of a thread as they lie in memory, read and written 16 bytes at a time.
+//
+// A stripe is 256 consecutive elements, one per lane of the row tree, and the eight of thread t in it are its lanes: 8t ... 8t + 7
+// for 16-bit types; 4t ... 4t + 3 and those 128 further for fp32, so that a warp's access is one run of 512 bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace kilter::cuda {
+
+template <class T>
+struct Packed;
+
+template <>
+struct Packed<float> {
+  static constexpr DType type = DType::f32;
+  static constexpr int kItem = 4, kWidth = 4, kParts = 2;  // elements per access; accesses per stripe
+  uint4 part[2];
+  __device__ __forceinline__ float operator[](int j) const {
+    const uint4& v = part[j / 4];
+    return __uint_as_float(j % 4 == 0 ? v.x : j % 4 == 1 ? v.y : j % 4 == 2 ? v.z : v.w);
+  }
+  __device__ __forceinline__ static uint4 pack(const float* v) {
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+  }
+};
+
+// 16-bit types: two elements a word.
+template <class Convert>
+struct PackedPairs {
+  static constexpr int kItem = 2, kWidth = 8, kParts = 1;
+  uint4 part[1];
+  __device__ __forceinline__ float operator[](int j) const {
+    const uint4& v = part[0];
+    const uint32_t word = j / 2 == 0 ? v.x : j / 2 == 1 ? v.y : j / 2 == 2 ? v.z : v.w;
+    return j & 1 ? Convert::upper(word) : Convert::lower(word);
+  }
+  __device__ __forceinline__ static uint4 pack(const float* v) {
+    return make_uint4(Convert::pair(v[0], v[1]), Convert::pair(v[2], v[3]), Convert::pair(v[4], v[5]), Convert::pair(v[6], v[7]));
+  }
+};
+
+struct Bf16 {
+  __device__ __forceinline__ static float lower(uint32_t word) { return __uint_as_float(word << 16); }
+  __device__ __forceinline__ static float upper(uint32_t word) { return __uint_as_float(word & 0xFFFF0000u); }
+  __device__ __forceinline__ static uint32_t pair(float low, float high) {
+    uint32_t word;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    return word;
+  }
+};
+
+struct Half {
+  __device__ __forceinline__ static float convert(uint32_t bits) {
+    float v;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(uint16_t(bits)));
+    return v;
+  }
+  __device__ __forceinline__ static float lower(uint32_t word) { return convert(word & 0xFFFF); }
+  __device__ __forceinline__ static float upper(uint32_t word) { return convert(word >> 16); }
+  __device__ __forceinline__ static uint32_t pair(float low, float high) {
+    uint32_t word;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+    return word;
+  }
+};
+
+template <>
+struct Packed<Bf16> : PackedPairs<Bf16> {
+  static constexpr DType type = DType::bf16;
+};
+template <>
+struct Packed<Half> : PackedPairs<Half> {
+  static constexpr DType type = DType::f16;
+};
+
+// Where the accesses of thread t lie in a stripe.
+template <class T>
+__device__ __forceinline__ int stripe_place(int t, int part) {
+  return part * 128 + t * Packed<T>::kWidth;
+}
+
+// Elements of a stripe that starts at column c of a row of n; those beyond n are zero, or not written.
+template <class T>
+__device__ __forceinline__ Packed<T> read_stripe(const char* row, int c, int t, int n) {
+  Packed<T> v = {};
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q) {
+    const int i = c + stripe_place<T>(t, q);
+    if (i < n) v.part[q] = *reinterpret_cast<const uint4*>(row + int64_t(i) * Packed<T>::kItem);
+  }
+  return v;
+}
+template <class T>
+__device__ __forceinline__ void write_stripe(char* row, int c, int t, int n, const float (&v)[8]) {
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q) {
+    const int i = c + stripe_place<T>(t, q);
+    if (i < n) *reinterpret_cast<uint4*>(row + int64_t(i) * Packed<T>::kItem) = Packed<T>::pack(v + q * Packed<T>::kWidth);
+  }
+}
+
+// v as T holds it.
+template <class T>
+__device__ __forceinline__ void round_to(float (&v)[8]) {
+  if constexpr (Packed<T>::kItem == 2) {
+    Packed<T> packed;
+    packed.part[0] = Packed<T>::pack(v);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) v[j] = packed[j];
+  }
+}
+
+// The same eight columns of a vector that is fp32 whatever T is.
+template <class T>
+__device__ __forceinline__ void read_floats(const char* row, int c, int t, int n, float (&v)[8]) {
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    const int i = c + (Packed<T>::kParts == 2 ? stripe_place<T>(t, q) : t * 8 + q * 4);
+    float4 f = {};
+    if (i < n) f = *reinterpret_cast<const float4*>(row + int64_t(i) * 4);
+    v[4 * q] = f.x, v[4 * q + 1] = f.y, v[4 * q + 2] = f.z, v[4 * q + 3] = f.w;
+  }
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,205 @@
+// The threads that own a row together, and the row tree of docs/numerics.md among them.
+//
+// A thread owns eight lanes of each of its stripes (cuda/packed.cuh); kThreads threads of a warp share a row; a warp owns
+// kSegments consecutive segments of kStripes stripes, a block kWarps warps, a cluster up to 16 blocks.  Barriers: none if a
+// row is one warp, else one per exchange; exchanges take turns with two sets of slots, so that none needs a second barrier.
+#pragma once
+
+#include "cuda/block_tree.cuh"
+#include "cuda/packed.cuh"
+
+namespace kilter::cuda {
+
+constexpr int kStripeLength = kLaneCount, kSegmentStripes = kSegmentLength / kStripeLength;
+
+template <int kThreads_, int kWarps_, int kSegments_, int kStripes_, int kRows_, bool kCluster_ = false>
+struct RowShape {
+  static constexpr int kThreads = kThreads_, kWarps = kWarps_, kSegments = kSegments_, kStripes = kStripes_;
+  static constexpr int kRows = kRows_;  // in flight per team
+  static constexpr bool kCluster = kCluster_;
+  static constexpr int kTeamsPerWarp = 32 / kThreads;
+  static constexpr int kBlockMax = kWarps == 1 ? 128 : kWarps * 32;
+  static constexpr int kRowsPerBlock = kWarps == 1 ? 4 * kTeamsPerWarp * kRows : 1;
+  static_assert(kThreads == 32 || kStripes == 1);
+  static_assert(kSegments == 1 || kSegments == 2);
+};
+
+struct Add {
+  __device__ __forceinline__ static float of(float a, float b) { return a + b; }
+};
+struct Larger {  // of magnitudes
+  __device__ __forceinline__ static float of(float a, float b) { return a > b ? a : b; }
+};
+
+// Lane bits 0 to 7 of the tree over one segment.  Lanes may have started with their first element instead of +0.0: only a sum
+// of nothing but -0.0 differs, which the last addition mends.
+template <class Op, class T, int kThreads>
+__device__ __forceinline__ float combine_lanes(const float (&a)[8]) {
+  const float low = Op::of(Op::of(a[0], a[1]), Op::of(a[2], a[3])), high = Op::of(Op::of(a[4], a[5]), Op::of(a[6], a[7]));
+  float sum;
+  if constexpr (Packed<T>::kParts == 1) {
+    sum = Op::of(low, high);
+#pragma unroll
+    for (int bit = 1; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+  } else if constexpr (kThreads < 32) {
+    sum = low;
+#pragma unroll
+    for (int bit = 1; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+  } else {  // lane bit 2 sorts the two runs to even and odd threads, bit 7 joins them
+    const bool odd = threadIdx.x & 1;
+    sum = Op::of(odd ? high : low, exchange(odd ? low : high, 1));
+#pragma unroll
+    for (int bit = 2; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+    sum = Op::of(sum, exchange(sum, 1));
+  }
+  return sum + 0.0f;
+}
+
+// ---- between the warps of a row
+
+template <int kWarps>
+struct BlockExchange {
+  float slot[2][2][kWarps];
+
+  __device__ __forceinline__ void start(int warps, int) {
+    if (threadIdx.x < kWarps && threadIdx.x >= warps)
+      for (int i = 0; i < 4; ++i) slot[i / 2][i % 2][threadIdx.x] = 0;
+  }
+  __device__ __forceinline__ void started() {}
+  template <class Op, int N>
+  __device__ __forceinline__ void combine(float (&v)[N], int turn, int, int, int) {
+    float(&m)[2][kWarps] = slot[turn & 1];
+    if ((threadIdx.x & 31) == 0)
+#pragma unroll
+      for (int q = 0; q < N; ++q) m[q][threadIdx.x >> 5] = v[q];
+    __syncthreads();
+#pragma unroll
+    for (int q = 0; q < N; ++q) {
+      float s[kWarps];
+#pragma unroll
+      for (int i = 0; i < kWarps; ++i) s[i] = m[q][i];
+#pragma unroll
+      for (int step = 1; step < kWarps; step *= 2)
+#pragma unroll
+        for (int i = 0; i + step < kWarps; i += 2 * step) s[i] = Op::of(s[i], s[i + step]);
+      v[q] = s[0];
+    }
+  }
+};
+
+// Every warp writes its value into the slots of all blocks of the cluster; the writes count as bytes at the receiver's mbarrier.
+template <int kWarps>
+struct ClusterExchange {
+  static constexpr int kSlots = 16 * kWarps;
+  static_assert(kSlots == 128);  // four per thread of a warp
+  alignas(16) float slot[2][2][kSlots];
+  uint64_t arrived[2];
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __device__ __forceinline__ static uint32_t address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+  __device__ __forceinline__ static uint32_t peer(uint32_t local, int rank) {
+    uint32_t remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
+    return remote;
+  }
+  __device__ __forceinline__ void start(int, int blocks) {
+    if (threadIdx.x == 0) {
+      for (uint64_t& b : arrived) asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(address(&b)) : "memory");
+      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    for (int i = threadIdx.x; i < 4 * kSlots; i += kWarps * 32)
+      if (i % kSlots >= blocks * kWarps) (&slot[0][0][0])[i] = 0;
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  }
+  __device__ __forceinline__ void started() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+  template <class Op, int N>
+  __device__ __forceinline__ void combine(float (&v)[N], int turn, int warps, int rank, int blocks) {
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, side = turn & 1;
+    const uint32_t barrier = address(&arrived[side]);
+    if (threadIdx.x == 0)
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(N * 4 * blocks * warps) : "memory");
+    if (lane < blocks)
+#pragma unroll
+      for (int q = 0; q < N; ++q)
+        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
+                         peer(address(&slot[side][q][rank * kWarps + warp]), lane)),
+                     "r"(__float_as_uint(v[q])), "r"(peer(barrier, lane))
+                     : "memory");
+    uint32_t done = 0;
+    while (!done)
+      asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                   : "=r"(done)
+                   : "r"(barrier), "r"(turn >> 1 & 1)
+                   : "memory");
+#pragma unroll
+    for (int q = 0; q < N; ++q) {
+      const float4 s = *reinterpret_cast<const float4*>(&slot[side][q][4 * lane]);
+      float sum = Op::of(Op::of(s.x, s.y), Op::of(s.z, s.w));
+#pragma unroll
+      for (int bit = 1; bit < 32; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+      v[q] = sum;
+    }
+  }
+#else  // never launched: the plan takes clusters only where there are some
+  __device__ __forceinline__ void start(int, int) {}
+  __device__ __forceinline__ void started() {}
+  template <class Op, int N>
+  __device__ __forceinline__ void combine(float (&)[N], int, int, int, int) {}
+#endif
+};
+
+struct NoExchange {
+  __device__ __forceinline__ void start(int, int) {}
+  __device__ __forceinline__ void started() {}
+  template <class Op, int N>
+  __device__ __forceinline__ void combine(float (&)[N], int, int, int, int) {}
+};
+
+template <bool kCluster, int kWarps>
+struct ExchangeOf {
+  using type = BlockExchange<kWarps>;
+};
+template <int kWarps>
+struct ExchangeOf<true, kWarps> {
+  using type = ClusterExchange<kWarps>;
+};
+template <>
+struct ExchangeOf<false, 1> {
+  using type = NoExchange;
+};
+
+// A thread's place in its team, and the team's sums.
+template <class T, class S>
+struct RowTeam {
+  using Exchange = typename ExchangeOf<S::kCluster, S::kWarps>::type;
+  Exchange& memory;
+  int t;             // in the warp's share of a row
+  int column;        // where the team's warp begins
+  int rank, blocks;  // in the cluster
+  int turn = 0;
+
+  __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), rank(0), blocks(1) {
+    t = threadIdx.x % S::kThreads;
+    if constexpr (S::kCluster) {
+      asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+      asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+    }
+    const int warp = S::kWarps == 1 ? 0 : rank * S::kWarps + (threadIdx.x >> 5);
+    column = warp * S::kSegments * kSegmentLength;
+    memory.start(blockDim.x / 32, blocks);
+  }
+  // segments[q][s]: a thread's lanes were combined by combine_lanes; out[q]: over the row
+  template <class Op, int N>
+  __device__ __forceinline__ void combine(const float (&segments)[N][S::kSegments], float (&out)[N]) {
+#pragma unroll
+    for (int q = 0; q < N; ++q) out[q] = S::kSegments == 1 ? segments[q][0] : Op::of(segments[q][0], segments[q][S::kSegments - 1]);
+    memory.template combine<Op>(out, turn++, blockDim.x / 32, rank, blocks);
+  }
+  // Whether it is so for a row of this warp or block: all threads that exchange together get the same answer.
+  __device__ __forceinline__ static bool any(bool own) {
+    if constexpr (S::kWarps == 1) return __any_sync(0xFFFFFFFFu, own);
+    return own;
+  }
+};
+
+}  // namespace kilter::cuda
