@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What the compiler made of every CUDA kernel, against the table beside this script: kernels.py OBJECT... [--write] [--times CSV...]
+"""What the compiler made of every CUDA kernel, against the table beside this script: kernels.py OBJECT... [options]
 
 Fails if a kernel is missing from the table or only there, takes more than 8 registers more than it says, or keeps anything in local
-memory without a reason in the table's lines `allow PATTERN REASON`; if a family has more kernels than its quota.  --write updates the
-table.  cuobjdump is that of the environment variable CUOBJDUMP, of the path, of the toolkit, or of .cache/cuda-tools.
+memory without a reason in the table's lines `allow PATTERN REASON`; if a family has more kernels than its quota; with --launches, if
+the cases of small_test.cc leave a kernel out.  --write updates the table.  cuobjdump is that of the environment variable CUOBJDUMP, of the path, of the toolkit, or of .cache/cuda-tools.
 """
 import argparse
 import collections
@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "tests/cuda/kernels.tsv"
@@ -118,6 +119,15 @@ def problems(found, table, allowed):
     return bad
 
 
+def launched(program, **environment):
+    """The names of the kernels that the cases of small_test.cc launch."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = pathlib.Path(folder) / "names"
+        subprocess.run([program, "--gtest_filter=Ops/Small.*"], env={**os.environ, "KILTER_LAUNCHED": str(names), **environment},
+                       stdout=subprocess.DEVNULL, check=True)
+        return {short_name(n) for n in names.read_text().splitlines()}
+
+
 def counts(uses):
     return collections.Counter((FAMILY.get(k.op, k.op), k.arch) for k in uses)
 
@@ -141,6 +151,7 @@ def main():
     parser.add_argument("objects", nargs="+")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--times", nargs="*", default=[], help="tables of nvcc --time")
+    parser.add_argument("--launches", metavar="PROGRAM", help="launches_test")
     arguments = parser.parse_args()
     tool = cuobjdump()
     if not tool:
@@ -152,6 +163,9 @@ def main():
         TABLE.write_text(written_table(found, allowed))
         table = found
     bad = problems(found, table, allowed)
+    if arguments.launches:
+        missing = sorted({k.kernel for k in found} - launched(arguments.launches, KILTER_LAUNCHES_ONLY="1"))
+        bad += [f"{name} is launched by no case of small_test.cc" for name in missing]
     for line in bad:
         print(f"kernels: {line}")
     seconds = compile_seconds(pathlib.Path(t).read_text() for t in arguments.times)

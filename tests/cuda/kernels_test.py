@@ -2,6 +2,7 @@
 """Tests of kernels.py on text as cuobjdump and nvcc print it."""
 import pathlib
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -117,6 +118,13 @@ class Kernels(unittest.TestCase):
             "kilter::cuda::plain(float*)": "plain",
         }.items():
             self.assertEqual(kernels.short_name(text), name)
+
+    def test_launched_kernels_are_what_the_program_says(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = pathlib.Path(folder) / "program"
+            program.write_text('#!/bin/sh\necho "void kilter::cuda::k<float>(int)" >"$KILTER_LAUNCHED"\n')
+            program.chmod(0o755)
+            self.assertEqual(kernels.launched(str(program)), {"k<float>"})
 
     def test_compile_time_is_the_last_one_per_architecture(self):
         self.assertEqual(kernels.compile_seconds([TIME]), {"sm_80": 3.0, "sm_90": 61.0})
