@@ -19,9 +19,18 @@ void launch_forward(const RowNormForward& p, cudaStream_t stream) {
     general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
 }
 
+// Weights beyond this wait for the reduction: their shared memory would leave a multiprocessor fewer than two blocks.
+constexpr int kEarlyBytes = 64 << 10;
+
 template <class T, bool kCentered, class S>
-void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
   const auto kernel = &forward_kernel<T, kCentered, S>;
+  const int bytes = early_bytes<T, S>(plan.block, p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
+  const bool early = bytes > 0 && bytes <= kEarlyBytes && !(p.flags & (kFloatWeight | kFloatBias));
+  if (early) {
+    p.flags |= kEarlyWeights;
+    if (bytes > 48 << 10) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
   if constexpr (S::kCluster) {
     if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   }
@@ -30,6 +39,7 @@ void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
   attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
+  config.dynamicSmemBytes = early ? size_t(bytes) : 0;
   config.attrs = attribute, config.numAttrs = plan.cluster > 1;
   (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
 }

@@ -20,6 +20,12 @@ struct RowShape {
   static constexpr int kTeamsPerWarp = 32 / kThreads;
   static constexpr int kBlockMax = kWarps == 1 ? 128 : kWarps * 32;
   static constexpr int kRowsPerBlock = kWarps == 1 ? 4 * kTeamsPerWarp * kRows : 1;
+  // Blocks of a multiprocessor that registers must allow: 32 warps of 16-bit rows, 24 with several rows in flight, 20 of fp32 rows;
+  // half of that with two segments.
+  template <class T>
+  static constexpr int kBlocks() {
+    return (Packed<T>::kItem == 4 ? 640 : kRows > 1 ? 768 : 1024) / (kSegments * kBlockMax);
+  }
   static_assert(kThreads == 32 || kStripes == 1);
   static_assert(kSegments == 1 || kSegments == 2);
 };
@@ -31,29 +37,45 @@ struct Larger {  // of magnitudes
   __device__ __forceinline__ static float of(float a, float b) { return a > b ? a : b; }
 };
 
-// Lane bits 0 to 7 of the tree over one segment.  Lanes may have started with their first element instead of +0.0: only a sum
-// of nothing but -0.0 differs, which the last addition mends.
-template <class Op, class T, int kThreads>
-__device__ __forceinline__ float combine_lanes(const float (&a)[8]) {
-  const float low = Op::of(Op::of(a[0], a[1]), Op::of(a[2], a[3])), high = Op::of(Op::of(a[4], a[5]), Op::of(a[6], a[7]));
-  float sum;
-  if constexpr (Packed<T>::kParts == 1) {
-    sum = Op::of(low, high);
-#pragma unroll
-    for (int bit = 1; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
-  } else if constexpr (kThreads < 32) {
-    sum = low;
-#pragma unroll
-    for (int bit = 1; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
-  } else {  // lane bit 2 sorts the two runs to even and odd threads, bit 7 joins them
-    const bool odd = threadIdx.x & 1;
-    sum = Op::of(odd ? high : low, exchange(odd ? low : high, 1));
-#pragma unroll
-    for (int bit = 2; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
-    sum = Op::of(sum, exchange(sum, 1));
+// Lane bits 0 to 7 of the tree over a segment of each of kRows rows, from the eight lanes of each thread.  While the first levels
+// are added up, the rows spread over the threads, an exchange for two of them: thread t receives the sum of row own_row(t).
+// Lanes may have started with their first element instead of +0.0: only a sum of nothing but -0.0 differs, which the last
+// addition mends.
+template <class T, int kThreads, int kRows>
+struct LaneTree {
+  static constexpr bool kHalves = Packed<T>::kParts == 2 && kThreads == 32;  // a thread owns two runs of four lanes
+  static constexpr int kShift = kHalves ? 1 : 0;                             // thread bit 0 sorts the runs
+
+  __device__ __forceinline__ static int own_row(int t) { return t >> kShift & (kRows - 1); }
+  __device__ __forceinline__ static bool writes(int t) { return t >> kShift < kRows && (t & kShift) == 0; }
+  __device__ __forceinline__ static float spread(float own, int row) {  // the value of the thread whose row it is
+    return kRows == 1 ? own : __shfl_sync(0xFFFFFFFFu, own, row << kShift, kThreads);
   }
-  return sum + 0.0f;
-}
+
+  template <class Op>
+  __device__ __forceinline__ static float inside(const float (&a)[8], bool odd) {
+    const float low = Op::of(Op::of(a[0], a[1]), Op::of(a[2], a[3]));
+    if constexpr (Packed<T>::kParts == 2 && !kHalves) return low;
+    const float high = Op::of(Op::of(a[4], a[5]), Op::of(a[6], a[7]));
+    if constexpr (!kHalves) return Op::of(low, high);
+    return Op::of(odd ? high : low, exchange(odd ? low : high, 1));  // lane bit 2
+  }
+  template <class Op>
+  __device__ __forceinline__ static float between(float (&v)[kRows], int t) {
+    int bit = 1 << kShift;
+#pragma unroll
+    for (int rows = kRows; rows > 1; rows /= 2, bit *= 2) {
+      const bool upper = t & bit;
+#pragma unroll
+      for (int i = 0; i < rows / 2; ++i) v[i] = Op::of(upper ? v[2 * i + 1] : v[2 * i], exchange(upper ? v[2 * i] : v[2 * i + 1], bit));
+    }
+    float sum = v[0];
+#pragma unroll
+    for (; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+    if constexpr (kHalves) sum = Op::of(sum, exchange(sum, 1));  // lane bit 7
+    return sum + 0.0f;
+  }
+};
 
 // ---- between the warps of a row
 
@@ -172,6 +194,7 @@ struct ExchangeOf<false, 1> {
 template <class T, class S>
 struct RowTeam {
   using Exchange = typename ExchangeOf<S::kCluster, S::kWarps>::type;
+  using Tree = LaneTree<T, S::kThreads, S::kRows>;
   Exchange& memory;
   int t;             // in the warp's share of a row
   int column;        // where the team's warp begins
@@ -188,11 +211,24 @@ struct RowTeam {
     column = warp * S::kSegments * kSegmentLength;
     memory.start(blockDim.x / 32, blocks);
   }
-  // segments[q][s]: a thread's lanes were combined by combine_lanes; out[q]: over the row
-  template <class Op, int N>
-  __device__ __forceinline__ void combine(const float (&segments)[N][S::kSegments], float (&out)[N]) {
+  // out[q]: the sum of term q over this thread's own row.  lanes(row, segment, a) adds up the thread's lanes of term q to a[q].
+  template <class Op, int N, class F>
+  __device__ __forceinline__ void combine(float (&out)[N], F lanes) {
+    float v[N][S::kSegments][S::kRows];
 #pragma unroll
-    for (int q = 0; q < N; ++q) out[q] = S::kSegments == 1 ? segments[q][0] : Op::of(segments[q][0], segments[q][S::kSegments - 1]);
+    for (int i = 0; i < S::kRows; ++i)
+#pragma unroll
+      for (int s = 0; s < S::kSegments; ++s) {
+        float a[N][8];
+        lanes(i, s, a);
+#pragma unroll
+        for (int q = 0; q < N; ++q) v[q][s][i] = Tree::template inside<Op>(a[q], t & 1);
+      }
+#pragma unroll
+    for (int q = 0; q < N; ++q) {
+      const float first = Tree::template between<Op>(v[q][0], t);
+      out[q] = S::kSegments == 1 ? first : Op::of(first, Tree::template between<Op>(v[q][S::kSegments - 1], t));
+    }
     memory.template combine<Op>(out, turn++, blockDim.x / 32, rank, blocks);
   }
   // Whether it is so for a row of this warp or block: all threads that exchange together get the same answer.
