@@ -1,0 +1,118 @@
+// A check::Case run in device memory, and the fixture of the tests that compare it with the CPU.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "check/call.h"
+#include "harness/run.h"
+
+namespace kilter::test {
+
+inline constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
+
+struct DeviceLayout {
+  int64_t gap = 0;    // elements between rows
+  int64_t shift = 0;  // elements by which the tensor is moved off its alignment
+  bool in_place = false;
+};
+
+// A buffer's tensor in device memory, with a pattern around it and between its rows that must survive.
+class DeviceTensor {
+ public:
+  DeviceTensor(check::Buffer& from, const DeviceLayout& layout);
+  ~DeviceTensor() { cudaFree(device_); }
+  DeviceTensor(const DeviceTensor&) = delete;
+  DeviceTensor& operator=(const DeviceTensor&) = delete;
+
+  kilter_tensor tensor();
+  void restore(cudaStream_t stream);        // what the constructor placed
+  void fetch(check::Buffer* to = nullptr);  // null: the buffer it came from.  After whatever writes the tensor has ended
+
+ private:
+  char* host_row(int64_t r) { return host_.data() + first_ + r * stride_ * item_; }
+
+  check::Buffer* buffer_;
+  int32_t ndim_ = 0;
+  int64_t rows_ = 0, n_ = 0, stride_ = 0, item_ = 1, first_ = 0;
+  int64_t shape_[2] = {}, strides_[2] = {};
+  std::vector<char> host_;
+  char* device_ = nullptr;
+};
+
+struct Launch {
+  std::string kernel;  // as the source spells it
+  dim3 grid, block;
+};
+
+// The calls of a case with all their memory on the device, to be made any number of times.
+class DeviceCase {
+ public:
+  DeviceCase(const check::Case& c, const DeviceLayout& layout, check::Tensors& t);
+  ~DeviceCase() { cudaFree(workspace_); }
+  DeviceCase(const DeviceCase&) = delete;
+  DeviceCase& operator=(const DeviceCase&) = delete;
+
+  void run(cudaStream_t stream);      // forward, then backward if the case asks for it
+  void restore(cudaStream_t stream);  // every tensor as it was before the first run
+  void fetch();                       // results into the case's tensors
+  std::vector<Launch> launches();     // what run launches; runs nothing
+
+ private:
+  DeviceTensor& place(check::Buffer& b) { return memory_.emplace_back(b, layout_); }
+
+  check::Case case_;
+  DeviceLayout layout_;
+  check::Tensors& tensors_;
+  std::deque<DeviceTensor> memory_;
+  check::Call forward_, backward_;
+  DeviceTensor *y_in_x_ = nullptr, *dx_in_dy_ = nullptr;
+  char* workspace_ = nullptr;
+};
+
+// All of it once: place, run, fetch.
+void call_on_device(const check::Case& c, const DeviceLayout& layout, check::Tensors& t);
+
+// Makes plans as for a device of so many multiprocessors.
+class AssumedMultiprocessors {
+ public:
+  explicit AssumedMultiprocessors(int count) { setenv("KILTER_TEST_SMS", std::to_string(count).c_str(), 1); }
+  ~AssumedMultiprocessors() { unsetenv("KILTER_TEST_SMS"); }
+  AssumedMultiprocessors(const AssumedMultiprocessors&) = delete;
+  AssumedMultiprocessors& operator=(const AssumedMultiprocessors&) = delete;
+};
+
+inline bool has_device() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
+class Device : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!has_device()) GTEST_SKIP() << "no CUDA device";
+  }
+  void TearDown() override { RecordProperty("compared", compared); }
+
+  check::Case base(DType x, int64_t rows, int64_t n, check::Fill fill = check::Fill::normal) {
+    check::Case c;
+    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 11;
+    c.weight = DType::f32, c.bias = true, c.backward = true;
+    return c;
+  }
+  void compare(const check::Case& c, const DeviceLayout& layout = {}) {
+    ++compared;
+    const check::Tensors expected = call_plain(c);
+    check::Tensors got = check::make_tensors(c);
+    ASSERT_NO_FATAL_FAILURE(call_on_device(c, layout, got));
+    EXPECT_TRUE(same_bits(c, expected, got)) << "gap " << layout.gap << ", shift " << layout.shift << (layout.in_place ? ", in place" : "");
+  }
+  int compared = 0;
+};
+
+inline std::string op_name(const ::testing::TestParamInfo<std::string>& op) { return op.param; }
+
+}  // namespace kilter::test

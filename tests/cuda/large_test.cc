@@ -1,0 +1,191 @@
+// Tensors of more than 2^31 and 2^32 elements, more than 2^23 rows, rows of more than 2^31 elements: sampled rows have the bits of
+// the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "device.h"
+
+namespace kilter::test {
+namespace {
+
+using check::Buffer;
+using check::Case;
+using check::Tensors;
+
+// Elements of a period that divides no power of two and no row length here: a wrong 32-bit offset meets other numbers.
+constexpr int64_t kPeriod = 4194319;
+
+Buffer period(const char* name, double center, double spread) {
+  Buffer b = Buffer::rows(DType::bf16, 1, kPeriod);
+  check::fill_moderate(name, 7, 0, DType::bf16, kPeriod, center, spread, b.data());
+  return b;
+}
+
+// A contiguous tensor in device memory, [rows, n], or of rank 1 without n.
+class BigTensor {
+ public:
+  BigTensor(DType type, int64_t rows, int64_t n = 0) : type_(type), ndim_(n ? 2 : 1), shape_{rows, n} {
+    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&data_), bytes()), cudaSuccess);
+    EXPECT_EQ(cudaMemset(data_, 0xA5, bytes()), cudaSuccess);
+  }
+  ~BigTensor() { cudaFree(data_); }
+  BigTensor(const BigTensor&) = delete;
+  BigTensor& operator=(const BigTensor&) = delete;
+
+  size_t bytes() const { return size_t(shape_[0]) * row_bytes(); }
+  kilter_tensor tensor() { return {data_, {KILTER_DEVICE_CUDA, 0}, ndim_, dlpack_of(type_), shape_, nullptr, 0}; }
+  // Repeats the period: what is filled is copied behind itself.
+  void fill(const Buffer& b) {
+    size_t filled = std::min(bytes(), b.row_bytes());
+    EXPECT_EQ(cudaMemcpy(data_, b.row(0), filled, cudaMemcpyHostToDevice), cudaSuccess);
+    while (filled < bytes()) {
+      const size_t more = std::min(bytes() - filled, filled);
+      EXPECT_EQ(cudaMemcpy(data_ + filled, data_, more, cudaMemcpyDeviceToDevice), cudaSuccess);
+      filled += more;
+    }
+  }
+  void fetch(char* to, int64_t row, int64_t rows) const {
+    EXPECT_EQ(cudaMemcpy(to, data_ + size_t(row) * row_bytes(), size_t(rows) * row_bytes(), cudaMemcpyDeviceToHost), cudaSuccess);
+  }
+  Buffer fetch() const {
+    Buffer b = buffer(shape_[0]);
+    fetch(b.data(), 0, shape_[0]);
+    return b;
+  }
+  Buffer fetch(const std::vector<int64_t>& rows) const {
+    Buffer b = buffer(int64_t(rows.size()));
+    for (size_t i = 0; i < rows.size(); ++i) fetch(b.data() + i * row_bytes(), rows[i], 1);
+    return b;
+  }
+
+ private:
+  Buffer buffer(int64_t rows) const { return ndim_ == 1 ? Buffer::per_row(type_, rows) : Buffer::rows(type_, rows, shape_[1]); }
+  size_t row_bytes() const { return size_t(ndim_ == 1 ? 1 : shape_[1]) * size_t(item_size(type_)); }
+  DType type_;
+  int32_t ndim_;
+  int64_t shape_[2];
+  char* data_ = nullptr;
+};
+
+// The first and the last rows, those around every size that overflows a counter, one anywhere.
+std::vector<int64_t> sampled(int64_t rows, int64_t n) {
+  std::vector<int64_t> list = {0, 1, rows / 3, rows - 2, rows - 1};
+  for (const int64_t elements : {int64_t(1) << 31, int64_t(1) << 32})
+    for (const int64_t e : {elements / 2 - 1, elements / 2, elements - 1, elements}) list.push_back(e / n);
+  for (const int64_t count : {int64_t(1) << 16, int64_t(1) << 23, int64_t(1) << 24, int64_t(1) << 31})
+    for (const int64_t r : {count - 1, count}) list.push_back(r);
+  list.erase(std::remove_if(list.begin(), list.end(), [&](int64_t r) { return r < 0 || r >= rows; }), list.end());
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+class Large : public Device {
+ protected:
+  enum Parts { kForward, kDx, kAll, kAllWithSums };  // kAllWithSums: also compares dweight and dbias
+
+  void run(int64_t rows, int64_t n, Parts parts) {
+    Case c = base(DType::bf16, rows, n);
+    c.backward = parts != kForward, c.want_dweight = c.want_dbias = parts >= kAll;
+    if (parts < kAll) c.weight = DType::none, c.bias = false;
+    SCOPED_TRACE(check::command(c));
+    const check::Op* const op = check::find_op(c.op);
+    size_t free = 0, total = 0;
+    ASSERT_EQ(cudaMemGetInfo(&free, &total), cudaSuccess);
+
+    Case vectors = base(DType::bf16, 0, n);
+    vectors.weight = c.weight, vectors.bias = c.bias;
+    Tensors affine = check::make_tensors(vectors);
+    DeviceTensor weight(affine.weight, {}), bias(affine.bias, {});
+    BigTensor x(DType::bf16, rows, n), out(DType::bf16, rows, n), rstd(DType::f32, rows), mean(DType::f32, op->centered ? rows : 1);
+    x.fill(period("x", 0.25, 1.5));
+    check::Call k;
+    k.op = c.op, k.x = x.tensor(), k.weight = weight.tensor(), k.bias = bias.tensor(), k.y = out.tensor();
+    k.rstd = rstd.tensor();
+    if (op->centered) k.mean = mean.tensor();
+    ASSERT_STREQ(check::implementation(check::query_of(k)), "cuda:rowwise");
+    ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+
+    const std::vector<int64_t> rows_to_compare = sampled(rows, n);
+    const int64_t count = int64_t(rows_to_compare.size());
+    Case small = c;
+    small.rows = count;
+    Tensors expected;
+    expected.x = x.fetch(rows_to_compare), expected.weight = affine.weight, expected.bias = affine.bias;
+    expected.y = Buffer::rows(DType::bf16, count, n), expected.rstd = Buffer::per_row(DType::f32, count);
+    if (op->centered) expected.mean = Buffer::per_row(DType::f32, count);
+    Tensors got;
+    got.y = out.fetch(rows_to_compare), got.rstd = rstd.fetch(rows_to_compare);
+    if (op->centered) got.mean = mean.fetch(rows_to_compare);
+
+    BigTensor dy(DType::bf16, c.backward ? rows : 1, n), dweight(DType::f32, parts >= kAll ? n : 1),
+        dbias(DType::f32, parts >= kAll ? n : 1);
+    if (c.backward) {
+      dy.fill(period("dy", 0, 1));
+      check::Call b;
+      b.op = c.op, b.backward = true, b.x = k.x, b.weight = k.weight, b.mean = k.mean, b.rstd = k.rstd;
+      b.dy = dy.tensor(), b.dx = out.tensor();  // y was fetched
+      if (parts >= kAll) b.dweight = dweight.tensor(), b.dbias = dbias.tensor();
+      ASSERT_EQ(op->backward_workspace(b, &b.workspace_size), KILTER_OK) << kilter_last_error();
+      ASSERT_EQ(cudaMalloc(&b.workspace, b.workspace_size), cudaSuccess) << b.workspace_size << " of " << free << " bytes";
+      ASSERT_EQ(cudaMemset(b.workspace, 0, b.workspace_size), cudaSuccess);
+      const kilter_status status = op->backward(b);
+      EXPECT_EQ(status, KILTER_OK) << kilter_last_error();
+      EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      cudaFree(b.workspace);
+      if (HasFailure()) return;
+      got.dx = out.fetch(rows_to_compare);
+      expected.dy = dy.fetch(rows_to_compare), expected.dx = Buffer::rows(DType::bf16, count, n);
+    }
+    ASSERT_EQ(check::call(small, expected), KILTER_OK) << kilter_last_error();
+    EXPECT_TRUE(same_bits(small, expected, got)) << sampled_text(rows_to_compare);
+    ++compared;
+    if (parts == kAllWithSums) compare_sums(c, x, dy, mean, rstd, affine, dweight, dbias);
+  }
+
+ private:
+  void compare_sums(const Case& c, const BigTensor& x, const BigTensor& dy, const BigTensor& mean, const BigTensor& rstd,
+                    const Tensors& affine, const BigTensor& dweight, const BigTensor& dbias) {
+    Tensors t, expected, got;
+    t.x = x.fetch(), t.dy = dy.fetch(), t.weight = affine.weight, t.rstd = rstd.fetch();
+    if (check::find_op(c.op)->centered) t.mean = mean.fetch();
+    got.dweight = dweight.fetch(), got.dbias = dbias.fetch();
+    expected.dweight = Buffer::per_row(DType::f32, c.n), expected.dbias = Buffer::per_row(DType::f32, c.n);
+    check::Call b;
+    b.op = c.op, b.backward = true, b.x = t.x.tensor(), b.dy = t.dy.tensor(), b.weight = t.weight.tensor(), b.mean = t.mean.tensor();
+    b.rstd = t.rstd.tensor(), b.dweight = expected.dweight.tensor(), b.dbias = expected.dbias.tensor();
+    const check::Op* const op = check::find_op(c.op);
+    ASSERT_EQ(op->backward_workspace(b, &b.workspace_size), KILTER_OK) << kilter_last_error();
+    std::vector<char> workspace(b.workspace_size);
+    b.workspace = workspace.data();
+    ASSERT_EQ(op->backward(b), KILTER_OK) << kilter_last_error();
+    EXPECT_TRUE(same_bits(c, expected, got)) << "over all rows";
+  }
+  static std::string sampled_text(const std::vector<int64_t>& rows) {
+    std::string s = "rows are those of the list";
+    for (const int64_t r : rows) s += " " + std::to_string(r);
+    return s;
+  }
+};
+
+// KILTER_LARGE_SHIFT=k makes every size 2^k times smaller: for machines of less memory, where little is tested.
+int64_t power(int exponent) {
+  const char* const shift = std::getenv("KILTER_LARGE_SHIFT");
+  return int64_t(1) << (exponent - (shift ? std::atoi(shift) : 0));
+}
+
+TEST_P(Large, ManyShortRows) { run(power(23) + 9, 256, kAllWithSums); }
+TEST_P(Large, ManyRowsOfOddLength) { run(power(23) + 9, 257, kAll); }
+TEST_P(Large, TwoToThe24Rows) { run(power(24) + 3, 256, kAll); }
+TEST_P(Large, UsualRows) { run(power(20) + 3, 4096, kAll); }
+TEST_P(Large, LongRows) { run(power(16) + 1, 65544, kAll); }
+TEST_P(Large, VeryLongRows) { run(power(13) + 1, 262152, kAll); }
+TEST_P(Large, OneRow) { run(1, power(31) + 8, kDx); }
+TEST_P(Large, RowsOfOneElement) { run(power(31) + 9, 1, kForward); }
+
+INSTANTIATE_TEST_SUITE_P(Ops, Large, ::testing::ValuesIn(check::op_names()), op_name);
+
+}  // namespace
+}  // namespace kilter::test

@@ -1,0 +1,106 @@
+// A few rows of every class of length, for tools under which a kernel runs many times slower.  Every kernel is launched.
+// KILTER_LAUNCHED=FILE writes the names of those that were; KILTER_LAUNCHES_ONLY=1 runs and compares nothing.
+#include <cstdio>
+#include <set>
+
+#include "device.h"
+
+namespace kilter::test {
+namespace {
+
+using check::Case;
+
+constexpr int64_t kLengths[] = {1, 7, 32, 64, 96, 128, 250, 256, 512, 768, 1000, 1024, 2048, 4096, 7168, 8192, 16384, 32768, 65536, 131072};
+constexpr int64_t kRows[] = {1, 16, 3, 8, 2, 13, 5};
+
+class Small : public Device {
+ protected:
+  static void TearDownTestSuite() {
+    const char* const name = std::getenv("KILTER_LAUNCHED");
+    std::FILE* const file = name ? std::fopen(name, "w") : nullptr;
+    if (!file) return;
+    for (const std::string& kernel : kernels()) std::fprintf(file, "%s\n", kernel.c_str());
+    std::fclose(file);
+  }
+  void compare_and_list(const Case& c, const DeviceLayout& layout = {}) {
+    if (!std::getenv("KILTER_LAUNCHES_ONLY")) compare(c, layout);
+    if (!std::getenv("KILTER_LAUNCHED")) return;
+    check::Tensors t = check::make_tensors(c);
+    for (const Launch& launch : DeviceCase(c, layout, t).launches()) kernels().insert(launch.kernel);
+  }
+  // Another choice of features and layout with every call.
+  void compare_variant(Case c) {
+    DeviceLayout layout;
+    switch (variant_++ % 6) {
+      case 0:
+        layout = {5, 1, false};
+        break;
+      case 1:
+        layout.in_place = true;
+        break;
+      case 2:
+        c.residual = c.dresidual_out = c.dresidual = c.x;
+        break;
+      case 3:
+        c.weight = DType::none, c.bias = false, c.want_dweight = c.want_dbias = false;
+        break;
+      case 4:
+        c.weight = c.dweight = c.x, c.post_residual = c.x, c.weight_offset = 1, c.backward = false;
+        break;
+      case 5:
+        c.weight = c.x, c.round_then_multiply = true, c.backward = false, layout.in_place = true;
+        break;
+    }
+    compare_and_list(c, layout);
+  }
+
+ private:
+  static std::set<std::string>& kernels() {
+    static std::set<std::string> names;
+    return names;
+  }
+  int variant_ = 0;
+};
+
+TEST_P(Small, EveryLength) {
+  int i = 0;
+  for (const int64_t n : kLengths)
+    for (const DType x : kTypes) {
+      const int64_t rows = kRows[i++ % 7];
+      const Case c = base(x, n < 16384 ? rows : std::min<int64_t>(rows, 3), n);
+      compare_and_list(c);
+      compare_variant(c);
+    }
+}
+
+TEST_P(Small, LongestRowsInOnePass) {
+  for (const DType x : kTypes) compare_and_list(base(x, 2, 262144));
+}
+
+TEST_P(Small, NoElements) {
+  Case c = base(DType::f32, 5, 0);
+  c.weight = DType::none, c.bias = false, c.backward = false;
+  compare_and_list(c);
+  c.x = DType::f64;
+  compare_and_list(c);
+  compare_and_list(base(DType::f32, 0, 96));
+}
+
+// Some rows are many for one multiprocessor: plans for many rows, blocks that take several.
+TEST_P(Small, ManyRowsPerMultiprocessor) {
+  const AssumedMultiprocessors assumed(1);
+  for (const int64_t n : {32, 64, 96, 256, 512, 1024, 4096, 16384, 65536})
+    for (const DType x : {DType::f32, DType::bf16, DType::f16}) compare_and_list(base(x, n <= 1024 ? 70 : n <= 16384 ? 16 : 4, n));
+}
+
+// Rows whose statistics need further exchanges.
+TEST_P(Small, UnusualRows) {
+  for (const check::Fill fill : {check::Fill::constant, check::Fill::denormal, check::Fill::special, check::Fill::offset})
+    for (const int64_t n : {96, 1024, 4096, 16384, 65536})
+      for (const DType x : {DType::f32, DType::bf16}) compare_and_list(base(x, 6, n, fill));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, Small, ::testing::ValuesIn(check::op_names()), op_name);
+
+}  // namespace
+}  // namespace kilter::test
