@@ -4,6 +4,8 @@
 #include <cuda_runtime_api.h>
 
 #include "cuda/runtime.h"
+#include "families/rowwise/row_backward.cuh"
+#include "families/rowwise/row_finish.cuh"
 #include "families/rowwise/row_forward.cuh"
 #include "families/rowwise/row_general_backward.cuh"
 #include "families/rowwise/row_norm_cuda.h"
@@ -79,7 +81,7 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
 }
 
 template <class C, bool kCentered>
-void launch_backward(const RowNormBackward& p, cudaStream_t stream) {
+void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
   BackwardMemory<C> m;
   m.partition = row_partition(p.rows, p.n);
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
@@ -103,6 +105,71 @@ void launch_backward(const RowNormBackward& p, cudaStream_t stream) {
     general_dx_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p, m);
 }
 
+inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t stream) {
+  cudaLaunchAttribute attribute[1];
+  attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;  // it waits for the sums itself
+  attribute[0].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
+  config.blockDim = dim3(kFinishColumns * kFinishRuns), config.stream = stream;
+  config.attrs = attribute, config.numAttrs = 1;
+  (void)cudaLaunchKernelEx(&config, finish_kernel, p);
+}
+
+template <class T, bool kCentered, class S>
+void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
+  const auto kernel = &backward_kernel<T, kCentered, S>;
+  int padded = 1;
+  while (padded * kSegmentLength < p.n) padded *= 2;
+  const BackwardLayout layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, plan.stages, padded, plan.block / 32);
+  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.total);
+  if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  cudaLaunchAttribute attribute[1];
+  attribute[0].id = cudaLaunchAttributeClusterDimension;
+  attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
+  config.dynamicSmemBytes = size_t(layout.total);
+  config.attrs = attribute, config.numAttrs = plan.cluster > 1;
+  (void)cudaLaunchKernelEx(&config, kernel, p);
+}
+
+template <class T, bool kCentered>
+void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
+#define KILTER_ROW_BACKWARD(t, v, c)                                     \
+  if (plan.threads == t && plan.stripes == v && (plan.cluster > 1) == c) \
+    return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream);
+#include "families/rowwise/instances.def"
+#undef KILTER_ROW_BACKWARD
+}
+
+// One pass over x and dy, then a kernel for the sums of chunks.
+template <bool kCentered>
+void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
+  fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
+  fast->row_bytes = plan.row_bytes, fast->stages = plan.stages;
+  fast->chunk = plan.partition.chunk;
+  fast->wide = plan.partition.chunk > kBlockRows;
+  char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+  FinishParameters finish = {{}, {}, plan.partition.chunks, int(p.n), fast->wide};
+  int planes = 0;
+  const View* const outputs[] = {&p.dweight, &p.dbias};
+  for (int k = 0; k < 2; ++k) {
+    fast->partial[k] = nullptr;
+    if (!outputs[k]->present()) continue;
+    fast->partial[k] = at;
+    finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
+    at += (plan.partition.chunks * p.n * (fast->wide ? 8 : 4) + 15) / 16 * 16;
+  }
+  if (p.dy.dtype == DType::f32)
+    launch_groups<float, kCentered>(plan, *fast, stream);
+  else if (p.dy.dtype == DType::bf16)
+    launch_groups<Bf16, kCentered>(plan, *fast, stream);
+  else
+    launch_groups<Half, kCentered>(plan, *fast, stream);
+  if (planes > 0) launch_finish(finish, planes, stream);
+}
+
 template <bool kCentered>
 kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
   if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
@@ -111,10 +178,15 @@ kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) 
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
-  if (p.dy.dtype == DType::f64)
-    launch_backward<double, kCentered>(p, static_cast<cudaStream_t>(stream));
+  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  RowBackwardParameters fast;
+  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), traits_of(p.device.id));
+  if (!plan.general && compact(p, &fast))
+    launch_fused_backward<kCentered>(p, plan, &fast, queue);
+  else if (p.dy.dtype == DType::f64)
+    launch_general_backward<double, kCentered>(p, queue);
   else
-    launch_backward<float, kCentered>(p, static_cast<cudaStream_t>(stream));
+    launch_general_backward<float, kCentered>(p, queue);
   return call.finish();
 }
 

@@ -103,4 +103,51 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   return true;
 }
 
+struct RowBackwardParameters {
+  uint32_t flags;
+  int n;
+  RowAddress x, dy, dx, mean, rstd;
+  const char* weight;
+  float weight_offset;
+  int slots, slot_threads, block_segments, row_bytes, stages;  // of the plan
+  int64_t rows, chunk;
+  void* partial[2];  // sums of dweight's and dbias's chunks; null: not asked for
+  bool wide;         // they are fp64: chunks are longer than a block of the contract
+  RowAddress dresidual_out, dresidual;
+};
+
+inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
+  const DType t = p.dy.dtype;
+  const int width = t == DType::f32 ? 4 : 8;
+  if (t == DType::f64 || p.n % width != 0 || p.n > INT32_MAX) return false;
+  RowBackwardParameters& o = *out;
+  o.flags = 0;
+  const struct {
+    const View& view;
+    RowAddress* address;
+    bool vectors;
+  } rows[] = {{p.x, &o.x, true},
+              {p.dy, &o.dy, true},
+              {p.dx, &o.dx, true},
+              {p.dresidual, &o.dresidual, true},
+              {p.dresidual_out, &o.dresidual_out, true},
+              {p.mean, &o.mean, false},
+              {p.rstd, &o.rstd, false}};
+  for (const auto& r : rows) {
+    RowRuns runs;
+    if (r.vectors && r.view.present() && r.view.dtype != t) return false;
+    if (!compact(r.view, p.rows, r.address, &runs, &o.flags) || runs.inner || (r.vectors && !aligned(*r.address, runs))) return false;
+  }
+  if ((reinterpret_cast<uintptr_t>(p.weight.data) & 15) != 0) return false;
+  o.weight = p.weight.data;
+  o.rows = p.rows, o.n = int(p.n);
+  o.weight_offset = float(p.weight_offset);
+  const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
+  flag(p.weight.present(), kHasWeight);
+  flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
+  flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(p.dresidual_out.present(), kHasResidual);
+  return true;
+}
+
 }  // namespace kilter::cuda

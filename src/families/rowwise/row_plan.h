@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/runtime.h"
+#include "families/rowwise/row_partition.h"
 
 namespace kilter::cuda {
 
@@ -51,6 +52,50 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, const
   p.block = p.cluster > 1 ? 256 : 32 * int(used < p.warps ? used : p.warps);
   p.blocks = rows * p.cluster;
   p.general = p.blocks > kMaxBlocks;
+  return p;
+}
+
+// Backward: a block's slots, each `slot_threads` threads that walk one chunk of rows; or blocks of a cluster, each with
+// `block_segments` segments of the rows of one chunk.
+struct RowBackwardPlan {
+  int threads = 32, stripes = 4;
+  int cluster = 1, block_segments = 1;
+  int slots = 1, slot_threads = 0, row_bytes = 0, stages = 1;
+  int block = 0;       // threads
+  int64_t blocks = 0;  // of the grid
+  RowPartition partition = {};
+  bool general = false;
+};
+
+inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device) {
+  RowBackwardPlan p;
+  const int most = item_size == 2 ? 4 : 2;  // segments of a block: three groups of four rows of them fit in shared memory
+  const int64_t segments = (n + 1023) / 1024;
+  p.general = rows <= 0 || n <= 0 || segments > 16 * most || (segments > most && !device.has_clusters()) || device.architecture < 90;
+  if (p.general) return p;
+  p.partition = row_partition(rows, n);
+  p.cluster = int((segments + most - 1) / most);
+  p.block_segments = int((segments + p.cluster - 1) / p.cluster);
+  if (n <= 1024) {
+    p.threads = n <= (item_size == 2 ? 128 : 64) ? 16 : 32;
+    p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
+    p.slot_threads = p.threads == 16 ? 16 : p.stripes * 32;
+    p.row_bytes = int(n) * item_size;
+  } else {
+    p.slot_threads = p.block_segments * 128;
+    p.row_bytes = p.block_segments * 1024 * item_size;
+  }
+  const int least = p.slot_threads < 32 ? 2 : 1;
+  if (p.cluster == 1) {
+    p.slots = 128 * most / p.slot_threads;
+    while (p.slots > least && p.partition.chunks < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
+  }
+  if (p.slots < least) p.slots = least;
+  const int64_t steps = p.partition.chunk / 4;
+  p.stages = steps < 3 ? int(steps) : 3;
+  p.block = p.slots * p.slot_threads;
+  p.blocks = (p.partition.chunks + p.slots - 1) / p.slots * p.cluster;
+  p.general = p.blocks > kMaxBlocks || p.partition.chunk > INT32_MAX;
   return p;
 }
 

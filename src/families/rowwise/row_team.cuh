@@ -205,8 +205,10 @@ struct RowTeam {
   __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), rank(0), blocks(1) {
     t = threadIdx.x % S::kThreads;
     if constexpr (S::kCluster) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
       asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
       asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+#endif
     }
     const int warp = S::kWarps == 1 ? 0 : rank * S::kWarps + (threadIdx.x >> 5);
     column = warp * S::kSegments * kSegmentLength + stripe_place<T>(t, 0);
