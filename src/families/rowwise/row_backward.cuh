@@ -49,6 +49,7 @@ struct BackwardLayout {
     scalars = sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4;
     scalars = (scalars + 15) / 16 * 16;
     total = scalars + warps * 2 * kGroupRows * int(sizeof(RowScalars));
+    if (slots > 1 && total < slots * columns * 8) total = slots * columns * 8;  // their sums, at the end
   }
 };
 
@@ -343,7 +344,8 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   asm volatile("cp.async.commit_group;" ::: "memory");
   if (steps > 1) b.load(1);
   asm volatile("cp.async.commit_group;" ::: "memory");
-  for (int i = threadIdx.x; i < (b.at.scalars - b.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + b.at.sums)[i] = 0;
+  if (padded > segments)
+    for (int i = threadIdx.x; i < (b.at.scalars - b.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + b.at.sums)[i] = 0;
 
   // This thread's columns: their weights, for phase one as well, and sums.
   float w2[8], weight_sum[8] = {}, bias_sum[8] = {};
@@ -457,8 +459,8 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
       bias_sum[j] = bias_sum[j] + (bsum[0][j] + bsum[1][j]);
     }
   };
-  // A block's sums of dweight and dbias join the chunk's.
-  const auto flush = [&](bool first) {
+  // Chunks longer than a block of the contract: its sums join the chunk's wide sums, in the caller's memory.
+  const auto join_chunk = [&](bool first) {
 #pragma unroll
     for (int plane = 0; plane < 2; ++plane) {
       if (!p.partial[plane] || b.rows == 0) continue;
@@ -466,18 +468,49 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
         if (!b.has_part(q)) continue;
-        const int64_t at = chunk * p.n + begin + b.part_column(q);
+        double* const to = p.chunks[plane] + chunk * p.n + begin + b.part_column(q);
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
-          if (!p.wide) {
-            static_cast<float*>(p.partial[plane])[at + j] = sum[q * kWidth + j];
-          } else {
-            double& to = static_cast<double*>(p.partial[plane])[at + j];
-            to = first ? 0.0 + double(sum[q * kWidth + j]) : to + double(sum[q * kWidth + j]);
-          }
+          to[j] = first ? double(sum[q * kWidth + j]) : to[j] + double(sum[q * kWidth + j]);
           sum[q * kWidth + j] = 0;
         }
       }
+    }
+  };
+  // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.
+  const auto finish = [&] {
+    double* const columns = reinterpret_cast<double*>(memory);  // [slot][column]
+    const int row = p.slot_threads * 8;
+#pragma unroll
+    for (int plane = 0; plane < 2; ++plane) {
+      if (!p.partial[plane]) continue;
+      const float(&sum)[8] = plane == 0 ? weight_sum : bias_sum;
+      __syncthreads();  // the ring, or the other plane, is done with
+#pragma unroll
+      for (int q = 0; q < kParts; ++q) {
+        if (!b.has_part(q)) continue;
+        const int c = b.part_column(q);
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) {
+          const double v = !p.wide ? double(sum[q * kWidth + j]) : b.rows == 0 ? 0.0 : p.chunks[plane][chunk * p.n + begin + c + j];
+          if (p.slots > 1)
+            columns[slot * row + c + j] = v;
+          else if (p.wide)
+            static_cast<double*>(p.partial[plane])[team * p.n + begin + c + j] = v;
+          else
+            static_cast<float*>(p.partial[plane])[team * p.n + begin + c + j] = sum[q * kWidth + j];
+        }
+      }
+      if (p.slots == 1) continue;
+      for (int step = 1; step < p.slots; step *= 2) {
+        __syncthreads();
+        for (int i = threadIdx.x; i < p.slots / (2 * step) * row; i += blockDim.x) {
+          double* const to = columns + i / row * (2 * step) * row + i % row;
+          *to = *to + to[step * row];
+        }
+      }
+      __syncthreads();
+      for (int c = threadIdx.x; c < b.width; c += blockDim.x) static_cast<double*>(p.partial[plane])[team * p.n + c] = columns[c];
     }
   };
 
@@ -495,13 +528,13 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
     if constexpr (S::kCluster) exchange_memory.wait(i);
     make_scalars<T, kCentered, S>(b, i, scalars);
     write_rows(i);
-    if (p.wide && ((i + 1) % (kBlockRows / kGroupRows) == 0 || i + 1 == steps)) flush(i < kBlockRows / kGroupRows);
+    if (p.wide && ((i + 1) % (kBlockRows / kGroupRows) == 0 || i + 1 == steps)) join_chunk(i < kBlockRows / kGroupRows);
     __syncwarp();
   }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
-  if (!p.wide) flush(true);
+  finish();
 }
 
 }  // namespace kilter::cuda

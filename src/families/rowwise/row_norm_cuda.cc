@@ -12,7 +12,9 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
   if (p.n > int64_t(1) << 48 || p.rows > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
   const int64_t row = wide ? sizeof(RowGradient<double>) : sizeof(RowGradient<float>),
                 sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
-  return size_t(p.rows * row + planes * row_partition(p.rows, p.n).chunks * p.n * sum) + 64;
+  const RowPartition partition = row_partition(p.rows, p.n);
+  const int64_t copies = partition.chunk > kBlockRows ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
+  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;
 }
 
 const char* cuda_refuses(const kilter_query& query) {

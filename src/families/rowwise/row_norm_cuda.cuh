@@ -151,7 +151,8 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
   fast->chunk = plan.partition.chunk;
   fast->wide = plan.partition.chunk > kBlockRows;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
-  FinishParameters finish = {{}, {}, plan.partition.chunks, int(p.n), fast->wide};
+  const int64_t teams = plan.blocks / plan.cluster;
+  FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
   int planes = 0;
   const View* const outputs[] = {&p.dweight, &p.dbias};
   for (int k = 0; k < 2; ++k) {
@@ -159,7 +160,9 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
     if (!outputs[k]->present()) continue;
     fast->partial[k] = at;
     finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
-    at += (plan.partition.chunks * p.n * (fast->wide ? 8 : 4) + 15) / 16 * 16;
+    at += (teams * p.n * 8 + 15) / 16 * 16;
+    fast->chunks[k] = reinterpret_cast<double*>(at);
+    if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
   }
   if (p.dy.dtype == DType::f32)
     launch_groups<float, kCentered>(plan, *fast, stream);

@@ -111,8 +111,9 @@ struct RowBackwardParameters {
   float weight_offset;
   int slots, slot_threads, block_segments, row_bytes, stages;  // of the plan
   int64_t rows, chunk;
-  void* partial[2];  // sums of dweight's and dbias's chunks; null: not asked for
-  bool wide;         // they are fp64: chunks are longer than a block of the contract
+  void* partial[2];   // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
+  double* chunks[2];  // wide chunks' sums on their way
+  bool wide;          // chunks are longer than a block of the contract
   RowAddress dresidual_out, dresidual;
 };
 
