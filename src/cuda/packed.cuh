@@ -95,9 +95,10 @@ __device__ __forceinline__ Packed<T> read_stripe(const char* at, int k, int left
 template <class T>
 __device__ __forceinline__ void write_stripe(char* at, int k, int left, const float (&v)[8]) {
 #pragma unroll
-  for (int q = 0; q < Packed<T>::kParts; ++q)
-    if (k * 256 + q * 128 < left)
-      *reinterpret_cast<uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem) = Packed<T>::pack(v + q * Packed<T>::kWidth);
+  for (int q = 0; q < Packed<T>::kParts; ++q) {
+    const uint4 packed = Packed<T>::pack(v + q * Packed<T>::kWidth);  // by all: no branch around it
+    if (k * 256 + q * 128 < left) *reinterpret_cast<uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem) = packed;
+  }
 }
 
 // v as T holds it.

@@ -54,16 +54,24 @@ struct BackwardLayout {
 };
 
 __device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool valid) {
-  if (valid) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(to), "l"(from),
+               "r"(uint32_t(valid))
+               : "memory");
 }
 __device__ __forceinline__ void copy_float_async(uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
+}
+__device__ __forceinline__ uint4 load_words(uint32_t a) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(a) : "memory");
+  return v;
 }
 
 template <class T, bool kCentered, class S>
 struct BackwardBlock {
   const RowBackwardParameters& p;
   char* memory;
+  uint32_t base;  // of memory, as a shared address
   BackwardLayout at;
   int slot, thread;          // of this thread: its slot, its place there
   int rank = 0, blocks = 1;  // in the cluster
@@ -90,25 +98,24 @@ struct BackwardBlock {
 
   // Starts the copies of group i of this thread's slot.
   __device__ __forceinline__ void load(int i) const {
-    char* const to = stage(i);
+    const uint32_t to = base + (i % at.stages) * at.stage + slot * (kGroupRows * at.row) + part_column(0) * kItem,
+                   dy_from_x = p.slots * (kGroupRows * at.row);
+    const int64_t r = first_row + int64_t(i) * kGroupRows, bytes = int64_t(begin + part_column(0)) * kItem;
+    const char *x = p.x.data + r * p.x.stride + bytes, *dy = p.dy.data + r * p.dy.stride + bytes;
+    const int here = rows - i * kGroupRows, part = kWidth * kItem * p.slot_threads;  // rows; bytes to the second part
 #pragma unroll
     for (int row = 0; row < kGroupRows; ++row) {
-      if (!valid(i, row)) continue;
-      const int64_t r = first_row + int64_t(i) * kGroupRows + row;
-      const char* const x = (p.x.data + r * p.x.stride) + int64_t(begin) * kItem;
-      const char* const dy = (p.dy.data + r * p.dy.stride) + int64_t(begin) * kItem;
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
-        const int bytes = part_column(q) * kItem;
-        copy_async(uint32_t(__cvta_generic_to_shared(row_in_stage(to, slot, row, false) + bytes)), x + bytes, has_part(q));
-        copy_async(uint32_t(__cvta_generic_to_shared(row_in_stage(to, slot, row, true) + bytes)), dy + bytes, has_part(q));
+        copy_async(to + row * at.row + q * part, x + q * part, row < here && has_part(q));
+        copy_async(to + row * at.row + q * part + dy_from_x, dy + q * part, row < here && has_part(q));
       }
+      x += p.x.stride, dy += p.dy.stride;
     }
-    if (thread < kGroupRows && valid(i, thread)) {
-      const int64_t r = first_row + int64_t(i) * kGroupRows + thread;
-      const uint32_t s = uint32_t(__cvta_generic_to_shared(statistics(i, slot, thread)));
-      if (kCentered) copy_float_async(s, (p.mean.data + r * p.mean.stride));
-      copy_float_async(s + 4, (p.rstd.data + r * p.rstd.stride));
+    if (thread < kGroupRows && thread < here) {
+      const uint32_t s = base + at.statistics + ((i % at.stages * p.slots + slot) * kGroupRows + thread) * 8;
+      if (kCentered) copy_float_async(s, p.mean.data + (r + thread) * p.mean.stride);
+      copy_float_async(s + 4, p.rstd.data + (r + thread) * p.rstd.stride);
     }
   }
 };
@@ -325,6 +332,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   const int begin = rank * p.block_segments * kSegmentLength;
   const BackwardBlock<T, kCentered, S> b{p,
                                          memory,
+                                         shared_address(memory),
                                          BackwardLayout(p.row_bytes, p.slot_threads * 8, p.slots, p.stages, padded, warps),
                                          slot,
                                          int(threadIdx.x) - slot * p.slot_threads,
@@ -407,33 +415,43 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
 
   RowScalars* const scalars = reinterpret_cast<RowScalars*>(memory + b.at.scalars) + warp * 2 * kGroupRows;
   const RowScalars* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
-  const auto write_rows = [&](int i) {
+  const bool writes_up = p.flags & kHasResidual;
+  const int64_t own_bytes = int64_t(begin + b.part_column(0)) * kItem;
+  const int part_bytes = kWidth * kItem * p.slot_threads;
+  // kAll: all four rows are there.
+  const auto write_rows = [&](int i, auto all) {
+    constexpr bool kAll = decltype(all)::value;
+    const int here = b.rows - i * kGroupRows;
+    const uint32_t x_at = b.base + (i % b.at.stages) * b.at.stage + slot * (kGroupRows * b.at.row) + b.part_column(0) * kItem;
+    const uint32_t dy_from_x = p.slots * (kGroupRows * b.at.row);
+    const int64_t r = first_row + int64_t(i) * kGroupRows;
+    char *dx = p.dx.data + r * p.dx.stride + own_bytes, *dresidual = p.dresidual.data + r * p.dresidual.stride + own_bytes;
+    const char* up = p.dresidual_out.data + r * p.dresidual_out.stride + own_bytes;
+    Packed<T> ups[2];
     float wsum[2][8], bsum[2][8];
 #pragma unroll
     for (int row = 0; row < kGroupRows; ++row) {
-      const RowScalars s = own_scalars[row];
-      const bool valid = b.valid(i, row);
-      const int64_t r = first_row + int64_t(i) * kGroupRows + row;
-      const char* const x_row = b.row_in_stage(b.stage(i), slot, row, false);
-      const char* const dy_row = b.row_in_stage(b.stage(i), slot, row, true);
-      Packed<T> x = {}, dy = {}, up = {};
+      if (writes_up && row % 2 == 0)
 #pragma unroll
-      for (int q = 0; q < kParts; ++q)
-        if (b.has_part(q) && valid) {
-          x.part[q] = *reinterpret_cast<const uint4*>(x_row + b.part_column(q) * kItem);
-          dy.part[q] = *reinterpret_cast<const uint4*>(dy_row + b.part_column(q) * kItem);
-          if (p.flags & kHasResidual)
-            up.part[q] = *reinterpret_cast<const uint4*>((p.dresidual_out.data + r * p.dresidual_out.stride) +
-                                                         int64_t(begin + b.part_column(q)) * kItem);
-        }
+        for (int k = 0; k < 2; ++k, up += p.dresidual_out.stride)
+#pragma unroll
+          for (int q = 0; q < kParts; ++q)
+            if (b.has_part(q) && (kAll || row + k < here)) ups[k].part[q] = *reinterpret_cast<const uint4*>(up + q * part_bytes);
+      const RowScalars s = own_scalars[row];
+      Packed<T> x = {}, dy = {};
+#pragma unroll
+      for (int q = 0; q < kParts; ++q) {
+        if (!kAll && row >= here) continue;
+        x.part[q] = load_words(x_at + row * b.at.row + q * part_bytes);
+        dy.part[q] = load_words(x_at + row * b.at.row + q * part_bytes + dy_from_x);
+      }
       float v[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
         float h = x[j];
         if (kCentered) h = h * s.half - s.mean;
         h = h * s.h_rstd;
-        if (kCentered) h = h - s.lo;
-        if (kCentered) h = h - s.lo2;
+        if (kCentered) h = (h - s.lo) - s.lo2;
         float g = dy[j] * w2[j];
         if (kCentered) g = g - s.c2;
         v[j] = s.rstd * (g - h * s.c1);
@@ -441,17 +459,17 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
         wsum[row / 2][j] = row % 2 == 0 ? term : wsum[row / 2][j] + term;
         bsum[row / 2][j] = row % 2 == 0 ? dy[j] : bsum[row / 2][j] + dy[j];
       }
-      if (p.flags & kHasResidual)
+      if (writes_up)
 #pragma unroll
-        for (int j = 0; j < 8; ++j) v[j] = v[j] + up[j];
+        for (int j = 0; j < 8; ++j) v[j] = v[j] + ups[row % 2][j];
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
-        if (!b.has_part(q) || !valid) continue;
         const uint4 packed = Packed<T>::pack(v + q * kWidth);
-        const int64_t bytes = int64_t(begin + b.part_column(q)) * kItem;
-        if (p.dx.data) *reinterpret_cast<uint4*>((p.dx.data + r * p.dx.stride) + bytes) = packed;
-        if (p.dresidual.data) *reinterpret_cast<uint4*>((p.dresidual.data + r * p.dresidual.stride) + bytes) = packed;
+        const bool writes = b.has_part(q) && (kAll || row < here);
+        if (p.dx.data && writes) *reinterpret_cast<uint4*>(dx + q * part_bytes) = packed;
+        if (p.dresidual.data && writes) *reinterpret_cast<uint4*>(dresidual + q * part_bytes) = packed;
       }
+      dx += p.dx.stride, dresidual += p.dresidual.stride;
     }
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
@@ -527,7 +545,10 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
     if (i + 1 < steps) take_sums(i + 1);
     if constexpr (S::kCluster) exchange_memory.wait(i);
     make_scalars<T, kCentered, S>(b, i, scalars);
-    write_rows(i);
+    if (b.rows - i * kGroupRows >= kGroupRows)
+      write_rows(i, std::true_type());
+    else
+      write_rows(i, std::false_type());
     if (p.wide && ((i + 1) % (kBlockRows / kGroupRows) == 0 || i + 1 == steps)) join_chunk(i < kBlockRows / kGroupRows);
     __syncwarp();
   }

@@ -1,7 +1,7 @@
 // Forward on a CUDA device for rows of up to 262144 elements whose vectors are aligned.
 //
 // A team of threads (row_team.cuh) owns a row and keeps it in registers as it lies in memory: each element is read once and
-// written once.  Weights are copied to shared memory before the reduction, by the thread that will need them.  Of several rows in
+// written once.  Few rows: weights are copied to shared memory before the reduction, by the thread that will need them.  Of several rows in
 // flight a thread computes the statistics of its own, and passes them on.  Barriers: one per exchange between the warps of a row
 // (RMSNorm: one, LayerNorm: two); all threads of a rare row judge it alike and leave for row_forward_rare.cuh.
 #pragma once
@@ -75,14 +75,22 @@ struct HeldRows {
       team.template combine<Add>(sums, [&](int i, int s, float(&a)[2][8]) {
         const float about = Tree::spread(mean, i);
 #pragma unroll
-        for (int k = 0; k < S::kStripes; ++k)
+        for (int k = 0; k < S::kStripes; ++k) {
+          const int place = (s * kSegmentStripes + k) * kStripeLength;
+          const auto add = [&](bool whole) {
 #pragma unroll
-          for (int j = 0; j < 8; ++j) {
-            float d = v[i][s * S::kStripes + k][j] - about;
-            if (!((s * kSegmentStripes + k) * 256 + j / Packed<T>::kWidth * 128 < left)) d = 0;
-            a[0][j] = k == 0 ? d : a[0][j] + d;
-            a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
-          }
+            for (int j = 0; j < 8; ++j) {
+              float d = v[i][s * S::kStripes + k][j] - about;
+              if (!whole && !(place + j / Packed<T>::kWidth * 128 < left)) d = 0;
+              a[0][j] = k == 0 ? d : a[0][j] + d;
+              a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
+            }
+          };
+          if (place + kStripeLength <= left + stripe_place<T>(team.t, 0))  // alike in all threads of the warp
+            add(true);
+          else
+            add(false);
+        }
       });
       forget_conversions();
       m->set(count, mean, sums[0], sums[1]);
@@ -90,7 +98,7 @@ struct HeldRows {
   }
 };
 
-// kPlain: one stride per tensor, weights of the rows' type without an offset, no residuals, one rounding.
+// kPlain: one stride per tensor, a weight (LayerNorm: and a bias) of the rows' type without an offset, no residuals, one rounding.
 template <class T, bool kCentered, class S, bool kPlain>
 __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forward_kernel(const __grid_constant__ RowForwardParameters p) {
   using Team = RowTeam<T, S>;
@@ -118,8 +126,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
   const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
   const bool is_early = flags & kEarlyWeights;
   if (is_early) {
-    if (flags & kHasWeight) early.start(p.weight + bytes, 0, left);
-    if (flags & kHasBias) early.start(p.bias + bytes, 1, left);
+    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
   }
   if constexpr (!kPlain) {
     if (flags & kHasResidual) {
@@ -174,7 +182,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
         if (kCentered) v[j] = (v[j] - mean) - lo;
         v[j] = v[j] * rstd;
       }
-      affine<T, kPlain>(
+      affine<T, kPlain, kCentered>(
           flags, p.weight_offset, v,
           [&](float(&w)[8]) {
             if (is_early)

@@ -20,12 +20,12 @@ __device__ __forceinline__ void late_weights(const char* vector, bool is_float, 
 }
 
 // xhat to y: weight, bias, rounding order and the residual after the norm.  weight(w), bias(w), after(w) give eight elements.
-template <class T, bool kPlain, class W, class B, class A>
+template <class T, bool kPlain, bool kCentered, class W, class B, class A>
 __device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[8], W weight, B bias, A after) {
   float w[8];
   const bool rounds = !kPlain && (flags & kRoundThenMultiply);
   if (rounds) round_to<T>(v);
-  if (flags & kHasWeight) {
+  if (kPlain || (flags & kHasWeight)) {
     weight(w);
     if (!kPlain && (flags & kHasOffset))
 #pragma unroll
@@ -34,7 +34,7 @@ __device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[
     for (int j = 0; j < 8; ++j) v[j] = v[j] * w[j];
     if (rounds) round_to<T>(v);
   }
-  if (flags & kHasBias) {
+  if (kPlain ? kCentered : bool(flags & kHasBias)) {
     bias(w);
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[j] = v[j] + w[j];
@@ -156,7 +156,7 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
           if (kCentered) v[j] = ((v[j] - row.m.mean) - row.m.lo) - row.m.lo2;
           v[j] = v[j] * statistics.rstd;
         }
-        affine<T, false>(
+        affine<T, false, kCentered>(
             flags, p.weight_offset, v, [&](float(&w)[8]) { late_weights<T>(p.weight, flags & kFloatWeight, team.column, k, left, w); },
             [&](float(&w)[8]) { late_weights<T>(p.bias, flags & kFloatBias, team.column, k, left, w); },
             [&](float(&w)[8]) {

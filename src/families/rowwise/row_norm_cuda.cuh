@@ -21,17 +21,14 @@ void launch_forward(const RowNormForward& p, cudaStream_t stream) {
     general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
 }
 
-// Weights beyond this wait for the reduction: their shared memory would leave a multiprocessor fewer than two blocks.
-constexpr int kEarlyBytes = 64 << 10;
-
 template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
   const auto kernel = &forward_kernel<T, kCentered, S, kPlain>;
-  const int bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
-  const bool early = bytes > 0 && bytes <= kEarlyBytes && !(p.flags & (kFloatWeight | kFloatBias));
-  if (early) {
+  int bytes = 0;
+  if (plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
     p.flags |= kEarlyWeights;
-    if (bytes > 48 << 10) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
+    (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
   if constexpr (S::kCluster) {
     if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
@@ -41,7 +38,7 @@ void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_
   attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
-  config.dynamicSmemBytes = early ? size_t(bytes) : 0;
+  config.dynamicSmemBytes = size_t(bytes);
   config.attrs = attribute, config.numAttrs = plan.cluster > 1;
   (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
 }
@@ -49,10 +46,10 @@ void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_
 // The compiled kernel that the plan names.
 template <class T, bool kCentered>
 void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                        \
-  if (plan.threads == t && plan.warps == w && plan.segments == g && plan.stripes == v && plan.rows == r && (plan.cluster > 1) == c) \
-    return p.is_plain() ? launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream)                              \
-                        : launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                    \
+  if (plan.is(t, w, g, v, r, c))                                                                                \
+    return p.is_plain(kCentered) ? launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream) \
+                                 : launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
 }
@@ -64,7 +61,7 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   RowForwardParameters fast;
-  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), traits_of(p.device.id));
+  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, traits_of(p.device.id));
   if (plan.general || !compact(p, &fast)) {
     if (p.x.dtype == DType::f64)
       launch_forward<double, kCentered>(p, queue);

@@ -14,21 +14,24 @@ namespace kilter::cuda {
 struct RowForwardPlan {
   int threads = 0, warps = 0, segments = 1, stripes = 1, rows = 1;
   int cluster = 1;
+  bool early = false;    // weights are loaded before the reduction
   int block = 0;         // threads
   int64_t blocks = 0;    // of the grid
   bool general = false;  // row_general_forward.cuh
+
+  bool is(int t, int w, int g, int v, int r, bool c) const {
+    return threads == t && warps == w && segments == g && stripes == v && rows == r && (cluster > 1) == c;
+  }
 };
 
 constexpr int64_t kMaxBlocks = 0x7FFFFFFF;  // of one launch
 
-// With fewer rows per multiprocessor than this, one row per warp occupies more of them than several.
-constexpr int kRowsPerMultiprocessorInFlight = 64;
+constexpr int kWaveThreads = 1024;  // of a multiprocessor, resident at once
 
-inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device) {
+inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool centered, const DeviceTraits& device) {
   RowForwardPlan p;
-  const int64_t segments = (n + 1023) / 1024;
+  const int64_t segments = (n + 1023) / 1024, wave = int64_t(kWaveThreads) * device.multiprocessors;
   const int narrow = item_size == 2 ? 64 : 32;  // columns of 8 threads
-  const bool many = rows >= int64_t(kRowsPerMultiprocessorInFlight) * device.multiprocessors;
   if (n <= 0 || segments > 16 * 16 || (segments > 16 && !device.has_clusters())) {
     p.general = true;
     return p;
@@ -37,10 +40,12 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, const
   if (segments == 1) {
     p.warps = 1;
     p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
-    p.rows = p.threads < 32 ? 4 : !many ? 1 : p.stripes == 1 ? 4 : p.stripes == 2 ? 2 : 1;
+    // Four rows of a warp would leave the last of few waves of blocks half empty.
+    p.rows = p.threads < 32 ? 4 : p.stripes == 1 ? (rows * 32 >= 16 * wave ? 4 : 2) : p.stripes == 2 ? 2 : 1;
     p.block = 128;
     const int per_block = 4 * (32 / p.threads) * p.rows;
     p.blocks = (rows + per_block - 1) / per_block;
+    p.early = p.blocks * p.block <= wave;
     p.general = p.blocks > kMaxBlocks;
     return p;
   }
@@ -51,6 +56,8 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, const
   const int64_t used = (segments + p.segments - 1) / p.segments;
   p.block = p.cluster > 1 ? 256 : 32 * int(used < p.warps ? used : p.warps);
   p.blocks = rows * p.cluster;
+  // One wave of blocks waits for weights; many hide the wait behind one another, and weights leave less room for caching them.
+  p.early = p.blocks * p.block <= wave || (p.cluster > 1 && !centered && item_size == 2);
   p.general = p.blocks > kMaxBlocks;
   return p;
 }

@@ -5,6 +5,8 @@
 // row is one warp, else one per exchange; exchanges take turns with two sets of slots, so that none needs a second barrier.
 #pragma once
 
+#include <cstddef>
+
 #include "cuda/block_tree.cuh"
 #include "cuda/packed.cuh"
 
@@ -78,9 +80,43 @@ struct LaneTree {
 
 // ---- between the warps of a row
 
+// A shared address that the compiler keeps instead of making it again at every access.
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  uint32_t a = uint32_t(__cvta_generic_to_shared(p));
+  asm volatile("" : "+r"(a));
+  return a;
+}
+__device__ __forceinline__ float4 load_shared(uint32_t a) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(a) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_shared(uint32_t a, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(a), "f"(v) : "memory"); }
+__device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(a), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
+// The tree over `kCount` neighbours in shared memory, which every thread reads.
+template <class Op, int kCount>
+__device__ __forceinline__ float combine_shared(uint32_t a) {
+  constexpr int kFours = (kCount + 3) / 4;
+  float s[kFours];
+#pragma unroll
+  for (int i = 0; i < kFours; ++i) {
+    const float4 v = load_shared(a + 16 * i);
+    s[i] = kCount == 2 ? Op::of(v.x, v.y) : Op::of(Op::of(v.x, v.y), Op::of(v.z, v.w));
+  }
+#pragma unroll
+  for (int step = 1; step < kFours; step *= 2)
+#pragma unroll
+    for (int i = 0; i + step < kFours; i += 2 * step) s[i] = Op::of(s[i], s[i + step]);
+  return s[0];
+}
+
 template <int kWarps>
 struct BlockExchange {
-  float slot[2][2][kWarps];
+  static constexpr int kSlots = kWarps < 4 ? 4 : kWarps;
+  alignas(16) float slot[2][2][kSlots];
 
   __device__ __forceinline__ void start(int warps, int) {
     if (threadIdx.x < kWarps && threadIdx.x >= warps)
@@ -88,23 +124,14 @@ struct BlockExchange {
   }
   __device__ __forceinline__ void started() {}
   template <class Op, int N>
-  __device__ __forceinline__ void combine(float (&v)[N], int turn, int, int, int) {
-    float(&m)[2][kWarps] = slot[turn & 1];
+  __device__ __forceinline__ void combine(uint32_t base, float (&v)[N], int turn, int, int, int) {
+    const uint32_t at = base + (turn & 1) * 2 * kSlots * 4;
     if ((threadIdx.x & 31) == 0)
 #pragma unroll
-      for (int q = 0; q < N; ++q) m[q][threadIdx.x >> 5] = v[q];
+      for (int q = 0; q < N; ++q) store_shared(at + (q * kSlots + (threadIdx.x >> 5)) * 4, v[q]);
     __syncthreads();
 #pragma unroll
-    for (int q = 0; q < N; ++q) {
-      float s[kWarps];
-#pragma unroll
-      for (int i = 0; i < kWarps; ++i) s[i] = m[q][i];
-#pragma unroll
-      for (int step = 1; step < kWarps; step *= 2)
-#pragma unroll
-        for (int i = 0; i + step < kWarps; i += 2 * step) s[i] = Op::of(s[i], s[i + step]);
-      v[q] = s[0];
-    }
+    for (int q = 0; q < N; ++q) v[q] = combine_shared<Op, kWarps>(at + q * kSlots * 4);
   }
 };
 
@@ -134,7 +161,7 @@ struct ClusterExchange {
   }
   __device__ __forceinline__ void started() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
   template <class Op, int N>
-  __device__ __forceinline__ void combine(float (&v)[N], int turn, int warps, int rank, int blocks) {
+  __device__ __forceinline__ void combine(uint32_t, float (&v)[N], int turn, int warps, int rank, int blocks) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, side = turn & 1;
     const uint32_t barrier = address(&arrived[side]);
     if (threadIdx.x == 0)
@@ -165,7 +192,7 @@ struct ClusterExchange {
   __device__ __forceinline__ void start(int, int) {}
   __device__ __forceinline__ void started() {}
   template <class Op, int N>
-  __device__ __forceinline__ void combine(float (&)[N], int, int, int, int) {}
+  __device__ __forceinline__ void combine(uint32_t, float (&)[N], int, int, int, int) {}
 #endif
 };
 
@@ -173,7 +200,7 @@ struct NoExchange {
   __device__ __forceinline__ void start(int, int) {}
   __device__ __forceinline__ void started() {}
   template <class Op, int N>
-  __device__ __forceinline__ void combine(float (&)[N], int, int, int, int) {}
+  __device__ __forceinline__ void combine(uint32_t, float (&)[N], int, int, int, int) {}
 };
 
 template <bool kCluster, int kWarps>
@@ -195,14 +222,15 @@ struct RowTeam {
   using Exchange = typename ExchangeOf<S::kCluster, S::kWarps>::type;
   using Tree = LaneTree<T, S::kThreads, S::kRows>;
   Exchange& memory;
+  uint32_t base;     // of memory
   int t;             // in the warp's share of a row
   int column;        // where the team's warp begins
   int rank, blocks;  // in the cluster
   int turn = 0;
 
-  __device__ __forceinline__ RowTeam(Exchange& shared, int in_t, int in_column, int in_rank, int in_blocks, int in_turn)
-      : memory(shared), t(in_t), column(in_column), rank(in_rank), blocks(in_blocks), turn(in_turn) {}
-  __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), rank(0), blocks(1) {
+  __device__ __forceinline__ RowTeam(Exchange& shared, uint32_t in_base, int in_t, int in_column, int in_rank, int in_blocks, int in_turn)
+      : memory(shared), base(in_base), t(in_t), column(in_column), rank(in_rank), blocks(in_blocks), turn(in_turn) {}
+  __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), base(shared_address(&shared)), rank(0), blocks(1) {
     t = threadIdx.x % S::kThreads;
     if constexpr (S::kCluster) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -232,12 +260,12 @@ struct RowTeam {
       const float first = Tree::template between<Op>(v[q][0], t);
       out[q] = S::kSegments == 1 ? first : Op::of(first, Tree::template between<Op>(v[q][S::kSegments - 1], t));
     }
-    memory.template combine<Op>(out, turn++, blockDim.x / 32, rank, blocks);
+    memory.template combine<Op>(base, out, turn++, blockDim.x / 32, rank, blocks);
   }
   __device__ __forceinline__ bool leads() const { return column < kStripeLength; }  // the row's first warp
   template <class Other>
   __device__ __forceinline__ RowTeam<T, Other> as() const {
-    return {memory, t, column, rank, blocks, turn};
+    return {memory, base, t, column, rank, blocks, turn};
   }
   // Whether it is so for a row of this warp or block: all threads that exchange together get the same answer.
   __device__ __forceinline__ static bool any(bool own) {
