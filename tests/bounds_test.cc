@@ -79,13 +79,7 @@ TEST_P(Bounds, RowCounts) {
 
 TEST_P(Bounds, AMillionRows) { expect_rows_within(1048577, 33); }
 
-TEST_P(Bounds, ChunksOfSeveralBlocksInRowsOfSeveralSegments) {
-  for (const DType x : {DType::f32, DType::bf16}) {
-    Case c = base(x, 32900, 1030);
-    c.backward = true, c.weight = DType::f32;
-    expect_within(c);
-  }
-}
+TEST_P(Bounds, ChunksOfSeveralBlocksInRowsOfSeveralSegments) { expect_rows_within(32900, 1030); }
 
 TEST_P(Bounds, Features) {
   for (const DType x : kTypes)
