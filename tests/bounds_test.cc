@@ -79,6 +79,8 @@ TEST_P(Bounds, RowCounts) {
 
 TEST_P(Bounds, AMillionRows) { expect_rows_within(1048577, 33); }
 
+TEST_P(Bounds, ChunksOfSeveralBlocksInRowsOfSeveralSegments) { expect_rows_within(32900, 1030); }
+
 TEST_P(Bounds, Features) {
   for (const DType x : kTypes)
     for (const DType other : {x, DType::f32})

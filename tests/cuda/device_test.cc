@@ -27,7 +27,8 @@ TEST_P(Device, LongRows) {
 TEST_P(Device, RowCounts) {
   for (const DType x : kTypes)
     for (const int64_t rows : {0, 1, 2, 3, 4, 5, 127, 513, 4097, 70001}) compare(base(x, rows, 96));
-  compare(base(DType::f32, 200000, 33));  // chunks of several blocks
+  compare(base(DType::f32, 200000, 33));
+  compare(base(DType::f32, 600000, 3));  // chunks of several blocks
 }
 
 TEST_P(Device, Features) {
