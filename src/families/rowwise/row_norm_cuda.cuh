@@ -118,7 +118,7 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
   const auto kernel = &backward_kernel<T, kCentered, S>;
   int padded = 1;
   while (padded * kSegmentLength < p.n) padded *= 2;
-  const BackwardLayout layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, plan.stages, padded, plan.block / 32);
+  const BackwardLayout layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, padded, plan.block / 32);
   (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.total);
   if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   cudaLaunchAttribute attribute[1];
@@ -144,7 +144,7 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
 template <bool kCentered>
 void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
   fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
-  fast->row_bytes = plan.row_bytes, fast->stages = plan.stages;
+  fast->row_bytes = plan.row_bytes;
   fast->chunk = plan.partition.chunk;
   fast->wide = plan.partition.chunk > kBlockRows;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
@@ -181,7 +181,7 @@ kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) 
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   RowBackwardParameters fast;
   const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), traits_of(p.device.id));
-  if (!plan.general && compact(p, &fast))
+  if (!plan.general && compact(p, &fast) && (kCentered || !p.dbias.present()))
     launch_fused_backward<kCentered>(p, plan, &fast, queue);
   else if (p.dy.dtype == DType::f64)
     launch_general_backward<double, kCentered>(p, queue);

@@ -109,7 +109,7 @@ struct RowBackwardParameters {
   RowAddress x, dy, dx, mean, rstd;
   const char* weight;
   float weight_offset;
-  int slots, slot_threads, block_segments, row_bytes, stages;  // of the plan
+  int slots, slot_threads, block_segments, row_bytes;  // of the plan
   int64_t rows, chunk;
   void* partial[2];   // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* chunks[2];  // wide chunks' sums on their way

@@ -67,7 +67,7 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
 struct RowBackwardPlan {
   int threads = 32, stripes = 4;
   int cluster = 1, block_segments = 1;
-  int slots = 1, slot_threads = 0, row_bytes = 0, stages = 1;
+  int slots = 1, slot_threads = 0, row_bytes = 0;
   int block = 0;       // threads
   int64_t blocks = 0;  // of the grid
   RowPartition partition = {};
@@ -98,8 +98,6 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
     while (p.slots > least && p.partition.chunks < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
   }
   if (p.slots < least) p.slots = least;
-  const int64_t steps = p.partition.chunk / 4;
-  p.stages = steps < 3 ? int(steps) : 3;
   p.block = p.slots * p.slot_threads;
   p.blocks = (p.partition.chunks + p.slots - 1) / p.slots * p.cluster;
   p.general = p.blocks > kMaxBlocks || p.partition.chunk > INT32_MAX;
