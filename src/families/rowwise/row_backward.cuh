@@ -22,8 +22,7 @@ struct GroupSums {
   static constexpr int kSums = kCentered ? 3 : 1;
   int t, segment, row;   // of the block's segments; first of the group's rows
   int left, whole_left;  // elements of the block's part from the thread's and from the segment's first on
-  const char* x;         // in the ring
-  const char* weights;
+  uint32_t x, weights;   // in shared memory
 
   __device__ __forceinline__ explicit GroupSums(const BackwardBlock<T>& b) {
     const int warp = b.thread / 32;
@@ -32,8 +31,8 @@ struct GroupSums {
     row = S::kStripes == 4 ? warp % kGroupRows : S::kStripes == 2 ? 2 * warp : 0;
     const int place = segment * kSegmentLength + stripe_place<T>(t, 0);
     left = b.width - place, whole_left = b.width - segment * kSegmentLength;
-    x = b.memory + b.slot_bytes() + row * b.at.row + place * Packed<T>::kItem;
-    weights = b.memory + b.at.weights + place * 4;
+    x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
+    weights = b.base + b.p.at.weights + place * 4;
   }
   __device__ __forceinline__ void take(const BackwardBlock<T>& b, SumExchange& exchange, int i, int stage) const {
     float lanes[3][S::kWarpRows];
@@ -42,13 +41,23 @@ struct GroupSums {
       const float* const statistics = b.statistics(stage, row + m);
       RowGradient<float> s;
       s.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
-      const char *const x_row = x + stage * b.at.stage + m * b.at.row, *const dy_row = x_row + b.dy_from_x();
+      const uint32_t x_row = x + stage * b.p.at.stage + m * b.p.at.row;
       float a[3][8];
 #pragma unroll
       for (int k = 0; k < S::kStripes; ++k) {
-        const Packed<T> xv = read_stripe<T>(x_row, k, left), dv = read_stripe<T>(dy_row, k, left);
+        Packed<T> xv, dv;
         float w[8];
-        read_floats<T>(weights, k, 1 << 20, w);
+#pragma unroll
+        for (int q = 0; q < Packed<T>::kParts; ++q) {
+          const int place = k * 256 + q * 128;
+          xv.part[q] = load_words_if(x_row + place * Packed<T>::kItem, place < left);
+          dv.part[q] = load_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
+        }
+#pragma unroll
+        for (int q = 0; q < 2; ++q) {
+          const float4 f = load_shared(weights + (k * 256 + (Packed<T>::kParts == 2 ? q * 128 : q * 4)) * 4);
+          w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
+        }
         if ((k + 1) * kStripeLength <= whole_left)
           add_terms<T, kCentered, true, false>(xv, dv, w, s, k, left, k == 0, a);
         else
@@ -57,11 +66,11 @@ struct GroupSums {
 #pragma unroll
       for (int q = 0; q < kSums; ++q) lanes[q][m] = Tree::template inside<Add>(a[q], t & 1);
     }
-    if constexpr (S::kCluster) exchange.expect(i, kGroupRows * kSums * b.segments * 4);
+    if constexpr (S::kCluster) exchange.expect(i, kGroupRows * kSums * b.p.segments * 4);
 #pragma unroll
     for (int q = 0; q < kSums; ++q) {
       const float sum = Tree::template between<Add>(lanes[q], t);
-      float* const to = b.sums(i, row + Tree::own_row(t)) + q * b.padded + b.rank * b.p.block_segments + segment;
+      float* const to = b.sums(i, row + Tree::own_row(t)) + q * b.p.padded + b.rank * b.p.block_segments + segment;
       if constexpr (S::kCluster) {
         if (t < b.blocks && whole_left > 0) exchange.send(i, to, sum, t);
       } else {
@@ -86,7 +95,7 @@ struct GroupOutput {
       scaled_weights<T>(b.p, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
       if (b.slot == 0)
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) reinterpret_cast<float*>(b.memory + b.at.weights)[b.part_column(q) + j] = w[j];
+        for (int j = 0; j < kWidth; ++j) reinterpret_cast<float*>(b.memory + b.p.at.weights)[b.part_column(q) + j] = w[j];
     }
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane)
@@ -103,24 +112,22 @@ struct GroupOutput {
     const int64_t r = b.first_row + int64_t(i) * kGroupRows;
     char *dx = p.dx.data + r * p.dx.stride + b.own_bytes(), *dresidual = p.dresidual.data + r * p.dresidual.stride + b.own_bytes();
     const char* up = p.dresidual_out.data + r * p.dresidual_out.stride + b.own_bytes();
-    uint32_t at = b.base + stage * b.at.stage + b.slot_bytes() + b.part_column(0) * kItem;
+    uint32_t at = b.base + stage * b.p.at.stage + b.slot_bytes() + b.part_column(0) * kItem;
     float weight[8];
-    const uint32_t weights_at = b.base + b.at.weights + b.part_column(0) * 4;
+    const uint32_t weights_at = b.base + b.p.at.weights + b.part_column(0) * 4;
 #pragma unroll
     for (int q = 0; q < 2; ++q) {
       const float4 w = load_shared(weights_at + (kParts == 2 ? q * part_bytes : q * 16));
       weight[4 * q] = w.x, weight[4 * q + 1] = w.y, weight[4 * q + 2] = w.z, weight[4 * q + 3] = w.w;
     }
-    Packed<T> ups[2];
+    Packed<T> upper;
     float pair[kPlanes][2][8];
 #pragma unroll
-    for (int row = 0; row < kGroupRows; ++row, at += b.at.row) {
-      if (has_up && row % 2 == 0)
+    for (int row = 0; row < kGroupRows; ++row, at += b.p.at.row) {
+      if (has_up)
 #pragma unroll
-        for (int k = 0; k < 2; ++k, up += p.dresidual_out.stride)
-#pragma unroll
-          for (int q = 0; q < kParts; ++q)
-            if (b.has_part(q) && (kAll || row + k < here)) ups[k].part[q] = *reinterpret_cast<const uint4*>(up + q * part_bytes);
+        for (int q = 0; q < kParts; ++q)
+          if (b.has_part(q) && (kAll || row < here)) upper.part[q] = *reinterpret_cast<const uint4*>(up + q * part_bytes);
       const RowScalars<kCentered> s = scalars[row];
       Packed<T> xv = {}, dy = {};
 #pragma unroll
@@ -157,7 +164,7 @@ struct GroupOutput {
       }
       if (has_up)
 #pragma unroll
-        for (int j = 0; j < 8; ++j) v[j] = v[j] + ups[row % 2][j];
+        for (int j = 0; j < 8; ++j) v[j] = v[j] + upper[j];
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
         const uint4 packed = Packed<T>::pack(v + q * kWidth);
@@ -165,7 +172,7 @@ struct GroupOutput {
         if (p.dx.data && writes) *reinterpret_cast<uint4*>(dx + q * part_bytes) = packed;
         if (p.dresidual.data && writes) *reinterpret_cast<uint4*>(dresidual + q * part_bytes) = packed;
       }
-      dx += p.dx.stride, dresidual += p.dresidual.stride;
+      dx += p.dx.stride, dresidual += p.dresidual.stride, up += p.dresidual_out.stride;
     }
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane)
@@ -181,7 +188,7 @@ struct GroupOutput {
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
         if (!b.has_part(q)) continue;
-        double* const to = b.p.chunks[plane] + b.chunk * b.p.n + b.begin + b.part_column(q);
+        double* const to = b.p.chunks[plane] + b.chunk() * b.p.n + b.begin + b.part_column(q);
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
           to[j] = first ? double(sum[plane][q * kWidth + j]) : to[j] + double(sum[plane][q * kWidth + j]);
@@ -194,41 +201,54 @@ struct GroupOutput {
   // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.
   __device__ __forceinline__ void leave(const BackwardBlock<T>& b) {
     const RowBackwardParameters& p = b.p;
-    double* const columns = reinterpret_cast<double*>(b.memory);  // [slot][column]
-    const int row = p.slot_threads * 8;
+    const int64_t to = b.team() * p.n + b.begin;
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane) {
       if (!p.partial[plane]) continue;
-      __syncthreads();  // the ring, or the other plane, is done with
-      const int64_t to = b.team * p.n + b.begin;
+      if (p.slots == 1 && !p.wide) {
 #pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        if (!b.has_part(q)) continue;
-        const int c = b.part_column(q);
-        const double* const chunk = p.chunks[plane] + b.chunk * p.n + b.begin + c;
+        for (int q = 0; q < kParts; ++q)
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) {
-          const float own = sum[plane][q * kWidth + j];
-          const double v = !p.wide ? double(own) : b.rows == 0 ? 0.0 : chunk[j];
-          if (p.slots > 1)
-            columns[b.slot * row + c + j] = v;
-          else if (p.wide)
-            static_cast<double*>(p.partial[plane])[to + c + j] = v;
-          else
-            static_cast<float*>(p.partial[plane])[to + c + j] = own;
-        }
+          for (int j = 0; j < kWidth; j += 4)
+            if (b.has_part(q))
+              *reinterpret_cast<float4*>(static_cast<float*>(p.partial[plane]) + to + b.part_column(q) + j) =
+                  make_float4(sum[plane][q * kWidth + j], sum[plane][q * kWidth + j + 1], sum[plane][q * kWidth + j + 2],
+                              sum[plane][q * kWidth + j + 3]);
+        continue;
       }
-      if (p.slots == 1) continue;
-      for (int step = 1; step < p.slots; step *= 2) {
-        __syncthreads();
-        for (int i = threadIdx.x; i < p.slots / (2 * step) * row; i += blockDim.x) {
-          double* const left = columns + i / row * (2 * step) * row + i % row;
-          *left = *left + left[step * row];
-        }
-      }
-      __syncthreads();
-      for (int c = threadIdx.x; c < b.width; c += blockDim.x) static_cast<double*>(p.partial[plane])[to + c] = columns[c];
+      add_slots(b, plane, static_cast<double*>(p.partial[plane]) + to);
     }
+  }
+  __device__ __forceinline__ void add_slots(const BackwardBlock<T>& b, int plane, double* to) {
+    const RowBackwardParameters& p = b.p;
+    double* const columns = reinterpret_cast<double*>(b.memory);  // [slot][column]
+    const int row = p.slot_threads * 8;
+    __syncthreads();  // the ring, or the other plane, is done with
+#pragma unroll
+    for (int q = 0; q < kParts; ++q) {
+      if (!b.has_part(q)) continue;
+      const int c = b.part_column(q);
+      double v[kWidth];
+      if (p.wide) {
+        const double* const chunk = p.chunks[plane] + b.chunk() * p.n + b.begin + c;
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) v[j] = b.rows == 0 ? 0.0 : chunk[j];
+      } else {
+#pragma unroll
+        for (int j = 0; j < kWidth; ++j) v[j] = double(sum[plane][q * kWidth + j]);
+      }
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) columns[b.slot * row + c + j] = v[j];
+    }
+    for (int step = 1; step < p.slots; step *= 2) {
+      __syncthreads();
+      for (int i = threadIdx.x; i < p.slots / (2 * step) * row; i += blockDim.x) {
+        double* const left = columns + i / row * (2 * step) * row + i % row;
+        *left = *left + left[step * row];
+      }
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < b.width; c += blockDim.x) to[c] = columns[c];
   }
 };
 
@@ -252,12 +272,13 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
     loader.start(b, 1);
   else
     Loader::commit();
-  if (b.padded > b.segments)
-    for (int i = threadIdx.x; i < (b.at.scalars - b.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + b.at.sums)[i] = 0;
+  if (b.p.padded > b.p.segments)
+    for (int i = threadIdx.x; i < (b.p.at.scalars - b.p.at.sums) / 4; i += blockDim.x)
+      reinterpret_cast<float*>(memory + b.p.at.sums)[i] = 0;
   GroupOutput<T, kCentered> output(b);
   const GroupSums<T, kCentered, S> sums(b);
   RowScalars<kCentered>* const scalars =
-      reinterpret_cast<RowScalars<kCentered>*>(memory + b.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
+      reinterpret_cast<RowScalars<kCentered>*>(memory + b.p.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
   const RowScalars<kCentered>* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
 
   Loader::template wait<1>();

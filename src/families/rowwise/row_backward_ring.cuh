@@ -33,25 +33,6 @@ struct alignas(8) RowScalars<false> {
   float rstd, c1;
 };
 
-// Offsets, in bytes.
-struct BackwardLayout {
-  int row;    // a row's part of x (or dy)
-  int stage;  // x, dy of a group of every slot
-  int weights, statistics, sums, scalars, total;
-
-  KILTER_INLINE BackwardLayout(int row_bytes, int columns, int slots, int segments, int warps) {
-    row = row_bytes;
-    stage = 2 * kGroupRows * slots * row;
-    weights = kStages * stage;
-    statistics = weights + columns * 4;
-    sums = statistics + kStages * slots * kGroupRows * 8;
-    scalars = sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4;
-    scalars = (scalars + 15) / 16 * 16;
-    total = scalars + warps * 2 * kGroupRows * int(sizeof(RowScalars<true>));
-    if (slots > 1 && total < slots * columns * 8) total = slots * columns * 8;  // their sums, at the end
-  }
-};
-
 __device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool valid) {
   asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(to), "l"(from),
                "r"(uint32_t(valid))
@@ -66,55 +47,61 @@ __device__ __forceinline__ uint4 load_words(uint32_t a) {
   return v;
 }
 
+__device__ __forceinline__ uint4 load_words_if(uint32_t a, bool is) {  // else zeros
+  uint4 v;
+  asm volatile(
+      "{ .reg .pred p; setp.ne.u32 p, %5, 0; mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; @p ld.shared.v4.u32 {%0, %1, %2, "
+      "%3}, "
+      "[%4]; }"
+      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
+      : "r"(a), "r"(uint32_t(is))
+      : "memory");
+  return v;
+}
+
 // A block, its slots and a thread's place in them.
 template <class T>
 struct BackwardBlock {
   static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
   const RowBackwardParameters& p;
   char* memory;
-  uint32_t base;  // of memory, as a shared address
-  BackwardLayout at;
-  int slot, thread;      // of this thread: its slot, its place there
-  int rank, blocks;      // in the cluster
-  int begin, width;      // columns of the block's part of a row
-  int64_t team, chunk;   // of the grid's slots together; the slot's chunk
-  int64_t first_row;     // of the chunk
-  int rows;              // of it
-  int segments, padded;  // of a whole row; to a power of two
+  uint32_t base;      // of memory, as a shared address
+  int slot, thread;   // of this thread: its slot, its place there
+  int rank, blocks;   // in the cluster
+  int begin, width;   // columns of the block's part of a row
+  int64_t first_row;  // of the slot's chunk
+  int rows;           // of it
 
   __device__ __forceinline__ BackwardBlock(const RowBackwardParameters& parameters, char* shared, int in_rank, int in_blocks)
-      : p(parameters), memory(shared), base(shared_address(shared)), at(0, 0, 0, 0, 0), rank(in_rank), blocks(in_blocks) {
-    segments = (p.n + kSegmentLength - 1) / kSegmentLength;
-    for (padded = 1; padded < segments;) padded *= 2;
-    at = BackwardLayout(p.row_bytes, p.slot_threads * 8, p.slots, padded, blockDim.x / 32);
+      : p(parameters), memory(shared), base(shared_address(shared)), rank(in_rank), blocks(in_blocks) {
     slot = p.slots == 1 ? 0 : threadIdx.x / p.slot_threads;
     thread = int(threadIdx.x) - slot * p.slot_threads;
     begin = rank * p.block_segments * kSegmentLength;
     width = p.n - begin < p.block_segments * kSegmentLength ? p.n - begin : p.block_segments * kSegmentLength;
-    team = blockIdx.x / blocks;
-    chunk = team * p.slots + slot;
-    first_row = chunk * p.chunk < p.rows ? chunk * p.chunk : p.rows;
+    first_row = chunk() * p.chunk < p.rows ? chunk() * p.chunk : p.rows;
     rows = int(p.rows - first_row < p.chunk ? p.rows - first_row : p.chunk);
   }
+  __device__ __forceinline__ int64_t team() const { return blockIdx.x / blocks; }  // of the grid's slots together
+  __device__ __forceinline__ int64_t chunk() const { return team() * p.slots + slot; }
   // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.
   __device__ __forceinline__ int part_column(int q) const { return q * kWidth * p.slot_threads + thread * kWidth; }
   __device__ __forceinline__ bool has_part(int q) const { return part_column(q) < width; }
   __device__ __forceinline__ int part_bytes() const { return kWidth * kItem * p.slot_threads; }  // from one to the next
   __device__ __forceinline__ int64_t own_bytes() const { return int64_t(begin + part_column(0)) * kItem; }
 
-  __device__ __forceinline__ int slot_bytes() const { return slot * (kGroupRows * at.row); }
-  __device__ __forceinline__ int dy_from_x() const { return p.slots * (kGroupRows * at.row); }
+  __device__ __forceinline__ int slot_bytes() const { return slot * (kGroupRows * p.at.row); }
+  __device__ __forceinline__ int dy_from_x() const { return p.slots * (kGroupRows * p.at.row); }
   // Mean and rstd of the rows in a stage.
   __device__ __forceinline__ const float* statistics(int stage, int row) const {
-    return reinterpret_cast<const float*>(memory + at.statistics) + ((stage * p.slots + slot) * kGroupRows + row) * 2;
+    return reinterpret_cast<const float*>(memory + p.at.statistics) + ((stage * p.slots + slot) * kGroupRows + row) * 2;
   }
-  // Three sums of a row of group i, each `padded` segments.
+  // Three sums of a row of group i, each p.padded segments.
   __device__ __forceinline__ float* sums(int i, int row) const {
-    return reinterpret_cast<float*>(memory + at.sums) + ((i % kSumBuffers * p.slots + slot) * kGroupRows + row) * 3 * padded;
+    return reinterpret_cast<float*>(memory + p.at.sums) + ((i % kSumBuffers * p.slots + slot) * kGroupRows + row) * 3 * p.padded;
   }
   // The first slot has the most rows; all slots and blocks take as many steps.
   __device__ __forceinline__ int steps() const {
-    const int64_t left = p.rows - team * p.slots * p.chunk;
+    const int64_t left = p.rows - team() * p.slots * p.chunk;
     return int(((left < p.chunk ? left : p.chunk) + kGroupRows - 1) / kGroupRows);
   }
 };
@@ -122,25 +109,19 @@ struct BackwardBlock {
 // The copies of a thread: where they come from moves on by a group each time.
 template <class T, bool kCentered>
 struct GroupLoader {
-  const char *x, *dy, *mean, *rstd;
-  uint32_t to, statistics_to;
-  int left;  // rows of the slot's chunk that were not copied yet
+  const char *x, *dy;
+  int done = 0;  // rows of the slot's chunk whose copies were started
 
-  __device__ __forceinline__ explicit GroupLoader(const BackwardBlock<T>& b) : mean(nullptr) {
+  __device__ __forceinline__ explicit GroupLoader(const BackwardBlock<T>& b) {
     const RowBackwardParameters& p = b.p;
     x = p.x.data + b.first_row * p.x.stride + b.own_bytes(), dy = p.dy.data + b.first_row * p.dy.stride + b.own_bytes();
-    if (kCentered) mean = p.mean.data + (b.first_row + b.thread) * p.mean.stride;
-    rstd = p.rstd.data + (b.first_row + b.thread) * p.rstd.stride;
-    to = b.base + b.slot_bytes() + b.part_column(0) * Packed<T>::kItem;
-    statistics_to = b.base + b.at.statistics + (b.slot * kGroupRows + b.thread) * 8;
-    left = b.rows;
   }
   __device__ __forceinline__ void start(const BackwardBlock<T>& b, int stage) {
     const RowBackwardParameters& p = b.p;
-    const int part = b.part_bytes();
-    uint32_t at = to + stage * b.at.stage;
+    const int part = b.part_bytes(), left = b.rows - done;
+    uint32_t at = b.base + stage * p.at.stage + b.slot_bytes() + b.part_column(0) * Packed<T>::kItem;
 #pragma unroll
-    for (int row = 0; row < kGroupRows; ++row, at += b.at.row) {
+    for (int row = 0; row < kGroupRows; ++row, at += p.at.row) {
 #pragma unroll
       for (int q = 0; q < Packed<T>::kParts; ++q) {
         copy_async(at + q * part, x + q * part, row < left && b.has_part(q));
@@ -149,13 +130,12 @@ struct GroupLoader {
       x += p.x.stride, dy += p.dy.stride;
     }
     if (b.thread < kGroupRows && b.thread < left) {
-      const uint32_t s = statistics_to + stage * p.slots * (kGroupRows * 8);
-      if (kCentered) copy_float_async(s, mean);
-      copy_float_async(s + 4, rstd);
+      const uint32_t s = b.base + p.at.statistics + ((stage * p.slots + b.slot) * kGroupRows + b.thread) * 8;
+      const int64_t r = b.first_row + done + b.thread;
+      if (kCentered) copy_float_async(s, p.mean.data + r * p.mean.stride);
+      copy_float_async(s + 4, p.rstd.data + r * p.rstd.stride);
     }
-    if (kCentered) mean += kGroupRows * p.mean.stride;
-    rstd += kGroupRows * p.rstd.stride;
-    left -= kGroupRows;
+    done += kGroupRows;
     commit();
   }
   __device__ __forceinline__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }

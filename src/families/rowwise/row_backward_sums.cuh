@@ -103,10 +103,10 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
   RowGradient<float> s;
   s.start(true, b.statistics(stage, row)[0], b.statistics(stage, row)[1]);
   s.lo = lo;
-  const char* const memory = b.memory + stage * b.at.stage + b.slot_bytes() + row * b.at.row;
+  const char* const memory = b.memory + stage * b.p.at.stage + b.slot_bytes() + row * b.p.at.row;
   float kept[2][3] = {};  // the sums of segments `lane` and 32 + lane
 #pragma unroll 1
-  for (int segment = 0; segment < b.segments; ++segment) {
+  for (int segment = 0; segment < b.p.segments; ++segment) {
     const int owner = segment / block_segments, place = stripe_place<T>(t, 0), left = b.p.n - segment * kSegmentLength - place;
     const char* const x = memory + ((segment - owner * block_segments) * kSegmentLength + place) * Packed<T>::kItem;
     const char* const dy = x + b.dy_from_x();
@@ -152,15 +152,15 @@ __device__ __forceinline__ void make_scalars(const BackwardBlock<T>& b, int i, i
   float v[3] = {};
 #pragma unroll
   for (int q = 0; q < (kCentered ? 3 : 1); ++q) {
-    const float* const s = sums + q * b.padded;
+    const float* const s = sums + q * b.p.padded;
     if (S::kStripes < 4) {  // one segment
       v[q] = s[0];
       continue;
     }
-    if (b.padded <= 8) {
-      v[q] = sub < b.padded ? s[sub] : 0;
+    if (b.p.padded <= 8) {
+      v[q] = sub < b.p.padded ? s[sub] : 0;
     } else {
-      const int share = b.padded / 8;  // 2, 4 or 8 consecutive segments
+      const int share = b.p.padded / 8;  // 2, 4 or 8 consecutive segments
       float e[8];
 #pragma unroll
       for (int k = 0; k < 8; ++k) e[k] = k < share ? s[sub * share + k] : 0;

@@ -116,17 +116,14 @@ inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t st
 template <class T, bool kCentered, class S>
 void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
   const auto kernel = &backward_kernel<T, kCentered, S>;
-  int padded = 1;
-  while (padded * kSegmentLength < p.n) padded *= 2;
-  const BackwardLayout layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, padded, plan.block / 32);
-  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, layout.total);
+  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, p.at.total);
   if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   cudaLaunchAttribute attribute[1];
   attribute[0].id = cudaLaunchAttributeClusterDimension;
   attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
-  config.dynamicSmemBytes = size_t(layout.total);
+  config.dynamicSmemBytes = size_t(p.at.total);
   config.attrs = attribute, config.numAttrs = plan.cluster > 1;
   (void)cudaLaunchKernelEx(&config, kernel, p);
 }
@@ -144,7 +141,9 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
 template <bool kCentered>
 void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
   fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
-  fast->row_bytes = plan.row_bytes;
+  fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
+  while (fast->padded < fast->segments) fast->padded *= 2;
+  fast->at = backward_layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
   fast->chunk = plan.partition.chunk;
   fast->wide = plan.partition.chunk > kBlockRows;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));

@@ -103,13 +103,35 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   return true;
 }
 
+// A block's shared memory in backward: offsets, in bytes.
+struct BackwardLayout {
+  int row;    // a row's part of x (or dy)
+  int stage;  // x, dy of a group of four rows of every slot
+  int weights, statistics, sums, scalars, total;
+};
+inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int segments, int warps) {
+  constexpr int kGroupRows = 4, kStages = 3, kSumBuffers = 4, kScalars = 32;
+  BackwardLayout at;
+  at.row = row_bytes;
+  at.stage = 2 * kGroupRows * slots * at.row;
+  at.weights = kStages * at.stage;
+  at.statistics = at.weights + columns * 4;
+  at.sums = at.statistics + kStages * slots * kGroupRows * 8;
+  at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
+  at.total = at.scalars + warps * 2 * kGroupRows * kScalars;
+  if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
+  return at;
+}
+
 struct RowBackwardParameters {
   uint32_t flags;
   int n;
   RowAddress x, dy, dx, mean, rstd;
   const char* weight;
   float weight_offset;
-  int slots, slot_threads, block_segments, row_bytes;  // of the plan
+  int slots, slot_threads, block_segments;  // of the plan
+  int segments, padded;                     // of a row; to a power of two
+  BackwardLayout at;
   int64_t rows, chunk;
   void* partial[2];   // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* chunks[2];  // wide chunks' sums on their way
