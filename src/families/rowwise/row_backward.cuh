@@ -281,27 +281,47 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
       reinterpret_cast<RowScalars<kCentered>*>(memory + b.p.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
   const RowScalars<kCentered>* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
 
-  Loader::template wait<1>();
-  __syncthreads();
-  if constexpr (S::kCluster) exchange.start();
-  sums.take(b, exchange, 0, 0);
-  int out_stage = 0, sum_stage = 1, load_stage = 2;
-#pragma unroll 1
-  for (int i = 0; i < steps; ++i) {
-    Loader::template wait<0>();
-    __syncthreads();  // group i + 1 is here, group i - 1 is done
-    if (i + 2 < steps) loader.start(b, load_stage);
-    if (i + 1 < steps) sums.take(b, exchange, i + 1, sum_stage);
-    if constexpr (S::kCluster) exchange.wait(i);
-    make_scalars<T, kCentered, S>(b, i, out_stage, scalars);
+  const auto write = [&](int i, int stage) {
+    make_scalars<T, kCentered, S>(b, i, stage, scalars);
     if (b.rows - i * kGroupRows >= kGroupRows)
-      output.template write<true>(b, own_scalars, i, out_stage);
+      output.template write<true>(b, own_scalars, i, stage);
     else
-      output.template write<false>(b, own_scalars, i, out_stage);
+      output.template write<false>(b, own_scalars, i, stage);
     if (p.wide && ((i + 1) % (kBlockRows / kGroupRows) == 0 || i + 1 == steps)) output.join_chunk(b, i < kBlockRows / kGroupRows);
-    const int next = out_stage;
-    out_stage = sum_stage, sum_stage = load_stage, load_stage = next;
     __syncwarp();
+  };
+  int first = 0, second = 1, third = 2;  // stages
+  const auto turn = [&] {
+    const int next = first;
+    first = second, second = third, third = next;
+  };
+  if constexpr (S::kCluster) {
+    Loader::template wait<1>();
+    __syncthreads();
+    exchange.start();
+    sums.take(b, exchange, 0, 0);
+#pragma unroll 1
+    for (int i = 0; i < steps; ++i, turn()) {
+      Loader::template wait<0>();
+      __syncthreads();  // group i + 1 is here, group i - 1 is done
+      if (i + 2 < steps) loader.start(b, third);
+      if (i + 1 < steps) sums.take(b, exchange, i + 1, second);
+      exchange.wait(i);
+      write(i, first);
+    }
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < steps; ++i, turn()) {
+      Loader::template wait<1>();
+      __syncthreads();  // group i is here, group i - 1 is done
+      if (i + 2 < steps)
+        loader.start(b, third);
+      else
+        Loader::commit();
+      sums.take(b, exchange, i, first);
+      __syncthreads();
+      write(i, first);
+    }
   }
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
