@@ -210,7 +210,7 @@ def show():
     gpu = nvidia_smi("name", "driver_version")
     nvcc = shutil.which("nvcc")
     version = re.search(r"release ([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout) if nvcc else None
-    print("The CUDA backend is in the making (-DKILTER_ENABLE_CUDA=ON).")
+    print("The CUDA backend, an option of the build (-DKILTER_ENABLE_CUDA=ON).")
     print("  nvcc              " + (version[1] if version else "missing (CUDA toolkit 12.8 or newer)"))
     print("  GPU, driver       " + (", ".join(gpu.values()) if gpu else "missing"))
     print("  compute-sanitizer " + (sanitizer() or "missing"))

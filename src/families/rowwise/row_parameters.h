@@ -61,7 +61,7 @@ struct RowForwardParameters {
   int64_t rows;
   RowAddress mean, rstd;
   RowAddress residual, residual_out, post_residual;
-  bool is_plain(bool centered) const { return (flags & ~kEarlyWeights) == uint32_t(kHasWeight | (centered ? kHasBias : 0)); }
+  bool is_plain(bool centered) const { return (flags & ~kEarlyWeights) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0)); }
 
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
