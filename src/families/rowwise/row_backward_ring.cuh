@@ -5,9 +5,6 @@
 
 namespace kilter::cuda {
 
-constexpr int kGroupRows = 4;   // whose terms add up first (docs/numerics.md, "dweight and dbias")
-constexpr int kStages = 3;      // of the ring: one group's output, the next one's sums, the copies of the third
-constexpr int kSumBuffers = 4;  // groups whose sums may be under way between the blocks of a cluster
 template <class T>
 constexpr int kBackwardThreads = Packed<T>::kItem == 2 ? 512 : 256;  // at most
 
@@ -32,6 +29,7 @@ template <>
 struct alignas(8) RowScalars<false> {
   float rstd, c1;
 };
+static_assert(sizeof(RowScalars<true>) == kScalarBytes);
 
 __device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool valid) {
   asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(to), "l"(from),

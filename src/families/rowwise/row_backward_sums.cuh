@@ -95,6 +95,71 @@ struct SumExchange {
 #endif
 };
 
+// Phase one: this warp's rows and segment.
+template <class T, bool kCentered, class S>
+struct GroupSums {
+  using Tree = LaneTree<T, S::kThreads, S::kWarpRows>;
+  static constexpr int kSums = kCentered ? 3 : 1;
+  int t, segment, row;   // of the block's segments; first of the group's rows
+  int left, whole_left;  // elements of the block's part from the thread's and from the segment's first on
+  uint32_t x, weights;   // in shared memory
+
+  __device__ __forceinline__ explicit GroupSums(const BackwardBlock<T>& b) {
+    const int warp = b.thread / 32;
+    t = threadIdx.x % S::kThreads;
+    segment = S::kStripes == 4 ? warp / kGroupRows : 0;
+    row = S::kStripes == 4 ? warp % kGroupRows : S::kStripes == 2 ? 2 * warp : 0;
+    const int place = segment * kSegmentLength + stripe_place<T>(t, 0);
+    left = b.width - place, whole_left = b.width - segment * kSegmentLength;
+    x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
+    weights = b.base + b.p.at.weights + place * 4;
+  }
+  __device__ __forceinline__ void take(const BackwardBlock<T>& b, SumExchange& exchange, int i, int stage) const {
+    float lanes[3][S::kWarpRows];
+#pragma unroll
+    for (int m = 0; m < S::kWarpRows; ++m) {
+      const float* const statistics = b.statistics(stage, row + m);
+      RowGradient<float> s;
+      s.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
+      const uint32_t x_row = x + stage * b.p.at.stage + m * b.p.at.row;
+      float a[3][8];
+#pragma unroll
+      for (int k = 0; k < S::kStripes; ++k) {
+        Packed<T> xv, dv;
+        float w[8];
+#pragma unroll
+        for (int q = 0; q < Packed<T>::kParts; ++q) {
+          const int place = k * 256 + q * 128;
+          xv.part[q] = load_words_if(x_row + place * Packed<T>::kItem, place < left);
+          dv.part[q] = load_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
+        }
+#pragma unroll
+        for (int q = 0; q < 2; ++q) {
+          const float4 f = load_shared(weights + (k * 256 + (Packed<T>::kParts == 2 ? q * 128 : q * 4)) * 4);
+          w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
+        }
+        if ((k + 1) * kStripeLength <= whole_left)
+          add_terms<T, kCentered, true, false>(xv, dv, w, s, k, left, k == 0, a);
+        else
+          add_terms<T, kCentered, false, false>(xv, dv, w, s, k, left, k == 0, a);
+      }
+#pragma unroll
+      for (int q = 0; q < kSums; ++q) lanes[q][m] = Tree::template inside<Add>(a[q], t & 1);
+    }
+    if constexpr (S::kCluster) exchange.expect(i, kGroupRows * kSums * b.p.segments * 4);
+#pragma unroll
+    for (int q = 0; q < kSums; ++q) {
+      const float sum = Tree::template between<Add>(lanes[q], t);
+      float* const to = b.sums(i, row + Tree::own_row(t)) + q * b.p.padded + b.rank * b.p.block_segments + segment;
+      if constexpr (S::kCluster) {
+        if (t < b.blocks && whole_left > 0) exchange.send(i, to, sum, t);
+      } else {
+        if (Tree::writes(t)) *to = sum;
+      }
+    }
+  }
+};
+
 // A, B and H of one row of a stage again, with h - lo for h, by one warp from the shared memory of all blocks.  Rare.
 template <class T, class S>
 __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, int row, float lo, float (&out)[3]) {

@@ -103,6 +103,11 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   return true;
 }
 
+constexpr int kGroupRows = 4;     // of backward, whose terms add up first (docs/numerics.md, "dweight and dbias")
+constexpr int kStages = 3;        // of its ring of groups in shared memory
+constexpr int kSumBuffers = 4;    // groups whose sums may be under way between the blocks of a cluster
+constexpr int kScalarBytes = 32;  // of what a row's output needs to know of it
+
 // A block's shared memory in backward: offsets, in bytes.
 struct BackwardLayout {
   int row;    // a row's part of x (or dy)
@@ -110,7 +115,6 @@ struct BackwardLayout {
   int weights, statistics, sums, scalars, total;
 };
 inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int segments, int warps) {
-  constexpr int kGroupRows = 4, kStages = 3, kSumBuffers = 4, kScalars = 32;
   BackwardLayout at;
   at.row = row_bytes;
   at.stage = 2 * kGroupRows * slots * at.row;
@@ -118,7 +122,7 @@ inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int
   at.statistics = at.weights + columns * 4;
   at.sums = at.statistics + kStages * slots * kGroupRows * 8;
   at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
-  at.total = at.scalars + warps * 2 * kGroupRows * kScalars;
+  at.total = at.scalars + warps * 2 * kGroupRows * kScalarBytes;
   if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
   return at;
 }
