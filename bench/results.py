@@ -13,14 +13,14 @@ GPU_RESULTS = ROOT / "bench/results"  # a folder per GPU
 def kernel_hash():
     """Of everything that decides the kernels' speed: the sources without references and texts, and their flags."""
     digest = hashlib.sha256()
-    sources = [p for p in (ROOT / "src").rglob("*") if p.suffix in (".h", ".cc", ".def") and "reference" not in p.name]
+    sources = [p for folder in ("src", "include/kilter/device") for p in (ROOT / folder).rglob("*") if p.suffix in (".h", ".cc", ".def") and "reference" not in p.name]
     for path in sorted(sources) + [ROOT / "cmake/targets.cmake"]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def cuda_files():
-    """The CUDA kernels, the host code that plans and launches them, what both include of src/, and the flags."""
+    """The CUDA kernels, the host code that plans and launches them, what both include of src/ and of include/kilter/device, and the flags."""
     src = ROOT / "src"
     waiting = [p for p in src.rglob("*") if p.suffix in (".cu", ".cuh") or p.name.endswith("_cuda.cc") or p.parent == src / "cuda"]
     found = set()
@@ -31,6 +31,7 @@ def cuda_files():
         found.add(path)
         names = re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(), re.MULTILINE)
         waiting += [folder / name for name in names for folder in (src, path.parent)]
+        waiting += [ROOT / "include" / name for name in names if name.startswith("kilter/device/")]
     return sorted(p.relative_to(ROOT) for p in found) + [pathlib.Path("cmake/cuda.cmake")]
 
 

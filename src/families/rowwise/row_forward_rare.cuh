@@ -4,9 +4,9 @@
 // leaves the registers of the kernel alone.
 #pragma once
 
-#include "families/rowwise/row_formulas.h"
 #include "families/rowwise/row_parameters.h"
 #include "families/rowwise/row_team.cuh"
+#include "kilter/device/row_formulas.h"
 
 namespace kilter::cuda {
 

@@ -6,8 +6,8 @@
 
 #include "cuda/block_tree.cuh"
 #include "cuda/element.cuh"
-#include "families/rowwise/row_formulas.h"
 #include "families/rowwise/row_norm.h"
+#include "kilter/device/row_formulas.h"
 
 namespace kilter::cuda {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/reduce.inl.h"
-#include "families/rowwise/row_formulas.h"
+#include "kilter/device/row_formulas.h"
 #include "families/rowwise/row_norm_cpu.h"
 #include "families/rowwise/row_weights.inl.h"
 

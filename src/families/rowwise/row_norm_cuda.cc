@@ -2,7 +2,7 @@
 
 #include "cuda/runtime.h"
 #include "families/rowwise/column_sum.h"
-#include "families/rowwise/row_formulas.h"
+#include "kilter/device/row_formulas.h"
 
 namespace kilter {
 

@@ -4,7 +4,7 @@
 // nearly constant once more.  RMS needs one pass.  Included per SIMD target.
 #pragma once
 
-#include "families/rowwise/row_formulas.h"
+#include "kilter/device/row_formulas.h"
 #include "families/rowwise/row_source.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {

@@ -1,14 +1,13 @@
 // The scalar formulas of docs/numerics.md that every backend computes once per row; how a row is read and summed is the
-// backend's.  C: fp32 or fp64.  Compiled without fused multiply-add everywhere.
+// backend's.  C: fp32 or fp64, compiled without fused multiply-add; or device::Float, which no compiler fuses.  Includes nothing of
+// the C++ library, so that run-time compilers take it.
 #pragma once
 
-#include <cstdint>
-
-#include "core/inline.h"
+#include "kilter/device/inline.h"
 
 namespace kilter {
 
-constexpr int64_t kStatisticsChunk = 262144;  // elements of a row whose statistics are taken in one piece
+constexpr long long kStatisticsChunk = 262144;  // elements of a row whose statistics are taken in one piece
 
 template <class C>
 struct Limits;
@@ -47,9 +46,9 @@ KILTER_INLINE C inverse_root(C v) {
 template <class C>
 KILTER_INLINE C power_of_two(int k) {  // within the range of normal numbers
   if constexpr (sizeof(C) == 8)
-    return __builtin_bit_cast(double, uint64_t(k + 1023) << 52);
+    return __builtin_bit_cast(double, static_cast<unsigned long long>(k + 1023) << 52);
   else
-    return __builtin_bit_cast(float, uint32_t(k + 127) << 23);
+    return __builtin_bit_cast(float, unsigned(k + 127) << 23);
 }
 
 // "Statistics": what the sums of a row, or of a chunk of it, say.  Results are written field by field: a struct that is written
@@ -84,11 +83,11 @@ struct Moments {
 // A chunk of a long row; m: the sum of squared deviations.
 template <class C>
 struct Chunk {
-  int64_t n = 0;
+  long long n = 0;
   C mean = 0, lo = 0, m = 0;
 };
 template <class C>
-KILTER_INLINE Chunk<C> chunk_of(const Moments<C>& s, int64_t n) {
+KILTER_INLINE Chunk<C> chunk_of(const Moments<C>& s, long long n) {
   return {n, s.mean, s.lo + s.lo2, s.variance * C(n)};
 }
 // Chan, Golub, LeVeque 1979, "Updating formulae", eq. 2.1; the mean is carried as mean + lo.
