@@ -1,5 +1,6 @@
 // Constant, zero, NaN, infinite: the class of every element, and who else is touched.
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "harness/exact.h"
@@ -218,6 +219,28 @@ TYPED_TEST(Special, NonFiniteWeightOrBiasStaysInItsColumn) {
         EXPECT_TRUE(same(clean_back.dweight, back.dweight, "dweight"));
         EXPECT_TRUE(same(clean_back.dbias, back.dbias, "dbias"));
       }
+}
+
+// A NaN whose low bits are set: rounding to bf16 like a number would carry into the sign and give a zero.
+TYPED_TEST(Special, NaNOfAllOnesStaysNaN) {
+  for (const uint32_t nan : {0x7FFFFFFFu, 0xFFFFFFFFu})
+    for (const int64_t n : {7, 64, 1030}) {
+      Spec s = this->spec(DType::bf16, 9, n);
+      s.weight = s.bias = DType::f32;
+      Forward<TypeParam> f(s);
+      const int64_t w = n / 3, b = n - 2;
+      std::memcpy(f.weight.row(0) + 4 * w, &nan, sizeof nan);
+      std::memcpy(f.bias.row(0) + 4 * b, &nan, sizeof nan);
+      ASSERT_EQ(f.run(), KILTER_OK);
+      for (int64_t r = 0; r < s.rows; ++r)
+        for (int64_t i = 0; i < n; ++i)
+          ASSERT_EQ(std::isnan(f.y.get(r, i)), i == w || i == b) << "n=" << n << " row " << r << " column " << i;
+      Backward<TypeParam> back(s);
+      std::memcpy(back.weight.row(0) + 4 * w, &nan, sizeof nan);
+      back.prepare();
+      ASSERT_EQ(back.run(), KILTER_OK);
+      for (int64_t r = 0; r < s.rows; ++r) this->expect_all_nan(back.dx, r, "dx");
+    }
 }
 
 TYPED_TEST(Special, NonFiniteGradientStaysInItsRowAndColumn) {
