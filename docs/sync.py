@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LANGUAGES = {".c": "c", ".cc": "cpp", ".sh": "sh", ".py": "python", ".txt": "cmake"}
+LANGUAGES = {".c": "c", ".cc": "cpp", ".cu": "cuda", ".sh": "sh", ".py": "python", ".txt": "cmake"}
 BLOCK = re.compile(r"(<!-- from (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 

@@ -100,7 +100,7 @@ const float kEps = 1e-5f;
 int failures = 0;
 
 void report(bool passed, const std::string& what) {
-  std::printf("%s  %s\n", passed ? "equal " : "DIFFER", what.c_str());
+  std::printf("%s  %s\n", passed ? "ok    " : "FAILED", what.c_str());
   failures += !passed;
 }
 
@@ -181,8 +181,8 @@ void check_bits(const char* type, int batch, int n) {
       else
         rms_norm<<<l.grid, l.block, kd::kRowSharedBytes>>>(x.p, y.p, gamma.p, batch, n, kEps);
       require(cudaGetLastError(), "launch");
-      report(same_bits(y.fetch(), expected), std::string(centered ? "layer_norm " : "rms_norm ") + type + " " + std::to_string(batch) + "x" +
-                                                 std::to_string(n) + " by " + std::to_string(l.grid) + "x" + std::to_string(l.block));
+      report(same_bits(y.fetch(), expected), std::string(centered ? "layer_norm " : "rms_norm ") + type + " " + std::to_string(batch) +
+                                                 "x" + std::to_string(n) + " by " + std::to_string(l.grid) + "x" + std::to_string(l.block));
     }
   }
 }
@@ -209,8 +209,7 @@ void check_gelu(const char* type, int batch, int n) {
       for (int i = 0; i < n; ++i) variance += std::pow(float(x[at + i]) - mean, 2) / n;
       const double rstd = 1 / std::sqrt(variance + kEps);
       const auto product = [&](int i) { return (float(x[at + i]) - mean) * rstd * float(gamma[i]); };
-      for (int i = 0; i < n; ++i)
-        scale = std::fmax(scale, std::fabs(product(i)) + std::fabs(float(beta[i])) + std::fabs(float(bias[i])));
+      for (int i = 0; i < n; ++i) scale = std::fmax(scale, std::fabs(product(i)) + std::fabs(float(beta[i])) + std::fabs(float(bias[i])));
       for (int i = 0; i < n; ++i) {
         const double v = product(i) + float(beta[i]) + float(bias[i]), expected = v / 2 * std::erfc(-v / std::sqrt(2.0));
         const double bound = 8 * 0x1p-23 * scale + half_unit * (std::fabs(expected) + 8 * 0x1p-23 * scale) + 0x1p-25;

@@ -96,7 +96,7 @@ TEST_P(Determinism, AnyNumberOfMultiprocessors) {
 
 // Else the test above compares a plan with itself.
 TEST_P(Determinism, PlansDependOnTheNumberOfMultiprocessors) {
-  for (const auto& [rows, n] : {std::pair{5000, 256}, {7500, 512}}) {
+  for (const auto& [rows, n] : {std::pair{40000, 256}, {5000, 512}}) {
     const Case c = base(DType::bf16, rows, n);
     Tensors t = check::make_tensors(c);
     DeviceCase device(c, {}, t);

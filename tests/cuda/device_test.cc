@@ -29,14 +29,16 @@ TEST_P(Device, RowCounts) {
     for (const int64_t rows : {0, 1, 2, 3, 4, 5, 127, 513, 4097, 70001}) compare(base(x, rows, 96));
   compare(base(DType::f32, 200000, 33));
   compare(base(DType::f32, 600000, 3));  // chunks of several blocks
+  compare(base(DType::bf16, 600000, 8));
 }
 
 TEST_P(Device, Features) {
   for (const DType x : kTypes)
     for (const bool wide : {false, true})
-      for (const int64_t n : {65, 1500}) {
+      for (const int64_t n : {65, 504, 1504}) {
         const DType second = wide ? DType::f32 : x;
         Case c = base(x, 21, n);
+        c.want_dbias = true;
         c.weight = second;
         c.dweight = second;
         c.residual = second, c.dresidual_out = second, c.dresidual = second;

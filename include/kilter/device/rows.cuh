@@ -150,17 +150,19 @@ __device__ void measure(const Row<Value>& row, long long n, RowMemory& memory, M
     });
     s->set_rms(Float(n), sum[0]);
   } else {
-    if (n <= kStatisticsChunk) return measure_chunk(row, 0, n, memory, s);
     Chunk<Float> level[27], whole;  // a binary counter of subtrees
     unsigned long long count = 0;
-    for (long long begin = 0; begin < n; begin += kStatisticsChunk, ++count) {
+    long long begin = 0;
+    do {
       const long long end = n - begin < kStatisticsChunk ? n : begin + kStatisticsChunk;
       measure_chunk(row, begin, end, memory, s);
+      if (n <= kStatisticsChunk) return;
       Chunk<Float> node = chunk_of(*s, end - begin);
       int b = 0;
       for (unsigned long long c = count; c & 1; c >>= 1, ++b) node = merge_chunks(level[b], node);
       level[b] = node;
-    }
+      begin = end, ++count;
+    } while (begin < n);
     for (int b = 0; count >> b; ++b)
       if (count >> b & 1) whole = whole.n == 0 ? level[b] : merge_chunks(level[b], whole);
     set_from(s, whole);
@@ -199,13 +201,13 @@ __device__ Prescale<Float> row_statistics(Value& value, long long n, float eps, 
   RowMemory& memory = *static_cast<RowMemory*>(shared);
   Row<Value> row{value};
   Prescale<Float> scale;
-  measure<kCentered>(row, n, memory, &s->m);
-  if (n > 0 && s->m.extreme()) {
-    if (const int k = row_prescale_exponent<kCentered>(row, s->m, n, eps, memory)) {
-      scale = prescale_by<Float>(k);
-      row.up1 = scale.up1, row.up2 = scale.up2;
-      measure<kCentered>(row, n, memory, &s->m);
-    }
+  for (bool scaled = false;; scaled = true) {
+    measure<kCentered>(row, n, memory, &s->m);
+    if (scaled || n == 0 || !s->m.extreme()) break;
+    const int k = row_prescale_exponent<kCentered>(row, s->m, n, eps, memory);
+    if (k == 0) break;
+    scale = prescale_by<Float>(k);
+    row.up1 = scale.up1, row.up2 = scale.up2;
   }
   s->complete(eps, scale);
   return scale;
