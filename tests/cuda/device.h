@@ -104,6 +104,11 @@ class Device : public ::testing::TestWithParam<std::string> {
     c.want_dbias = c.op != std::string("rms_norm");  // whose kernel for aligned rows has none
     return c;
   }
+  // What the plainest kernels take: weights of the rows' type, LayerNorm's bias.
+  static check::Case plain(check::Case c) {
+    c.weight = c.dweight = c.x, c.bias = c.op != std::string("rms_norm");
+    return c;
+  }
   void compare(const check::Case& c, const DeviceLayout& layout = {}) {
     ++compared;
     const check::Tensors expected = call_plain(c);

@@ -15,13 +15,14 @@ TEST_P(Device, EveryFillAndLength) {
     for (const Fill fill : check::kFills)
       for (const int64_t n :
            {1, 2, 7, 31, 32, 33, 255, 256, 257, 384, 768, 1000, 1023, 1024, 1025, 1536, 2048, 2056, 4096, 5001, 7168, 8192, 12288, 16384})
-        compare(base(x, 19, n, fill));
+        for (const Case& c : {base(x, 19, n, fill), plain(base(x, 19, n, fill))}) compare(c);
 }
 
 TEST_P(Device, LongRows) {
   for (const DType x : {DType::f32, DType::bf16})
     for (const Fill fill : {Fill::normal, Fill::offset, Fill::constant, Fill::denormal})
-      for (const int64_t n : {20000, 32768, 65536, 65537, 131072, 262144, 262145, 1000001}) compare(base(x, 6, n, fill));
+      for (const int64_t n : {20000, 32768, 65536, 65537, 131072, 262144, 262145, 1000001})
+        for (const Case& c : {base(x, 6, n, fill), plain(base(x, 6, n, fill))}) compare(c);
 }
 
 TEST_P(Device, RowCounts) {

@@ -89,15 +89,24 @@ TEST_P(Small, NoElements) {
 // Some rows are many for one multiprocessor: plans for many rows, blocks that take several.
 TEST_P(Small, ManyRowsPerMultiprocessor) {
   const AssumedMultiprocessors assumed(1);
-  for (const int64_t n : {32, 64, 96, 256, 512, 1024, 4096, 16384, 65536})
-    for (const DType x : {DType::f32, DType::bf16, DType::f16}) compare_and_list(base(x, n <= 1024 ? 70 : n <= 16384 ? 16 : 4, n));
+  for (const int64_t n : {32, 64, 96, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536})
+    for (const DType x : {DType::f32, DType::bf16, DType::f16}) {
+      const Case c = base(x, n <= 256 ? 520 : n <= 1024 ? 70 : n <= 16384 ? 16 : 4, n);
+      compare_and_list(c);
+      compare_and_list(plain(c));
+      if (n <= 256) compare_and_list(plain(base(x, 70, n)));
+      Case shifted = c;
+      shifted.weight_offset = 1, shifted.backward = false;
+      compare_and_list(shifted);
+    }
 }
 
 // Rows whose statistics need further exchanges.
 TEST_P(Small, UnusualRows) {
   for (const check::Fill fill : {check::Fill::constant, check::Fill::denormal, check::Fill::special, check::Fill::offset})
     for (const int64_t n : {96, 1024, 4096, 16384, 65536})
-      for (const DType x : {DType::f32, DType::bf16}) compare_and_list(base(x, 6, n, fill));
+      for (const DType x : {DType::f32, DType::bf16})
+        for (const Case& c : {base(x, 6, n, fill), plain(base(x, 6, n, fill))}) compare_and_list(c);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, Small, ::testing::ValuesIn(check::op_names()), op_name);
