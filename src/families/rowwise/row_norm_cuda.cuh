@@ -46,11 +46,11 @@ void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_
 // The compiled kernel that the plan names.
 template <class T, bool kCentered>
 void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                          \
-  if (plan.is(t, w, g, v, r, c)) {                                                                                    \
-    if constexpr (t == 32) /* shorter rows hide their uniform branches behind memory */                               \
-      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
-    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                             \
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                    \
+  if (plan.is(t, w, g, v, r, c)) {                                                                                              \
+    if constexpr (t == 32) /* none for shorter rows, for the number of kernels: costs LayerNorm 524288x128 13 % (106 us, 94) */ \
+      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream);           \
+    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                                       \
   }
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
