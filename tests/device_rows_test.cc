@@ -43,6 +43,7 @@ void run_block(int threads, F f) {
   block_barrier = &barrier;
   blockDim.x = unsigned(threads);
   std::vector<std::thread> block;
+  block.reserve(size_t(threads));
   for (int t = 0; t < threads; ++t) block.emplace_back([&f, t] { threadIdx.x = unsigned(t), f(); });
   for (std::thread& t : block) t.join();
 }

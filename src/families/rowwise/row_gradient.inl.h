@@ -2,9 +2,9 @@
 #pragma once
 
 #include "cpu/reduce.inl.h"
-#include "kilter/device/row_formulas.h"
 #include "families/rowwise/row_norm_cpu.h"
 #include "families/rowwise/row_weights.inl.h"
+#include "kilter/device/row_formulas.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 

@@ -4,8 +4,8 @@
 // nearly constant once more.  RMS needs one pass.  Included per SIMD target.
 #pragma once
 
-#include "kilter/device/row_formulas.h"
 #include "families/rowwise/row_source.inl.h"
+#include "kilter/device/row_formulas.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
