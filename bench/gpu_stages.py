@@ -188,16 +188,17 @@ def run_stage(stage, gpu, binaries, built, options):
 def status(folder, sources):
     """Lines about every stage of every GPU, and whether all are there for these sources."""
     lines, good = [], True
-    gpus = sorted({p.parent for stage in (*STAGES, "bench") for p in folder.glob(f"*/{stage}.json") if p.parent.name != "cpu"})
+    kept = (*STAGES, "bench", "accuracy")
+    gpus = sorted({p.parent for stage in kept for p in folder.glob(f"*/{stage}.json") if p.parent.name != "cpu"})
     for gpu in gpus:
-        for stage in (*STAGES, "bench"):
+        for stage in kept:
             report = load(gpu / f"{stage}.json")
             newest = report["runs"][-1] if report.get("runs") else report  # bench keeps several runs
             if not report:
                 state = "no results"
             elif newest.get("cuda_sources") != sources:
                 state = f"STALE, of commit {newest.get('commit')}: the CUDA sources have changed since"
-            elif stage != "bench" and not is_fresh(stage, report, sources):
+            elif stage in STAGES and not is_fresh(stage, report, sources):
                 state = "FAILED: " + ("; ".join(f"{p['name']}: {p['complaint']}" for p in report["parts"] if not p["passed"]) or "parts are missing")
             else:
                 state = f"fresh, {str(newest.get('date'))[:10]}, commit {newest.get('commit')}"
@@ -219,7 +220,7 @@ def show():
     lines, good = status(results.GPU_RESULTS, sources)
     print(f"Results for the CUDA sources at hand, {sources}:", *lines, sep="\n")
     if not good:
-        print("WARNING: on a GPU, run ./dev gpu test, sanitize, large and bench")
+        print("WARNING: on a GPU, run ./dev gpu test, sanitize, large and bench, and ./dev bench --gpu --accuracy")
 
 
 def main():

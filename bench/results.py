@@ -53,6 +53,14 @@ def commit():
     return head + ("+" if changed else "")
 
 
+def built(program):
+    """Commit and CUDA sources of a program: what a build.json beside it says (./dev gpu pack), or those here."""
+    try:
+        return json.loads((pathlib.Path(program).resolve().parent / "build.json").read_text())
+    except OSError:
+        return {"commit": commit(), "cuda_sources": cuda_hash()}
+
+
 def rounded(value):
     if isinstance(value, float):
         return round(value, 4)

@@ -6,7 +6,7 @@
 
 In a Markdown file, the lines between `<!-- from SOURCE -->` and `<!-- end -->` are replaced.  SOURCE is a file, of which the
 lines between `example-begin` and `example-end` are taken, or `kilter ARGUMENTS`, whose output is taken ($KILTER, or
-build/bin/kilter, is run).
+build/bin/kilter, is run), or `python3 SCRIPT ARGUMENTS`, likewise.
 """
 import os
 import pathlib
@@ -24,6 +24,8 @@ def quoted(source):
     if source.startswith("kilter "):
         program = os.environ.get("KILTER", str(ROOT / "build/bin/kilter"))
         return subprocess.run([program] + shlex.split(source)[1:], check=True, capture_output=True, text=True).stdout
+    if source.startswith("python3 "):
+        return subprocess.run([sys.executable, "-B"] + shlex.split(source)[1:], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     lines = (ROOT / source).read_text().splitlines()
     begin = next(i for i, line in enumerate(lines) if "example-begin" in line)
     end = next(i for i, line in enumerate(lines) if "example-end" in line)

@@ -12,6 +12,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "bench/gpu"), str(ROOT / "bench")]
 import abi  # noqa: E402
+import errors  # noqa: E402
 import figures as fig  # noqa: E402
 import results  # noqa: E402
 import table  # noqa: E402
@@ -192,10 +193,66 @@ class Table(unittest.TestCase):
         data = json.loads(next(pathlib.Path(self.folder.name).glob("*/bench.json")).read_text())
         self.assertEqual([r["who"] for r in data["peers"]["rows"]], ["torch", "quack"])
 
+    def test_accuracy_is_kept_apart(self):
+        self.assertIn("not kept", self.run_table("--add", self.written("a.json", accuracy_report(accuracy_row(y=(1, 2)), filtered="ln"))))
+        self.assertEqual(list(pathlib.Path(self.folder.name).glob("*/accuracy.json")), [])
+        self.assertIn("1.00 / 2.00", self.run_table("--add", self.written("a.json", accuracy_report(accuracy_row(y=(1, 2))))))
+        self.assertEqual(json.loads(next(pathlib.Path(self.folder.name).glob("*/accuracy.json")).read_text())["rows"][0]["op"], "ln")
+
     def test_compare(self):
         old, new = (self.written(f"{us}.json", report([row(us=us)])) for us in (50.0, 40.0))
         self.assertIn("FASTER", self.run_table("--compare", old, new))
         self.assertIn("1 SLOWER", self.run_table("--compare", new, old))
+
+
+def accuracy_row(op="ln", dtype="fp32", fill="normal", shape="32768x256", lost=0, **worst):
+    return {"op": op, "dtype": dtype, "fill": fill, "shape": shape,
+            "errors": {output: {who: {"worst": w, "mean": w / 4, "lost": lost if who == "torch" else 0} for who, w in zip(("kilter", "torch"), pair)}
+                       for output, pair in worst.items()}}
+
+
+def accuracy_report(*rows, filtered=""):
+    return {"gpu": H100, "date": "2026-11-25", "commit": "c", "cuda_sources": "a" * 16, "nvidia_smi": "580.1, 1980 MHz", "versions": {"torch": "2.11.0"},
+            "filter": filtered, "rows": list(rows)}
+
+
+class Errors(unittest.TestCase):
+    def test_ulp_is_the_distance_to_the_next_number(self):
+        import numpy as np
+        for dtype, numpy_type in (("fp32", np.float32), ("fp16", np.float16)):
+            highest = np.finfo(numpy_type).max / 2
+            values = np.array([1, 1.5, 2, 0.1, 1e-3, 6e-5, 1e-7, 0, highest], dtype=numpy_type)
+            steps = np.spacing(values).astype(np.float64)
+            self.assertEqual(errors.ulp(values, dtype).tolist(), steps.tolist())
+            self.assertEqual(errors.ulp(-values, dtype).tolist(), steps.tolist())
+        self.assertEqual(errors.ulp([1.0, 255.0, 256.0, 3e38, 1e39], "bf16").tolist(), [2.0**-7, 1, 2, 2.0**120, 2.0**122])
+        self.assertEqual(errors.ulp([float("inf"), float("nan")], "fp16").tolist(), [2.0**5, 2.0**-24])
+
+    def test_the_unit_is_of_the_row(self):
+        import numpy as np
+        found = errors.measured("fp32", np.array([1.0, 1024.0]), np.array([2.0**-23, 2.0**-13]), np.array([2.0**-24, 0]), 3)
+        self.assertEqual(found, {"worst": 1.0, "mean": 0.25, "lost": 3})
+
+    def test_numbers(self):
+        values = {0: "0.00", 0.4999: "0.50", 9.994: "9.99", 9.996: "10", 340.2: "340", 999.4: "999", 999.6: "1.0e3", 24567: "2.5e4", 9.96e7: "1.0e8", 1e30: "1.0e30"}
+        self.assertEqual({v: errors.number(v) for v in values}, values)
+
+    def test_the_worst_length_and_type_count(self):
+        rows = [accuracy_row(y=(1.5, 2), mean=(0.5, 0.6)), accuracy_row(shape="512x16384", y=(1.25, 3), mean=(0.5, 0.5)),
+                accuracy_row(dtype="bf16", y=(0.5, 0.502), mean=(0.75, 1234))]
+        text = errors.text_of(accuracy_report(*rows))
+        self.assertIn("Rows of 256, 16384 elements.", text)
+        self.assertIn("| `layer_norm` | normal, deviation 0.5 to 2, mean within 1 | 1.50 / 3.00 | – | 0.50 / 0.50 | 0.75 / 1.2e3 | – |\n", text)
+        self.assertNotIn("rms_norm", text)
+
+    def test_what_is_not_finite_is_no_error_but_a_loss(self):
+        text = errors.text_of(accuracy_report(accuracy_row("rms", fill="huge", lost=7, y=(1, 2), dx=(1, 2))))
+        self.assertEqual(text.count("1.00 / lost"), 2)
+
+    def test_many_rows_are_of_the_gradients_table(self):
+        text = errors.text_of(accuracy_report(accuracy_row(y=(1, 1)), accuracy_row(fill="rows20", shape="1048576x256", y=(1, 1), dweight=(2, 30))))
+        self.assertEqual(text.count("2²⁰ rows |"), 1)
+        self.assertIn("| 2.00 / 30 |", text)
 
 
 class Sources(unittest.TestCase):
@@ -206,6 +263,12 @@ class Sources(unittest.TestCase):
         self.assertTrue(any(f.startswith("src/core/") for f in files))
         self.assertFalse(any("_cpu" in f for f in files))
         self.assertRegex(results.cuda_hash(), "^[0-9a-f]{16}$")
+
+    def test_what_travelled_says_what_it_was_built_from(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(results.built(f"{folder}/program")["cuda_sources"], results.cuda_hash())
+            pathlib.Path(folder, "build.json").write_text('{"commit": "c", "cuda_sources": "s"}')
+            self.assertEqual(results.built(f"{folder}/program"), {"commit": "c", "cuda_sources": "s"})
 
 
 @unittest.skipUnless(LIBRARY, "no library given")

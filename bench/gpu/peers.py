@@ -2,17 +2,21 @@
 """Times kilter and its peers on the row norms in one process: kilter, peer, kilter, peer.
 
     ./dev bench --gpu --peers                                  builds what is needed and runs this
-    python3 bench/gpu/peers.py --library libkilter.so --json FILE [--filter REGEX] [--peers torch,liger] [--seconds 500]
+    python3 bench/gpu/peers.py --library libkilter.so --json FILE [--filter REGEX] [--peers torch,liger] [--seconds 500] [--jobs 8]
 
 Each contestant is a CUDA graph that visits sets of inputs in turn, together at least three times the L2, each set with outputs of its
 own.  kilter writes into given memory and takes its workspace once; a peer allocates inside the graph, as its users would.  Before it
 is timed, what it returns is held against kilter's.  A library that is not installed is left out, and the table shows what
 recorded.json has of it.  peak: bytes that one call allocates beyond its inputs; extra: beyond its outputs as well.
+
+--jobs: peers that compile at run time do so first, in as many processes at once; nothing is timed then, and what tunes itself by
+timing does so later.
 """
 import argparse
 import datetime
 import importlib.metadata
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -29,6 +33,7 @@ DEVICE = "cuda"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 PACKAGES = ("torch", "triton", "liger-kernel", "quack-kernels", "nvidia-cutlass-dsl", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13")
 GRAPH_US = 3000
+COMPILED = ("torch.compile", "liger", "quack")
 FP32_TOLERANCE, TOLERANCE = 1e-4, 1e-2
 
 
@@ -193,6 +198,28 @@ def measure(library, row, peers, replays):
         yield record
 
 
+def compile_peers(row, peers):
+    """One call of each: what it compiles stays in its cache on disk."""
+    t = row.make()
+    for who in peers:
+        try:
+            prepare, run = PEERS[who](row.op, row.n)
+            run(*prepare(t))
+        except Exception:  # told when it is to be measured
+            continue
+    torch.cuda.synchronize()
+
+
+def compile_ahead(options):
+    command = [sys.executable, __file__, "--library", options.library, "--json", os.devnull, "--filter", options.filter,
+               "--peers", ",".join(who for who in COMPILED if who in options.peers.split(","))]
+    alone = dict(os.environ, TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="1")
+    jobs = [subprocess.Popen(command + ["--compile", f"{i}/{options.jobs}"], env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for i in range(options.jobs)]
+    for job in jobs:
+        job.wait()
+
+
 def relevant(row, got):
     """Outputs that kilter has as well: of a forward without a residual, y alone."""
     if row.direction == "fwd":
@@ -236,18 +263,26 @@ def main():
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--replays", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no row after as many")
+    parser.add_argument("--jobs", type=int, default=0)
+    parser.add_argument("--compile", metavar="I/JOBS", help="of --jobs: compile this part of the rows")
     options = parser.parse_args()
     torch.manual_seed(1)
     torch.set_grad_enabled(False)
+    os.environ["TORCHINDUCTOR_AUTOTUNE_LOCAL_CACHE"] = "0"  # what was timed beside other processes says nothing
     started, library = time.monotonic(), abi.Library(options.library)
-    report = {"gpu": torch.cuda.get_device_name(0),
-              "peers": {"date": datetime.date.today().isoformat(), "commit": results.commit(), "cuda_sources": results.cuda_hash(),
-                        "nvidia_smi": nvidia_smi(), "versions": installed(), "rows": []}}
     recorded = json.loads((pathlib.Path(__file__).resolve().parent / "recorded.json").read_text())
-    names = dict.fromkeys((p["op"], p["shape"], p["dtype"]) for p in recorded["peers"])
+    names = [name for name in dict.fromkeys((p["op"], p["shape"], p["dtype"]) for p in recorded["peers"]) if re.search(options.filter, " ".join(name))]
+    if options.compile:
+        part, jobs = map(int, options.compile.split("/"))
+        for name in names[part::jobs]:
+            compile_peers(Row(*name), options.peers.split(","))
+        return
+    if options.jobs:
+        compile_ahead(options)
+        print(f"compiled in {time.monotonic() - started:.0f} s", flush=True)
+    report = {"gpu": torch.cuda.get_device_name(0),
+              "peers": {"date": datetime.date.today().isoformat(), **results.built(options.library), "nvidia_smi": nvidia_smi(), "versions": installed(), "rows": []}}
     for name in names:
-        if not re.search(options.filter, " ".join(name)):
-            continue
         if time.monotonic() - started > options.seconds:
             print("out of time: " + " ".join(name))
             continue

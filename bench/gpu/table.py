@@ -5,7 +5,8 @@
                                            without a GPU or nvcc: the table of what is kept
     ./dev bench --gpu --repeat 3           three runs; the median of the last three of the same sources counts
     ./dev bench --gpu --peers              then bench/gpu/peers.py: PyTorch, torch.compile, Liger, QuACK, cuDNN, whichever is installed
-    ./dev bench --gpu --add FILE...        keeps reports that gpu_bench --json or peers.py --json wrote elsewhere, then the table
+    ./dev bench --gpu --accuracy           bench/gpu/accuracy.py instead: errors beside PyTorch's, for docs/numerics.md (docs/sync.py)
+    ./dev bench --gpu --add FILE...        keeps reports that gpu_bench, peers.py or accuracy.py wrote elsewhere (--json), then the table
     ./dev bench --gpu --compare OLD NEW    two such files, or two bench.json, row by row
 
 The floor is the fastest kernel of the same bytes and the same mix of reads and writes, measured in turns with the op; fraction is
@@ -24,6 +25,7 @@ import subprocess
 import sys
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent)]
+import errors  # noqa: E402
 import figures as fig  # noqa: E402
 from results import GPU_RESULTS, ROOT, commit, cuda_hash, file_name, written  # noqa: E402
 
@@ -126,11 +128,25 @@ def merged_peers(old, new):
     return dict(new, rows=[row for row in old["rows"] if (fig.key(row), row["who"]) not in again] + new["rows"])
 
 
+def keep_accuracy(report, keep):
+    print(errors.text_of(report))
+    if keep and report["filter"]:
+        print("not kept: some cases only")
+    elif keep:
+        path = stored(report["gpu"])[0].with_name("accuracy.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(written(report))
+        print(f"written: {os.path.relpath(path, ROOT)}")
+
+
 def add(reports, keep=True):
-    """Merges reports of gpu_bench and peers.py into what is kept; yields what to show, by GPU."""
+    """Merges reports of gpu_bench and peers.py into what is kept, keeps one of accuracy.py; returns what to show, by GPU."""
     recorded, found, shown = fig.load("recorded.json"), {}, {}
     for report in reports:
         gpu = report["gpu"]
+        if "versions" in report:
+            keep_accuracy(report, keep)
+            continue
         data = found.setdefault(gpu, stored(gpu)[1])
         if "peers" in report:
             data["peers"] = merged_peers(data.get("peers"), report["peers"])
@@ -180,6 +196,14 @@ def compare(old, new):
     print(", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) + (f"; {len(gone)} rows of the old one are not in the new" if gone else ""))
 
 
+def run_beside(script, options):
+    """A script that calls libkilter.so and writes a report."""
+    report = pathlib.Path(options.library).parent / f"gpu_{script}.json"
+    command = [sys.executable, fig.FOLDER / f"{script}.py", "--library", options.library, "--json", report]
+    subprocess.run([str(c) for c in command + (["--filter", options.filter] if options.filter else [])], check=True)
+    return json.loads(report.read_text())
+
+
 def measure(options):
     binary = pathlib.Path(options.binary)
     report = binary.parent / "gpu_bench.json"
@@ -205,7 +229,8 @@ def main(arguments=None):
     parser.add_argument("--no-run", action="store_true", help="measure nothing")
     parser.add_argument("--discard", action="store_true", help="print only, keep nothing")
     parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--library", default=os.environ.get("KILTER_LIBRARY", ""), help="libkilter.so, for --peers (what ./dev built)")
+    parser.add_argument("--accuracy", action="store_true")
+    parser.add_argument("--library", default=os.environ.get("KILTER_LIBRARY", ""), help="libkilter.so, for --peers and --accuracy (what ./dev built)")
     parser.add_argument("--filter", help="rows whose name has a match, such as 'ln.fwd 1024x768'; such a run is not kept")
     parser.add_argument("--replays", type=int)
     parser.add_argument("--repeat", type=int, default=1)
@@ -218,13 +243,16 @@ def main(arguments=None):
         for data in add([json.loads(pathlib.Path(path).read_text()) for path in options.add], keep=not options.discard).values():
             show(data)
         return None
+    if options.accuracy:
+        if options.library and not options.no_run:
+            add([run_beside("accuracy", options)], keep=not options.discard)
+        else:
+            errors.main()
+        return None
     if options.binary and not options.no_run:
         reports = [measure(options)]
         if options.peers:
-            report = pathlib.Path(options.binary).parent / "gpu_peers.json"
-            command = [sys.executable, fig.FOLDER / "peers.py", "--library", options.library, "--json", report]
-            subprocess.run([str(c) for c in command + (["--filter", options.filter] if options.filter else [])], check=True)
-            reports.append(json.loads(report.read_text()))
+            reports.append(run_beside("peers", options))
         for data in add(reports, keep=not options.discard).values():
             show(data, measured_now=True)
         return None

@@ -120,6 +120,8 @@ class Stages(unittest.TestCase):
         for stage in ("sanitize", "large"):
             self.stage(stage)
         (out / "nvidia-fake-1/bench.json").write_text(json.dumps({"runs": [{"cuda_sources": results.cuda_hash(), "date": "2026-11-25", "commit": "a"}]}))
+        self.assertFalse(gpu_stages.status(out, results.cuda_hash())[1])
+        (out / "nvidia-fake-1/accuracy.json").write_text(json.dumps({"cuda_sources": results.cuda_hash(), "date": "2026-11-25", "commit": "a"}))
         self.assertTrue(gpu_stages.status(out, results.cuda_hash())[1])
 
     def test_without_a_gpu_nothing_is_written(self):
