@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 EPS = 1e-5
+CUDNN_PLANS = 4  # that are tried; half a second each to build
 aten = torch.ops.aten
 
 
@@ -130,7 +131,7 @@ def quack(op, n):
 # ---------------------------------------------------------------- cuDNN, through its frontend
 
 class Cudnn:
-    """One graph, built from the first call's tensors, with the fastest plan of those that cuDNN's heuristics list.
+    """One graph, built from the first call's tensors, with the fastest of the plans that cuDNN's heuristics list first.
 
     define(cudnn, graph, inputs) returns the outputs' symbols.
     """
@@ -159,7 +160,7 @@ class Cudnn:
         g.check_support()
         self.order = symbols + list(results)
         times = {}
-        for plan in range(min(8, g.get_execution_plan_count())):
+        for plan in range(min(CUDNN_PLANS, g.get_execution_plan_count())):
             try:
                 times[plan] = self.time_plan(plan, inputs, outputs)
             except Exception:  # a plan that this GPU or shape cannot have

@@ -159,7 +159,8 @@ def peak(run, arguments):
     return torch.cuda.max_memory_allocated() - before
 
 
-def measure(library, row, peers, replays):
+def measure(library, row, peers, replays, absent):
+    """Yields a record for each peer; absent takes why a peer could not be imported."""
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     count = max(2, -(-3 * l2 // row.bytes))
     calls = count * max(1, round(GRAPH_US / ((1.5 + row.bytes / 3e6) * count)))
@@ -172,7 +173,7 @@ def measure(library, row, peers, replays):
     expected = [o.clone() for o in row.outputs(sets[0])]
     for who in peers:
         record = {"op": row.op, "shape": row.shape, "dtype": row.dtype, "who": who}
-        alive = arguments = None
+        alive, arguments, started = None, None, time.monotonic()
         try:
             prepare_peer, run_peer = PEERS[who](row.op, row.n)
             arguments = [prepare_peer(t) for t in sets]
@@ -188,13 +189,17 @@ def measure(library, row, peers, replays):
             record.update(samples=us, kilter_samples=kilter_us, sets=count, calls=calls, peak_bytes=taken,
                           extra_bytes=max(0, taken - row.output_bytes(sets[0])), kilter_workspace=workspace)
             peer_graph.reset()
-        except (ImportError, Missing):
+        except Missing:
+            continue
+        except ImportError as error:
+            absent.setdefault(who, error)
             continue
         except Exception as error:
             record["error"] = (str(error).splitlines() or [type(error).__name__])[0][:200]
         del alive, arguments
         torch.cuda.synchronize()  # what lost the device ends the program here
         torch.cuda.empty_cache()
+        record["seconds"] = time.monotonic() - started
         yield record
 
 
@@ -243,7 +248,7 @@ def line(r):
         return f"{name} {r['error']}"
     us, own = (sorted(r[k])[len(r[k]) // 2] for k in ("samples", "kilter_samples"))
     return (f"{name} {us:9.2f} us, kilter {own:9.2f} us, {us / own:5.2f}x; extra memory {r['extra_bytes'] / 2**20:.2f} MiB, "
-            f"kilter {r['kilter_workspace'] / 2**20:.2f} MiB")
+            f"kilter {r['kilter_workspace'] / 2**20:.2f} MiB; took {r['seconds']:.1f} s")
 
 
 def nvidia_smi():
@@ -282,18 +287,21 @@ def main():
         print(f"compiled in {time.monotonic() - started:.0f} s", flush=True)
     report = {"gpu": torch.cuda.get_device_name(0),
               "peers": {"date": datetime.date.today().isoformat(), **results.built(options.library), "nvidia_smi": nvidia_smi(), "versions": installed(), "rows": []}}
+    absent = {}
     for name in names:
         if time.monotonic() - started > options.seconds:
             print("out of time: " + " ".join(name))
             continue
         try:
-            for record in measure(library, Row(*name), options.peers.split(","), options.replays):
+            for record in measure(library, Row(*name), options.peers.split(","), options.replays, absent):
                 report["peers"]["rows"].append(record)
                 print(line(record), flush=True)
         except RuntimeError as error:
             print(" ".join(name) + f": {error}", flush=True)
         torch.cuda.empty_cache()
         pathlib.Path(options.json).write_text(results.written(report))
+    for who, error in absent.items():
+        print(f"not installed: {who}: {error}")
     print(f"{time.monotonic() - started:.0f} s")
 
 
