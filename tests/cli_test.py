@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -204,6 +205,26 @@ class OutputTest(CliTest):
         self.assertIn("weight", self.run_to("--weight", "w4.npy", "--y", "y.npy", expect=INVALID).err)
         self.run_to("--impl", "nonsense", "--y", "y.npy", expect=INVALID)
         self.run_to("--eps", "nan", "--y", "y.npy", expect=INVALID)
+
+    def test_interrupts_leave_all_or_nothing(self):
+        rows, n = 2048, 1024
+        self.put("big.npy", npy([], (rows, n)) + bytes(4 * rows * n))
+        outputs = [self.dir / "y.npy", self.dir / "s.npy"]
+        for threads in (1, 4):  # several: whichever of them the signal reaches
+            interrupted = 0
+            for _ in range(10):
+                child = subprocess.Popen([cli_case.KILTER, "run", "rms_norm", "--x", "big.npy", "--residual", "big.npy", "--y", "y.npy", "--residual_out", "s.npy",
+                                          "--threads", str(threads)], cwd=self.dir, stdout=subprocess.DEVNULL)
+                while child.poll() is None and not any(".tmp" in name for name in os.listdir(self.dir)):
+                    pass
+                child.terminate()
+                interrupted += child.wait() == -signal.SIGTERM
+                self.assertEqual([name for name in os.listdir(self.dir) if ".tmp" in name], [])
+                there = [path.exists() for path in outputs]
+                self.assertIn(there, ([True, True], [False, False]))
+                for path in outputs:
+                    path.unlink(missing_ok=True)
+            self.assertGreater(interrupted, 0)
 
     def test_standard_output_is_full(self):
         with open("/dev/full", "w") as full:

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <random>
 #include <utility>
 
@@ -16,21 +17,6 @@
 
 namespace kilter::cli {
 namespace {
-
-// An interrupt waits until the files are either in place or gone.
-class SignalsHeld {
- public:
-  SignalsHeld() {
-    sigset_t held;
-    sigemptyset(&held);
-    for (int s : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&held, s);
-    sigprocmask(SIG_BLOCK, &held, &before_);
-  }
-  ~SignalsHeld() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 bool write_all(int fd, const void* data, size_t bytes) {
   const char* p = static_cast<const char*>(data);
@@ -62,6 +48,32 @@ std::string escaped(const std::string& text, size_t limit) {
   }
   return s;
 }
+
+// An interrupt waits until the files are either in place or gone.  By handlers, as a blocked signal would go to another thread
+// of the process: OpenMP's outlive the call.
+class OutputFiles::SignalsHeld {
+ public:
+  SignalsHeld() {
+    struct sigaction hold = {};
+    hold.sa_handler = [](int signal) { caught_ = signal; };
+    hold.sa_flags = SA_RESTART;
+    for (size_t i = 0; i < std::size(kSignals); ++i)
+      if (sigaction(kSignals[i], nullptr, &before_[i]) == 0 && before_[i].sa_handler != SIG_IGN) sigaction(kSignals[i], &hold, nullptr);
+  }
+  ~SignalsHeld() {
+    for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+    const int signal = caught_;
+    caught_ = 0;
+    if (signal) std::raise(signal);
+  }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+  static inline volatile std::sig_atomic_t caught_ = 0;
+  struct sigaction before_[std::size(kSignals)] = {};
+};
 
 // A file size limit shall fail the write, not kill the process beside its temporary file.
 OutputFiles::OutputFiles() { std::signal(SIGXFSZ, SIG_IGN); }
@@ -112,7 +124,7 @@ void OutputFiles::declare(const std::string& tensor, const std::string& path, co
 }
 
 void OutputFiles::write(size_t index, const std::string& header, const void* data, size_t bytes) {
-  const SignalsHeld held;
+  if (!held_) held_ = std::make_unique<SignalsHeld>();
   File& f = files_[index];
   std::random_device entropy;
   int fd = -1;
@@ -132,7 +144,6 @@ void OutputFiles::write(size_t index, const std::string& header, const void* dat
 }
 
 void OutputFiles::commit() {
-  const SignalsHeld held;
   for (const File& f : files_) check_target(f, {});  // again: it may have become a link meanwhile
   for (File& f : files_) {
     if (::renameat(f.folder, f.temporary.c_str(), f.folder, f.base.c_str()) != 0)
@@ -140,6 +151,7 @@ void OutputFiles::commit() {
     f.temporary.clear();
   }
   for (const File& f : files_) (void)::fsync(f.folder);  // some file systems refuse; the rename stands
+  held_.reset();
 }
 
 }  // namespace kilter::cli

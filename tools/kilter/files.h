@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,10 @@ class OutputFiles {
     int folder = -1;
     uint64_t folder_device = 0, folder_inode = 0;
   };
+  class SignalsHeld;
   void check_target(const File& file, const std::vector<FileId>& inputs) const;
   std::vector<File> files_;
+  std::unique_ptr<SignalsHeld> held_;  // from the first file written until all are in place, or gone
 };
 
 // "folder: expected ..., got ..." with the system's reason; thrown as an I/O error.
