@@ -227,9 +227,11 @@ class OutputTest(CliTest):
             self.assertGreater(interrupted, 0)
 
     def test_standard_output_is_full(self):
-        with open("/dev/full", "w") as full:
-            done = subprocess.run([cli_case.KILTER, "info"], stdout=full, stderr=subprocess.PIPE)
-        self.assertEqual(done.returncode, IO)
+        for args in (("info",), ("support", "--tolerances"), ("support", "--tolerances", "--json"), ("check", "--help")):  # within a buffer and beyond
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([cli_case.KILTER, *args], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, IO, done.stderr)
+            self.assertRegex(done.stderr, r"^kilter \w+: stdout: expected room for the output, got: .*\n$")
 
 
 class ExitCodeTest(CliTest):

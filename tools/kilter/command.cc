@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fstream>
 #include <new>
+#include <system_error>
 
 #include "check/call.h"
 
@@ -62,7 +63,10 @@ void report(State& state, ExitCode code, const char* status, const std::string& 
   state.exit_code = code;
   if (state.json) {
     const Json command = state.command.empty() ? Json(nullptr) : Json(state.command);
-    print_json({{"error", {{"command", command}, {"status", status}, {"exit_code", int(code)}, {"message", message}}}});
+    try {
+      print_json({{"error", {{"command", command}, {"status", status}, {"exit_code", int(code)}, {"message", message}}}});
+    } catch (const std::system_error&) {  // stdout is what failed
+    }
   }
   fmt::print(stderr, "kilter{}{}: {}\n", state.command.empty() ? "" : " ", state.command, message);
 }
@@ -74,6 +78,8 @@ int guarded(State& state, const std::function<void()>& body) {
     report(state, error.code, kilter_status_name(error.status), error.what());
   } catch (const std::bad_alloc&) {
     report(state, kExitIo, "KILTER_OUT_OF_MEMORY", "out of memory");
+  } catch (const std::system_error& error) {  // fmt, once more is printed than a buffer holds
+    report(state, kExitIo, "KILTER_IO", fmt::format("stdout: expected room for the output, got: {}", error.code().message()));
   } catch (const std::exception& error) {
     report(state, kExitInternal, "KILTER_INTERNAL", error.what());
   } catch (...) {
