@@ -244,6 +244,10 @@ class ExitCodeTest(CliTest):
                      ("run", "layer_norm", "--backward", "--x", "x.npy", "--y", "y.npy"), ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--residual_out", "s.npy"),
                      ("run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "w.npy", "--dy", "dy.npy")):
             self.kilter(*args, expect=USAGE)
+        for name in ("x", "y", "weight", "mean"):
+            files = {"x": "x.npy", "y": "y.npy"} | {name: ""}
+            done = self.kilter("run", "layer_norm", *(word for k, v in files.items() for word in (f"--{k}", v)), expect=USAGE)
+            self.assertIn(f"--{name}: expected a file name, got an empty one", done.err)
         error = json.loads(self.kilter("run", "nonsense", "--json", expect=USAGE).out)["error"]
         self.assertEqual(error["exit_code"], USAGE)
 

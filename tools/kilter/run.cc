@@ -176,9 +176,12 @@ void add_run(CLI::App& app, State* state) {
                   "kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy --mean mean.npy --rstd rstd.npy\n"
                   "  kilter run layer_norm --backward --x x.npy --weight w.npy --mean mean.npy --rstd rstd.npy --dy dy.npy --dx dx.npy");
   add_op(command, &o->op);
+  // A variable that a script left unset must not drop a tensor.
+  const auto named = [](const std::string& file) { return std::string(file.empty() ? "expected a file name, got an empty one" : ""); };
   for (const Slot& s : kSlots)
     command->add_option(option_names(s.name), o->files[s.name], s.help)
         ->type_name("FILE")
+        ->check(named)
         ->group(s.forward & kOutput || s.backward & kOutput ? "Tensors written" : "Tensors read");
   command->add_option("--eps", o->eps, "Added to the variance")->capture_default_str();
   command->add_option(option_names("weight_offset"), o->weight_offset, "Added to weight; 1 for models that store weight - 1")
