@@ -93,8 +93,27 @@ TEST(Plan, BytesOfTheWorkspace) {
   EXPECT_EQ(sum_plan(12, 33, 1, 4, 1).bytes(), size_t(64 * 8 + 2 * 64 * 8 + 10 * 64 * 4 + 63));
   EXPECT_EQ(sum_plan(12, 33, 2, 8, 1).bytes(), size_t(4 * (64 * 8 + 2 * 64 * 8 + 10 * 64 * 4) + 63));
   for (const int64_t n : {1, 300, 5000, 65537})
-    for (const int64_t rows : {1, 77, 5000, 1 << 20})
+    for (const int64_t rows : {77, 5000, 1 << 20})
       for (const int threads : {2, 5, 64}) EXPECT_GT(sum_plan(rows, n, 2, 4, threads).bytes(), sum_plan(rows, n, 2, 4, 1).bytes());
+}
+
+TEST(Plan, ThreadsWithoutABlockTakeNoMemory) {
+  EXPECT_EQ(sum_plan(4, 65536, 2, 4, 128).bytes(), sum_plan(4, 65536, 2, 4, 1).bytes());
+  EXPECT_EQ(sum_plan(8, 65536, 2, 4, 128).bytes(), sum_plan(8, 65536, 2, 4, 2).bytes());
+  EXPECT_EQ(sum_plan(0, 100, 2, 4, 128).bytes(), sum_plan(0, 100, 2, 4, 1).bytes());
+  // The longest rows that a workspace is asked for, on as many threads as can be: no overflow.
+  const int64_t n = int64_t(1) << 48;
+  const SumPlan plan = sum_plan(1 << 20, n, 2, 8, 4096);
+  EXPECT_EQ(plan.blocks, 16);
+  EXPECT_GT(plan.bytes(), size_t(plan.threads) * plan.scratch_bytes());
+  EXPECT_EQ(plan.bytes() - 63, size_t(n) * 2 * 8 * (2 * 16 + 16 * size_t(2 * plan.wide_rows() + plan.narrow_rows())));
+}
+
+TEST(Plan, MoreThreadsNeedNoLess) {  // a call may use fewer threads than its workspace was asked for
+  for (const int64_t n : {1, 128, 300, 5000, 65537})
+    for (const int64_t rows : {1, 4, 5, 77, 513, 5000, 70000, 1 << 20})
+      for (int threads = 2; threads <= 300; ++threads)
+        EXPECT_GE(sum_plan(rows, n, 2, 4, threads).bytes(), sum_plan(rows, n, 2, 4, threads - 1).bytes()) << rows << " x " << n;
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ kilter_status backward_with_sums(const RowNormBackward& p, const RowNormKernels&
     }
   };
   constexpr int64_t kColumns = 4096;
-  parallel_for((p.n + kColumns - 1) / kColumns, plan.blocks * p.n > kElementsPerThread ? plan.threads : 1,
+  parallel_for((p.n + kColumns - 1) / kColumns, plan.blocks * p.n > kElementsPerThread ? threads : 1,
                [&](int64_t b, int) { finish(b * kColumns, std::min(p.n, (b + 1) * kColumns)); });
   return KILTER_OK;
 }

@@ -50,11 +50,11 @@ inline SumPlan sum_plan(int64_t rows, int64_t n, int planes, size_t item, int th
   plan.planes = planes;
   plan.stride = (n + kPadding - 1) / kPadding * kPadding;
   plan.item = item;
-  plan.threads = threads;
   const int64_t wanted = threads == 1 ? 1 : 4 * threads;  // blocks, for balance
   const auto blocks_at = [&](int level) { return (plan.partition.chunks + (int64_t(1) << level) - 1) >> level; };
   while (blocks_at(plan.level) > 1 && blocks_at(plan.level + 1) >= wanted) ++plan.level;
   plan.blocks = std::max<int64_t>(1, blocks_at(plan.level));
+  plan.threads = int(std::min<int64_t>(threads, plan.blocks));  // others would find no block, and their scratch is long
   return plan;
 }
 
