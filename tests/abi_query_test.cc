@@ -102,6 +102,7 @@ TEST(Query, EachArgumentInvalidByItself) {
   expect_answer(kInvalid, "output_kind", [](kilter_query& q) { q.output_kind = -1; });
   expect_answer(kInvalid, "features", [](kilter_query& q) { q.features = 1u << 31; });
   expect_answer(kInvalid, "features", [](kilter_query& q) { q.features = KILTER_FEATURE_WEIGHT_OFFSET; });
+  expect_answer(kInvalid, "x: expected a type", [](kilter_query& q) { q.x = {}; });
   expect_answer(kInvalid, "gate", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.gate = dlpack_of(DType::bf16); });
   expect_answer(kInvalid, "dy", [](kilter_query& q) { q.dy = dlpack_of(DType::bf16); });
   expect_answer(kInvalid, "rows", [](kilter_query& q) { q.rows = -2; });
@@ -113,7 +114,6 @@ TEST(Query, ValidButWithoutAnImplementation) {
   constexpr kilter_status kNo = KILTER_UNSUPPORTED;
   expect_answer(kNo, "CPU", [](kilter_query& q) { q.device.type = KILTER_DEVICE_CUDA; });
   expect_answer(kNo, "x", [](kilter_query& q) { q.x = {0, 32, 1}; });
-  expect_answer(kNo, "x", [](kilter_query& q) { q.x = {}; });
   expect_answer(kNo, "x", [](kilter_query& q) { q.x.lanes = 2; });
   expect_answer(kNo, "weight", [](kilter_query& q) { q.weight = {0, 32, 1}; });
   expect_answer(kNo, "activation", [](kilter_query& q) { q.activation = KILTER_ACTIVATION_SILU; });

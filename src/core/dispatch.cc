@@ -40,6 +40,7 @@ kilter_status read_query(const kilter_query* given, kilter_query* query, const O
     return fail(KILTER_INVALID_ARGUMENT, self, "output_kind: expected 0 to 3, got %d", int(query->output_kind));
   if (query->features & ~kKnownFeatures)
     return fail(KILTER_INVALID_ARGUMENT, self, "features: expected bits of 0x%x, got 0x%x", kKnownFeatures, query->features);
+  if (!query->x.bits) return fail(KILTER_INVALID_ARGUMENT, self, "x: expected a type, got none: it is required");
   for (const QueryTensor& t : kQueryTensors)
     if ((query->*t.type).bits && !(t.directions >> query->direction & 1))
       return fail(KILTER_INVALID_ARGUMENT, self, "%s: expected none, as %s calls have no such tensor, got a type of %u bits", t.name,
