@@ -84,6 +84,19 @@ TEST(Wrapper, ARangeMustHoldItsTensor) {
   EXPECT_EQ(make(std::span(ones).first(KILTER_MAX_RANK)), KILTER_OK);
 }
 
+TEST(Wrapper, AnEmptyRangeIsNotAbsent) {
+  std::vector<float> x(6, 1.0f), y(6), none;
+  try {
+    kilter::rms_norm_forward({.x = {x, {2, 3}}, .weight = none, .y = {y, {2, 3}}});
+    FAIL() << "expected an error";
+  } catch (const kilter::error& e) {
+    EXPECT_STREQ(e.what(), "rms_norm: weight.shape: expected [3] (x.shape[-1]), got [0]");
+  }
+  EXPECT_THROW(kilter::rms_norm_forward({.x = {x, {2, 3}}, .y = {y, {2, 3}}, .rstd = none}), kilter::error);
+  EXPECT_NO_THROW(kilter::rms_norm_forward({.x = {none, {2, 0}}, .weight = none, .y = {none, {2, 0}}}));
+  EXPECT_NO_THROW(kilter::rms_norm_forward({.x = {none, {0, 3}}, .y = {none, {0, 3}}, .rstd = none}));
+}
+
 TEST(Wrapper, LayerNormForwardAndBackward) {
   const Floats x = {1, 3, 5, 7, -2, 2, -2, 2};
   const Floats weight = {1, 2, 3, 4}, bias = {0, 0, 0, 1};

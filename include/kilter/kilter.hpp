@@ -131,13 +131,13 @@ class const_tensor {
   template <element_type T>
   const_tensor(const T* data, sizes shape, sizes strides = {}) : const_tensor(data, element<T>::dtype, shape, strides) {}
 
-  // All of a range, as one row of elements.
+  // All of a range, as one row of elements.  An empty range is not absent: as a weight it fails, unless rows have no elements.
   template <element_range R>
-  const_tensor(R&& range) : const_tensor(std::ranges::data(range), {int64_t(std::ranges::size(range))}) {}
+  const_tensor(R&& range) : const_tensor(or_nothing(std::ranges::data(range)), {int64_t(std::ranges::size(range))}) {}
 
   // A range with a shape; throws KILTER_INVALID_ARGUMENT if an element would lie outside.
   template <element_range R>
-  const_tensor(R&& range, sizes shape, sizes strides = {}) : const_tensor(std::ranges::data(range), shape, strides) {
+  const_tensor(R&& range, sizes shape, sizes strides = {}) : const_tensor(or_nothing(std::ranges::data(range)), shape, strides) {
     check_inside(std::ranges::size(range));
   }
 
@@ -180,6 +180,13 @@ class const_tensor {
       shape_[i] = shape[i];
       if (strided_) strides_[i] = strides[i];
     }
+  }
+
+  // Never null, which the C functions take for an absent tensor.
+  template <class T>
+  [[nodiscard]] static const T* or_nothing(const T* data) noexcept {
+    alignas(T) static constexpr char nothing[sizeof(T)] = {};
+    return data ? data : reinterpret_cast<const T*>(nothing);
   }
 
   void check_inside(size_t size) const {
