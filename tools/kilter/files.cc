@@ -95,6 +95,9 @@ void OutputFiles::check_target(const File& f, const std::vector<FileId>& inputs)
     if (in.device == uint64_t(st.st_dev) && in.inode == uint64_t(st.st_ino))
       throw Error(kExitInvalidArgument, KILTER_OVERLAP,
                   fmt::format("{}: {}: expected a file of its own, got the input file of {}", f.tensor, escaped(f.path), in.name));
+  // In a folder with the sticky bit the rename would fail, after others may have succeeded.
+  if (f.sticky && geteuid() != 0 && st.st_uid != geteuid() && f.folder_owner != geteuid())
+    throw_io(f.tensor, f.path, "a file that can be replaced", EPERM);
   if (S_ISREG(st.st_mode)) return;
   const char* what = S_ISLNK(st.st_mode)   ? "a symbolic link, which is never followed"
                      : S_ISDIR(st.st_mode) ? "a folder"
@@ -116,11 +119,12 @@ void OutputFiles::declare(const std::string& tensor, const std::string& path, co
   struct stat st;
   if (::fstat(f.folder, &st) != 0) throw_io(tensor, path, "a readable folder", errno);
   files_.back().folder_device = st.st_dev, files_.back().folder_inode = st.st_ino;
+  files_.back().folder_owner = st.st_uid, files_.back().sticky = st.st_mode & S_ISVTX;
   for (size_t i = 0; i + 1 < files_.size(); ++i)
     if (files_[i].base == f.base && files_[i].folder_device == st.st_dev && files_[i].folder_inode == st.st_ino)
       throw Error(kExitInvalidArgument, KILTER_OVERLAP,
                   fmt::format("{}: {}: expected a file of its own, got the output file of {}", tensor, escaped(path), files_[i].tensor));
-  check_target(f, inputs);
+  check_target(files_.back(), inputs);
 }
 
 void OutputFiles::write(size_t index, const std::string& header, const void* data, size_t bytes) {

@@ -35,6 +35,8 @@ class OutputFiles {
     std::string tensor, path, base, temporary;  // temporary: "" when there is none
     int folder = -1;
     uint64_t folder_device = 0, folder_inode = 0;
+    uint32_t folder_owner = 0;
+    bool sticky = false;  // the folder: only owners replace files
   };
   class SignalsHeld;
   void check_target(const File& file, const std::vector<FileId>& inputs) const;
