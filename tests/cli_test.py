@@ -144,6 +144,13 @@ class ExitCodeTest(CliTest):
         error = json.loads(self.kilter("run", "nonsense", "--json", expect=USAGE).out)["error"]
         self.assertEqual(error["exit_code"], USAGE)
 
+    def test_numbers_beyond_64_bits(self):
+        for args in (("check", "layer_norm", "--rows", 1 << 63), ("check", "layer_norm", "--n", -(1 << 70)), ("check", "layer_norm", "--first-row", 1 << 63),
+                     ("check", "layer_norm", "--seed", 1 << 64), ("bench", "layer_norm", "--rows", 1 << 63), ("bench", "layer_norm", "--n", 1 << 70),
+                     ("explain", "layer_norm", "--rows", 1 << 63), ("explain", "layer_norm", "--n", 1 << 70)):
+            self.assertIn(f"{args[2]}: expected a number that fits 64 bits, got {args[3]}", self.kilter(*args[:2], f"{args[2]}={args[3]}", expect=USAGE).err)
+        self.kilter("check", "layer_norm", "--rows", 1, "--n", 3, "--seed", (1 << 64) - 1)
+
     def test_errors_name_their_command(self):
         cases = [(("run", "nonsense"), USAGE), (("run", "layer_norm", "--x", "none.npy", "--y", "y.npy"), IO), (("check", "layer_norm", "--rows", "many"), USAGE),
                  (("check", "layer_norm", "--rows", -1), INVALID), (("bench", "rms_norm", "--reps", 0), USAGE), (("bench",), USAGE),

@@ -147,12 +147,13 @@ void add_check(CLI::App& app, State* state) {
   add_op(command, &o->op);
   std::vector<std::string> fills;
   for (check::Fill fill : check::kFills) fills.push_back(check::fill_name(fill));
-  command->add_option("--rows", c.rows, "Rows")->capture_default_str();
-  command->add_option("--n", c.n, "Row length")->capture_default_str();
-  command->add_option("--first-row", c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
+  command->add_option("--rows", c.rows, "Rows")->capture_default_str()->check(fits_int64);
+  command->add_option("--n", c.n, "Row length")->capture_default_str()->check(fits_int64);
+  command->add_option("--first-row", c.first_row, "Number of the first row: a row's numbers depend on seed and number only")
+      ->check(fits_int64);
   add_dtype(command, "--x-dtype", &c.x, "T [fp32]");
   command->add_option("--fill", o->fill, "Kind of numbers in x")->capture_default_str()->check(CLI::IsMember(fills));
-  command->add_option("--seed", c.seed, "Seed")->capture_default_str();
+  command->add_option("--seed", c.seed, "Seed")->capture_default_str()->check(fits_uint64);
   add_dtype(command, "--weight-dtype", &c.weight, "A weight of this type [none]", true);
   command->add_flag("--bias", c.bias, "A bias, of weight's type");
   add_dtype(command, "--residual", &c.residual, "A residual of this type before the norm [none]", true);

@@ -2,8 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <new>
 #include <system_error>
@@ -130,6 +132,18 @@ CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, 
           help)
       ->check(CLI::IsMember(allowed))
       ->type_name("TYPE");
+}
+
+std::string fits_int64(const std::string& text) {
+  errno = 0;
+  (void)std::strtoll(text.c_str(), nullptr, 10);
+  return errno == ERANGE ? fmt::format("expected a number that fits 64 bits, got {}", text) : "";
+}
+
+std::string fits_uint64(const std::string& text) {
+  errno = 0;
+  (void)std::strtoull(text.c_str(), nullptr, 10);
+  return errno == ERANGE ? fmt::format("expected a number that fits 64 bits, got {}", text) : "";
 }
 
 std::string option_names(const std::string& name) {

@@ -43,6 +43,10 @@ void add_op(CLI::App* command, OpOptions* options);
 // An element type by its name; "none" where that has a meaning.
 CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none = false);
 
+// Validators for numbers of 64 bits: CLI11 makes of a larger one the largest.
+std::string fits_int64(const std::string& text);
+std::string fits_uint64(const std::string& text);
+
 // "--residual_out,--residual-out" of "residual_out": tensors are named as in the ABI, dashes do as well.
 std::string option_names(const std::string& name);
 

@@ -108,8 +108,8 @@ void add_explain(CLI::App& app, State* state) {
       ->capture_default_str()
       ->check(CLI::IsMember(names(kOutputKinds)));
   command->add_option("--backend", o->backend, "Where to run")->capture_default_str()->check(CLI::IsMember(names(kDevices)));
-  command->add_option("--rows", o->rows, "Rows; -1: any")->capture_default_str();
-  command->add_option("--n", o->n, "Row length; -1: any")->capture_default_str();
+  command->add_option("--rows", o->rows, "Rows; -1: any")->capture_default_str()->check(fits_int64);
+  command->add_option("--n", o->n, "Row length; -1: any")->capture_default_str()->check(fits_int64);
   command->add_option("--impl", o->impl, "Ask about this implementation only");
   command->final_callback([o, state] { explain(*o, state); });
 }
