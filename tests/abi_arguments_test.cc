@@ -1,5 +1,6 @@
 // Each argument of each op's functions, invalid by itself: the right status, a text that names it, nothing written.
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 
@@ -48,6 +49,15 @@ struct Longer {
   unsigned char tail[64] = {};
 };
 
+// What the first version of a struct had: all of it, or what comes before the fields that joined.
+template <class Args>
+constexpr size_t first_size() {
+  if constexpr (requires(Args a) { a.launch_flags; })
+    return offsetof(Args, launch_flags);
+  else
+    return sizeof(Args);
+}
+
 template <class Call, class Args, class Use>
 void expect_sizes_checked(Call& call, const char* name, Args& original, Use use) {
   Longer<Args> longer;
@@ -59,7 +69,8 @@ void expect_sizes_checked(Call& call, const char* name, Args& original, Use use)
       use(&longer.args);
     });
   };
-  for (const size_t size : {size_t(0), size_t(8), sizeof(Args) - 8, sizeof(Args) - 1}) refused(KILTER_INVALID_ARGUMENT, size, 0);
+  for (const size_t size : {size_t(0), size_t(8), first_size<Args>() - 8, first_size<Args>() - 1})
+    refused(KILTER_INVALID_ARGUMENT, size, 0);
   refused(KILTER_INVALID_ARGUMENT, std::numeric_limits<size_t>::max(), 0);
   refused(KILTER_INVALID_ARGUMENT, size_t(1) << 40, 0);
   refused(KILTER_UNSUPPORTED, sizeof(Args) + 64, 1);
@@ -69,6 +80,8 @@ void expect_sizes_checked(Call& call, const char* name, Args& original, Use use)
   longer.tail[63] = 0;
   use(&longer.args);
   EXPECT_EQ(call.run(), KILTER_OK) << "a longer struct with a zero tail: " << kilter_last_error();
+  longer.args.struct_size = first_size<Args>();
+  EXPECT_EQ(call.run(), KILTER_OK) << "the first version's struct: " << kilter_last_error();
 }
 
 // Calls with the struct at another address.
@@ -98,11 +111,12 @@ TYPED_TEST(Arguments, StructSizeOfBackward) {
     EXPECT_EQ(Op::backward_workspace(&longer.args, &bytes), status) << size;
     EXPECT_EQ(bytes == 3, status != KILTER_OK);
   };
-  const size_t size = sizeof(typename Op::BackwardArgs);
-  for (const size_t small : {size_t(0), size_t(8), size - 8, size - 1}) expect(KILTER_INVALID_ARGUMENT, small, 0);
+  const size_t size = sizeof(typename Op::BackwardArgs), first = first_size<typename Op::BackwardArgs>();
+  for (const size_t small : {size_t(0), size_t(8), first - 8, first - 1}) expect(KILTER_INVALID_ARGUMENT, small, 0);
   expect(KILTER_INVALID_ARGUMENT, std::numeric_limits<size_t>::max(), 0);
   expect(KILTER_UNSUPPORTED, size + 64, 1);
   expect(KILTER_OK, size + 64, 0);
+  expect(KILTER_OK, first, 0);
 }
 
 TYPED_TEST(Arguments, StructSizeOfPrologue) {
@@ -118,6 +132,18 @@ TYPED_TEST(Arguments, StructSizeOfEpilogue) {
 TYPED_TEST(Arguments, StructSizeOfQuantization) {
   Forward<TypeParam>& f = this->forward;
   expect_sizes_checked(f, "quantization.struct_size", f.quantization, [&](auto* p) { f.args.quantization = p; });
+}
+
+TYPED_TEST(Arguments, LaunchFlags) {
+  Forward<TypeParam>& f = this->forward;
+  Backward<TypeParam>& b = this->backward;
+  f.args.launch_flags = b.args.launch_flags = KILTER_LAUNCH_DEPENDENT;
+  EXPECT_EQ(f.run(), KILTER_OK) << kilter_last_error();
+  EXPECT_EQ(b.run(), KILTER_OK) << kilter_last_error();
+  for (const uint64_t flags : {uint64_t{2}, uint64_t{3}, uint64_t{1} << 32, ~uint64_t{0}}) {
+    expect_refused(f, KILTER_INVALID_ARGUMENT, "launch_flags", [&] { f.args.launch_flags = flags; });
+    expect_refused(b, KILTER_INVALID_ARGUMENT, "launch_flags", [&] { b.args.launch_flags = flags; });
+  }
 }
 
 TYPED_TEST(Arguments, EpsilonMustBeFinite) {

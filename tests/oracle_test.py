@@ -33,9 +33,9 @@ def arguments(tensors, rest):
 
 FORWARD_REST = [("eps", ctypes.c_double), ("weight_offset", ctypes.c_double), ("rounding", ctypes.c_int32),
                 ("prologue", ctypes.POINTER(Prologue)), ("epilogue", ctypes.POINTER(Epilogue)),
-                ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p)]
+                ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p), ("launch_flags", ctypes.c_uint64)]
 BACKWARD_REST = [("weight_offset", ctypes.c_double), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t),
-                 ("impl", ctypes.c_char_p)]
+                 ("impl", ctypes.c_char_p), ("launch_flags", ctypes.c_uint64)]
 GRADIENTS = " dy dresidual_out dx dresidual dweight dbias"
 NAMES = {True: "layer_norm", False: "rms_norm"}
 FORWARD = {True: arguments("x weight bias y mean rstd", FORWARD_REST), False: arguments("x weight bias y rstd", FORWARD_REST)}

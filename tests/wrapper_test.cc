@@ -163,6 +163,8 @@ TEST(Wrapper, EveryFieldReachesTheLibrary) {
   EXPECT_EQ(call([](Args a) { a.rounding = kilter::rounding_order(7); }), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(call([](Args a) { a.impl = "nothing:such"; }), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(call([](Args a) { a.impl = "reference:f64"; }), KILTER_OK);
+  EXPECT_EQ(call([](Args a) { a.launch_flags = KILTER_LAUNCH_DEPENDENT; }), KILTER_OK);
+  EXPECT_EQ(call([](Args a) { a.launch_flags = 2; }), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(call([](Args a) { a.activation = kilter::activation_kind::silu; }), KILTER_UNSUPPORTED);
   EXPECT_EQ(call([](Args a) { a.output = kilter::output_kind::int8; }), KILTER_UNSUPPORTED);
   EXPECT_EQ(call([&](Args a) { a.residual_out = y; }), KILTER_INVALID_ARGUMENT);  // no residual

@@ -28,8 +28,10 @@ def structure(tensors, rest):
 
 
 FORWARD_REST = [("eps", ctypes.c_double), ("weight_offset", ctypes.c_double), ("rounding", ctypes.c_int32), ("prologue", ctypes.POINTER(Prologue)),
-                ("epilogue", ctypes.c_void_p), ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p)]
-BACKWARD_REST = [("weight_offset", ctypes.c_double), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t), ("impl", ctypes.c_char_p)]
+                ("epilogue", ctypes.c_void_p), ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p),
+                ("launch_flags", ctypes.c_uint64)]
+BACKWARD_REST = [("weight_offset", ctypes.c_double), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t), ("impl", ctypes.c_char_p),
+                 ("launch_flags", ctypes.c_uint64)]
 ARGUMENTS = {
     ("ln", "fwd"): structure("x weight bias y mean rstd", FORWARD_REST),
     ("rms", "fwd"): structure("x weight bias y rstd", FORWARD_REST),

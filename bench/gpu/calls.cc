@@ -51,23 +51,13 @@ class Tensors {
   int64_t matrix_[2], vector_[1], statistics_[1];
 };
 
-// The seam for programmatic dependent launch: the argument that asks for it is named here alone.
-template <class Args>
-void set_dependent(Args& a, bool dependent) {
-#ifdef KILTER_LAUNCH_DEPENDENT
-  if (dependent) a.launch_flags |= KILTER_LAUNCH_DEPENDENT;
-#else
-  (void)a, (void)dependent;
-#endif
-}
-
 template <class Args>
 kilter_status forward(const Row& row, const Set& set, kilter_status (*function)(const Args*, kilter_stream), cudaStream_t stream) {
   Tensors t(row, set);
   kilter_prologue prologue{};
   Args a{};
   t.forward(a, prologue);
-  set_dependent(a, row.op->dependent);
+  if (row.op->dependent) a.launch_flags |= KILTER_LAUNCH_DEPENDENT;
   return function(&a, stream);
 }
 

@@ -63,9 +63,6 @@ Options parsed(int argc, char** argv) {
     else
       usage("what is " + a + "?");
   }
-#ifndef KILTER_LAUNCH_DEPENDENT
-  if (o.dependent) usage("--dependent: this build of kilter has no dependent launch");
-#endif
   return o;
 }
 

@@ -172,6 +172,17 @@ typedef struct kilter_quantization {
   kilter_tensor scale; /* input or output scale(s), by kind */
 } kilter_quantization;
 
+/* Bits of launch_flags in the argument structs; 0 by default, and a bit without a name is KILTER_INVALID_ARGUMENT.
+ *
+ * KILTER_LAUNCH_DEPENDENT: programmatic dependent launch, for chains of short calls on one stream, captured or not.  The call's
+ * kernel may start while the kernel queued just before it still runs, and may read weight and bias at once; whatever else it
+ * reads or writes waits until that kernel, and with it everything queued earlier, has ended.  So weight and bias must not be
+ * written by the kernel queued just before this call; nor by the one before that, if the one between is itself a dependent
+ * launch that lets others start before it has waited (no kernel of this library does).  Everything else is ordered as always,
+ * for this call and for those that follow it, with the flag or without.
+ * It is a permission: on the CPU, and where no kernel makes use of it, the call runs as without.  Bits never depend on it. */
+enum { KILTER_LAUNCH_DEPENDENT = 1 << 0 };
+
 /* ---------------------------------------------------------------- layer_norm
  *
  * Layer Normalization (Ba, Kiros, Hinton 2016, arXiv:1607.06450, section 3), per row, biased variance:
@@ -197,8 +208,9 @@ typedef struct kilter_layer_norm_forward_args {
   const kilter_prologue* prologue;         /* optional */
   const kilter_epilogue* epilogue;         /* optional */
   const kilter_quantization* quantization; /* optional */
-  const char* impl; /* null: the first implementation that supports the call; else this one, or KILTER_UNSUPPORTED (an unknown name:
-                       INVALID_ARGUMENT); kilter_explain lists them */
+  const char* impl;      /* null: the first implementation that supports the call; else this one, or KILTER_UNSUPPORTED (an unknown name:
+                            INVALID_ARGUMENT); kilter_explain lists them */
+  uint64_t launch_flags; /* KILTER_LAUNCH_...; this and what follows may be missing, by struct_size, and is then 0 */
 } kilter_layer_norm_forward_args;
 
 typedef struct kilter_layer_norm_backward_args {
@@ -217,6 +229,7 @@ typedef struct kilter_layer_norm_backward_args {
   void* workspace;             /* scratch on the tensors' device, the caller's; see kilter_layer_norm_backward_workspace */
   size_t workspace_size;       /* bytes */
   const char* impl;
+  uint64_t launch_flags; /* as in forward */
 } kilter_layer_norm_backward_args;
 
 /* stream: where work for a device is queued; on the CPU ignored. */
@@ -257,6 +270,7 @@ typedef struct kilter_rms_norm_forward_args {
   const kilter_epilogue* epilogue;
   const kilter_quantization* quantization;
   const char* impl;
+  uint64_t launch_flags;
 } kilter_rms_norm_forward_args;
 
 typedef struct kilter_rms_norm_backward_args {
@@ -274,6 +288,7 @@ typedef struct kilter_rms_norm_backward_args {
   void* workspace;
   size_t workspace_size;
   const char* impl;
+  uint64_t launch_flags;
 } kilter_rms_norm_backward_args;
 
 KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args,

@@ -271,6 +271,7 @@ struct layer_norm_forward_args {
   bool from_fp32 = false;
   tensor scale = {};
   const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
 
 struct layer_norm_backward_args {
@@ -287,6 +288,7 @@ struct layer_norm_backward_args {
   double weight_offset = 0;
   std::span<std::byte> workspace = {};
   const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
 
 struct rms_norm_forward_args {
@@ -307,6 +309,7 @@ struct rms_norm_forward_args {
   bool from_fp32 = false;
   tensor scale = {};
   const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
 
 struct rms_norm_backward_args {
@@ -322,6 +325,7 @@ struct rms_norm_backward_args {
   double weight_offset = 0;
   std::span<std::byte> workspace = {};
   const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
 
 namespace detail {
@@ -343,6 +347,7 @@ class forward_call {
     c_.weight_offset = a.weight_offset;
     c_.rounding = int32_t(a.rounding);
     c_.impl = a.impl;
+    c_.launch_flags = a.launch_flags;
     if (!a.residual.absent() || !a.residual_out.absent() || !a.gate.absent()) {
       prologue_ = {sizeof prologue_, a.residual.c(), a.residual_out.c(), a.gate.c()};
       c_.prologue = &prologue_;
@@ -385,6 +390,7 @@ template <class C, class Args>
   c.workspace = a.workspace.data();
   c.workspace_size = a.workspace.size();
   c.impl = a.impl;
+  c.launch_flags = a.launch_flags;
   return c;
 }
 

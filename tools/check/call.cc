@@ -20,7 +20,7 @@ kilter_status forward(const Call& c) {
   a.struct_size = sizeof a;
   a.x = c.x, a.weight = c.weight, a.bias = c.bias, a.y = c.y, a.rstd = c.rstd;
   if constexpr (requires { a.mean; }) a.mean = c.mean;
-  a.eps = c.eps, a.weight_offset = c.weight_offset, a.rounding = c.rounding, a.impl = c.impl;
+  a.eps = c.eps, a.weight_offset = c.weight_offset, a.rounding = c.rounding, a.impl = c.impl, a.launch_flags = c.launch_flags;
   if (c.residual.dtype.bits || c.residual_out.dtype.bits) a.prologue = &prologue;
   if (c.post_residual.dtype.bits) a.epilogue = &epilogue;
   return function(&a, c.stream);
@@ -33,7 +33,8 @@ Args backward_args(const Call& c) {
   a.x = c.x, a.weight = c.weight, a.rstd = c.rstd, a.dy = c.dy, a.dresidual_out = c.dresidual_out;
   if constexpr (requires { a.mean; }) a.mean = c.mean;
   a.dx = c.dx, a.dresidual = c.dresidual, a.dweight = c.dweight, a.dbias = c.dbias;
-  a.weight_offset = c.weight_offset, a.workspace = c.workspace, a.workspace_size = c.workspace_size, a.impl = c.impl;
+  a.weight_offset = c.weight_offset, a.workspace = c.workspace, a.workspace_size = c.workspace_size, a.impl = c.impl,
+  a.launch_flags = c.launch_flags;
   return a;
 }
 

@@ -23,6 +23,7 @@ struct Call {
   void* workspace = nullptr;
   size_t workspace_size = 0;
   kilter_stream stream = nullptr;
+  uint64_t launch_flags = 0;
 };
 
 struct Op {

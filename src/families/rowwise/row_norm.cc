@@ -67,6 +67,12 @@ kilter_status check_overlaps(const char* op, const Named* inputs, int input_coun
   return KILTER_OK;
 }
 
+kilter_status check_launch_flags(const char* op, uint64_t flags) {
+  if ((flags & ~uint64_t(KILTER_LAUNCH_DEPENDENT)) == 0) return KILTER_OK;
+  return fail(KILTER_INVALID_ARGUMENT, op, "launch_flags: expected 0 or KILTER_LAUNCH_DEPENDENT (1), got 0x%llx",
+              static_cast<unsigned long long>(flags));
+}
+
 void start_query(const char* op, kilter_direction direction, const Rows& rows, const char* impl, kilter_query* q) {
   *q = {};
   q->struct_size = sizeof *q;
@@ -121,6 +127,7 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   }
   if (a.rounding != KILTER_ROUND_ONCE && a.rounding != KILTER_ROUND_THEN_MULTIPLY)
     return fail(KILTER_INVALID_ARGUMENT, op, "rounding: expected 0 or 1, got %d", int(a.rounding));
+  KILTER_RETURN_IF_ERROR(check_launch_flags(op, a.launch_flags));
   KILTER_RETURN_IF_ERROR(check_finite(op, "eps", a.eps));
   KILTER_RETURN_IF_ERROR(check_finite(op, "weight_offset", a.weight_offset));
   if (a.weight_offset != 0 && absent(p->weight))
@@ -155,6 +162,7 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
   p->weight_offset = a.weight_offset;
   p->round_then_multiply = a.rounding == KILTER_ROUND_THEN_MULTIPLY && item_size(t) == 2;
   p->centered = a.centered;
+  p->dependent = a.launch_flags & KILTER_LAUNCH_DEPENDENT;
   q->x = dlpack_of(t);
   q->weight = dlpack_of(p->weight.dtype);
   q->bias = dlpack_of(p->bias.dtype);
@@ -178,6 +186,7 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
   KILTER_RETURN_IF_ERROR(read_rows(op, "dresidual", a.dresidual, Need::optional, rows, &p->dresidual));
   KILTER_RETURN_IF_ERROR(read_vector(op, "dweight", a.dweight, Need::optional, rows, &p->dweight));
   KILTER_RETURN_IF_ERROR(read_vector(op, "dbias", a.dbias, Need::optional, rows, &p->dbias));
+  KILTER_RETURN_IF_ERROR(check_launch_flags(op, a.launch_flags));
   KILTER_RETURN_IF_ERROR(check_finite(op, "weight_offset", a.weight_offset));
   if (a.weight_offset != 0 && absent(p->weight))
     return fail(KILTER_INVALID_ARGUMENT, op, "weight_offset: expected 0 without a weight, got %g", a.weight_offset);
@@ -208,6 +217,7 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
   p->device = rows.device;
   p->weight_offset = a.weight_offset;
   p->centered = a.centered;
+  p->dependent = a.launch_flags & KILTER_LAUNCH_DEPENDENT;
   p->workspace = static_cast<char*>(a.workspace);
   p->workspace_size = a.workspace_size;
   p->op = op;

@@ -22,6 +22,7 @@ struct RowNormForwardArgs {  // the union of the ops' C structs; mean stays zero
   const kilter_epilogue* epilogue;
   const kilter_quantization* quantization;
   const char* impl;
+  uint64_t launch_flags;
 };
 
 struct RowNormForward {
@@ -32,6 +33,7 @@ struct RowNormForward {
   double eps = 0, weight_offset = 0;
   bool round_then_multiply = false;
   bool centered = false;
+  bool dependent = false;  // KILTER_LAUNCH_DEPENDENT
   const char* op = "";
 };
 
@@ -44,6 +46,7 @@ struct RowNormBackwardArgs {
   void* workspace;
   size_t workspace_size;
   const char* impl;
+  uint64_t launch_flags;
 };
 
 struct RowNormBackward {
@@ -53,6 +56,7 @@ struct RowNormBackward {
   View dx, dresidual, dweight, dbias;
   double weight_offset = 0;
   bool centered = false;
+  bool dependent = false;
   char* workspace = nullptr;
   size_t workspace_size = 0;
   const char* op = "";

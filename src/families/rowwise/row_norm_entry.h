@@ -1,6 +1,8 @@
 // What the C entry points of every row norm do; an op adds its kernels and its lists.
 #pragma once
 
+#include <cstddef>
+
 #include "core/tensor.h"
 #include "cpu/target.h"
 #include "families/rowwise/row_norm_cpu.h"
@@ -53,7 +55,8 @@ RowNormForwardArgs forward_args(const char* op, const Args& a) {
                           .prologue = a.prologue,
                           .epilogue = a.epilogue,
                           .quantization = a.quantization,
-                          .impl = a.impl};
+                          .impl = a.impl,
+                          .launch_flags = a.launch_flags};
   if constexpr (Centered<Args>) f.mean = a.mean;
   return f;
 }
@@ -75,7 +78,8 @@ RowNormBackwardArgs backward_args(const char* op, const Args& a) {
                            .weight_offset = a.weight_offset,
                            .workspace = a.workspace,
                            .workspace_size = a.workspace_size,
-                           .impl = a.impl};
+                           .impl = a.impl,
+                           .launch_flags = a.launch_flags};
   if constexpr (Centered<Args>) b.mean = a.mean;
   return b;
 }
@@ -86,7 +90,7 @@ kilter_status enter_forward(const char* op, const Implementation<RowNormForward>
                             kilter_stream stream) noexcept {
   return catching(op, [&] {
     Args known;
-    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, offsetof(Args, launch_flags), &known));
     RowNormForward problem;
     kilter_query query;
     KILTER_RETURN_IF_ERROR(check_forward(forward_args(op, known), &problem, &query));
@@ -99,7 +103,7 @@ kilter_status enter_backward(const char* op, const Implementation<RowNormBackwar
                              kilter_stream stream) noexcept {
   return catching(op, [&] {
     Args known;
-    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, offsetof(Args, launch_flags), &known));
     RowNormBackward problem;
     kilter_query query;
     KILTER_RETURN_IF_ERROR(check_backward(backward_args(op, known), &problem, &query));
@@ -112,7 +116,7 @@ kilter_status enter_backward_workspace(const char* op, const Implementation<RowN
                                        size_t* bytes) noexcept {
   return catching(op, [&] {
     Args known;
-    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, sizeof(Args), &known));
+    KILTER_RETURN_IF_ERROR(read_struct(op, "args", args, offsetof(Args, launch_flags), &known));
     if (!bytes) return fail(KILTER_INVALID_ARGUMENT, op, "bytes: expected memory for the result, got null");
     RowNormBackward problem;
     kilter_query query;
