@@ -10,6 +10,7 @@ struct DeviceTraits {
   int multiprocessors = 132;
   int architecture = 90;  // 10 * major + minor
   bool has_clusters() const { return architecture >= 90; }
+  bool has_dependent_launch() const { return architecture >= 90; }
 };
 
 class DeviceCall {

@@ -108,6 +108,87 @@ TEST_P(Device, CapturesFromTheFirstCall) {
   cudaStreamDestroy(stream);
 }
 
+// Each call reads what the one before it wrote: with the flag, while that one's kernel may still run.
+class Chain {
+ public:
+  explicit Chain(const Case& c) : case_(c), tensors_(check::make_tensors(c)) {
+    for (Buffer* b : {&tensors_.x, &tensors_.y, &tensors_.dx, &tensors_.weight, &tensors_.bias, &tensors_.mean, &tensors_.rstd,
+                      &tensors_.dy, &tensors_.dweight})
+      memory_.emplace_back(*b, DeviceLayout{});
+    forward_.op = c.op, forward_.weight = memory_[3].tensor(), forward_.bias = memory_[4].tensor();
+    forward_.mean = memory_[5].tensor(), forward_.rstd = memory_[6].tensor();
+    backward_ = forward_, backward_.backward = true, backward_.x = memory_[0].tensor(), backward_.dweight = memory_[8].tensor();
+    backward_.dy = memory_[7].tensor(), backward_.dx = memory_[1].tensor();
+    EXPECT_EQ(check::find_op(c.op)->backward_workspace(backward_, &backward_.workspace_size), KILTER_OK) << kilter_last_error();
+    EXPECT_EQ(cudaMalloc(&backward_.workspace, backward_.workspace_size), cudaSuccess);
+    EXPECT_EQ(cudaMemset(backward_.workspace, 0, backward_.workspace_size), cudaSuccess);
+  }
+  ~Chain() { cudaFree(backward_.workspace); }
+  Chain(const Chain&) = delete;
+  Chain& operator=(const Chain&) = delete;
+
+  void queue(cudaStream_t stream, uint64_t flags) {
+    const check::Op* const op = check::find_op(case_.op);
+    forward_.stream = backward_.stream = stream, forward_.launch_flags = backward_.launch_flags = flags;
+    for (int i = 0; i < 40; ++i) {
+      forward_.x = memory_[i == 0 ? 0 : 1 + (i + 1) % 2].tensor(), forward_.y = memory_[1 + i % 2].tensor();
+      ASSERT_EQ(op->forward(forward_), KILTER_OK) << kilter_last_error();
+    }
+    for (int i = 0; i < 10; ++i) {
+      backward_.dy = memory_[i == 0 ? 7 : 1 + (i + 1) % 2].tensor(), backward_.dx = memory_[1 + i % 2].tensor();
+      ASSERT_EQ(op->backward(backward_), KILTER_OK) << kilter_last_error();
+    }
+  }
+  std::vector<char> results() {  // which are gone then
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    std::vector<char> all;
+    for (const size_t i : {1, 2, 5, 6, 8}) {
+      const kilter_tensor t = memory_[i].tensor();
+      if (!t.data) continue;
+      int64_t bytes = t.dtype.bits / 8;
+      for (int d = 0; d < t.ndim; ++d) bytes *= t.shape[d];
+      all.resize(all.size() + size_t(bytes));
+      EXPECT_EQ(cudaMemcpy(all.data() + all.size() - bytes, t.data, size_t(bytes), cudaMemcpyDeviceToHost), cudaSuccess);
+      EXPECT_EQ(cudaMemset(t.data, 0, size_t(bytes)), cudaSuccess);
+    }
+    return all;
+  }
+
+ private:
+  Case case_;
+  Tensors tensors_;
+  std::deque<DeviceTensor> memory_;
+  check::Call forward_, backward_;
+};
+
+TEST_P(Device, DependentLaunchesAreOrdered) {
+  cudaStream_t stream;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  const struct { int64_t rows, n; } shapes[] = {{1, 4096}, {1024, 768}, {128, 7168}, {700, 96}, {9, 65536}, {300, 4096}, {5, 4099}};
+  for (const DType x : {DType::f32, DType::bf16})
+    for (const auto& shape : shapes) {
+      SCOPED_TRACE(std::to_string(shape.rows) + " x " + std::to_string(shape.n));
+      Chain chain(plain(base(x, shape.rows, shape.n)));
+      ASSERT_NO_FATAL_FAILURE(chain.queue(stream, 0));
+      const std::vector<char> expected = chain.results();
+      for (int i = 0; i < 3; ++i) {
+        ASSERT_NO_FATAL_FAILURE(chain.queue(stream, KILTER_LAUNCH_DEPENDENT));
+        EXPECT_EQ(chain.results(), expected) << "on a stream";
+      }
+      ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+      ASSERT_NO_FATAL_FAILURE(chain.queue(stream, KILTER_LAUNCH_DEPENDENT));
+      cudaGraph_t graph;
+      ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+      cudaGraphExec_t replay;
+      ASSERT_EQ(cudaGraphInstantiate(&replay, graph, 0), cudaSuccess);
+      for (int i = 0; i < 5; ++i) EXPECT_EQ(cudaGraphLaunch(replay, stream), cudaSuccess);
+      EXPECT_EQ(chain.results(), expected) << "in a graph";
+      cudaGraphExecDestroy(replay);
+      cudaGraphDestroy(graph);
+    }
+  cudaStreamDestroy(stream);
+}
+
 TEST_P(Device, PendingErrorsAreNotBlamedOnTheCall) {
   Case c = base(DType::f32, 3, 300);
   Tensors t = check::make_tensors(c);

@@ -11,6 +11,7 @@
 
 #include <type_traits>
 
+#include "cuda/dependent_launch.cuh"
 #include "families/rowwise/row_backward_sums.cuh"
 
 namespace kilter::cuda {
@@ -192,6 +193,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   using Loader = GroupLoader<T, kCentered>;
   extern __shared__ __align__(16) char memory[];
   __shared__ SumExchange exchange;
+  if (p.flags & kDependent) wait_for_predecessor();
   int rank = 0, blocks = 1;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   if constexpr (S::kCluster) {

@@ -6,6 +6,7 @@
 // (RMSNorm: one, LayerNorm: two); all threads of a rare row judge it alike and leave for row_forward_rare.cuh.
 #pragma once
 
+#include "cuda/dependent_launch.cuh"
 #include "families/rowwise/row_forward_rare.cuh"
 
 namespace kilter::cuda {
@@ -116,6 +117,17 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
   const auto row_of = [&](int i) { return first + i * S::kTeamsPerWarp; };
   const auto read_row = [&](int i) { return row_of(i) < p.rows ? row_of(i) : p.rows - 1; };  // the last, again: nothing rare about it
 
+  const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
+  const bool is_early = flags & kEarlyWeights, is_dependent = flags & kDependent;
+  const auto start_weights = [&] {
+    if (!is_early) return;
+    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
+  };
+  if (is_dependent) {
+    start_weights();
+    wait_for_predecessor();
+  }
   HeldRows<T, kCentered, S> x;
 #pragma unroll
   for (int i = 0; i < S::kRows; ++i) {
@@ -123,27 +135,30 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
 #pragma unroll
     for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_stripe<T>(at, h, left);
   }
-  const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
-  const bool is_early = flags & kEarlyWeights;
-  if (is_early) {
-    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
-    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
-  }
+  if (!is_dependent) start_weights();
   if constexpr (!kPlain) {
     if (flags & kHasResidual) {
+      // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
+      // stripes hold.
+      constexpr int kAll = S::kRows * S::kHeld, kBatch = kAll < 4 ? kAll : 4;
 #pragma unroll
-      for (int i = 0; i < S::kRows; ++i) {
-        const char* const at = row_at(p.residual, p.residual_runs, flags, read_row(i)) + bytes;
-        char* const out = row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)) + bytes;
+      for (int batch = 0; batch < kAll; batch += kBatch) {
+        Packed<T> add[kBatch];
 #pragma unroll
-        for (int h = 0; h < S::kHeld; ++h) {
-          const Packed<T> add = read_stripe<T>(at, h, left);
+        for (int b = 0; b < kBatch; ++b) {
+          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
+          add[b] = read_stripe<T>(row_at(p.residual, p.residual_runs, flags, read_row(i)) + bytes, h, left);
+        }
+#pragma unroll
+        for (int b = 0; b < kBatch; ++b) {
+          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
           float sum[8];
 #pragma unroll
-          for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[j];
+          for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
 #pragma unroll
           for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(sum + q * Packed<T>::kWidth);
-          if (p.residual_out.data && row_of(i) < p.rows) write_stripe<T>(out, h, left, sum);
+          const int left_here = p.residual_out.data && row_of(i) < p.rows ? left : 0;
+          write_stripe<T>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)) + bytes, h, left_here, sum);
         }
       }
     }
@@ -165,6 +180,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
       if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
     }
   }
+  if (is_dependent) let_successor_start();
   if (is_early) EarlyWeights<T, S>::arrive();
 #pragma unroll
   for (int i = 0; i < S::kRows; ++i) {

@@ -13,6 +13,16 @@
 
 namespace kilter::cuda {
 
+// The device as these kernels know it: code for an older architecture lacks what a newer one could do.
+inline DeviceTraits kernel_traits(int device) {
+  DeviceTraits traits = traits_of(device);
+  int compiled = 0;
+  for (const int architecture : {__CUDA_ARCH_LIST__})
+    if (architecture / 10 <= traits.architecture && architecture / 10 > compiled) compiled = architecture / 10;
+  if (compiled) traits.architecture = compiled;
+  return traits;
+}
+
 template <class C, bool kCentered>
 void launch_forward(const RowNormForward& p, cudaStream_t stream) {
   if (p.n == 0)
@@ -20,6 +30,23 @@ void launch_forward(const RowNormForward& p, cudaStream_t stream) {
   else
     general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
 }
+
+// How a launch differs from the ordinary.
+struct LaunchAttributes {
+  cudaLaunchAttribute list[2];
+  unsigned count = 0;
+
+  void cluster(int blocks) {
+    if (blocks == 1) return;
+    list[count].id = cudaLaunchAttributeClusterDimension;
+    list[count++].val.clusterDim = {unsigned(blocks), 1, 1};
+  }
+  void dependent(bool is) {
+    if (!is) return;
+    list[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    list[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+};
 
 template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
@@ -33,24 +60,23 @@ void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_
   if constexpr (S::kCluster) {
     if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   }
-  cudaLaunchAttribute attribute[1];
-  attribute[0].id = cudaLaunchAttributeClusterDimension;
-  attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
+  LaunchAttributes attributes;
+  attributes.cluster(plan.cluster);
+  attributes.dependent(p.flags & kDependent);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
   config.dynamicSmemBytes = size_t(bytes);
-  config.attrs = attribute, config.numAttrs = plan.cluster > 1;
+  config.attrs = attributes.list, config.numAttrs = attributes.count;
   (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
 }
 
 // The compiled kernel that the plan names.
 template <class T, bool kCentered>
 void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                    \
-  if (plan.is(t, w, g, v, r, c)) {                                                                                              \
-    if constexpr (t == 32) /* none for shorter rows, for the number of kernels: costs LayerNorm 524288x128 13 % (106 us, 94) */ \
-      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream);           \
-    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                                       \
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                        \
+  if (plan.is(t, w, g, v, r, c)) {                                                                                  \
+    if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
+    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                           \
   }
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
@@ -63,13 +89,17 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   RowForwardParameters fast;
-  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, traits_of(p.device.id));
+  const DeviceTraits device = kernel_traits(p.device.id);
+  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device);
   if (plan.general || !compact(p, &fast)) {
     if (p.x.dtype == DType::f64)
       launch_forward<double, kCentered>(p, queue);
     else
       launch_forward<float, kCentered>(p, queue);
-  } else if (p.x.dtype == DType::f32) {
+    return call.finish();
+  }
+  if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
+  if (p.x.dtype == DType::f32) {
     launch_rows<float, kCentered>(plan, fast, queue);
   } else if (p.x.dtype == DType::bf16) {
     launch_rows<Bf16, kCentered>(plan, fast, queue);
@@ -105,13 +135,12 @@ void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
 }
 
 inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t stream) {
-  cudaLaunchAttribute attribute[1];
-  attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;  // it waits for the sums itself
-  attribute[0].val.programmaticStreamSerializationAllowed = 1;
+  LaunchAttributes attributes;
+  attributes.dependent(true);  // it waits for the sums itself
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
   config.blockDim = dim3(kFinishColumns * kFinishRuns), config.stream = stream;
-  config.attrs = attribute, config.numAttrs = 1;
+  config.attrs = attributes.list, config.numAttrs = attributes.count;
   (void)cudaLaunchKernelEx(&config, finish_kernel, p);
 }
 
@@ -120,13 +149,13 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
   const auto kernel = &backward_kernel<T, kCentered, S>;
   (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, p.at.total);
   if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  cudaLaunchAttribute attribute[1];
-  attribute[0].id = cudaLaunchAttributeClusterDimension;
-  attribute[0].val.clusterDim = {unsigned(plan.cluster), 1, 1};
+  LaunchAttributes attributes;
+  attributes.cluster(plan.cluster);
+  attributes.dependent(p.flags & kDependent);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
   config.dynamicSmemBytes = size_t(p.at.total);
-  config.attrs = attribute, config.numAttrs = plan.cluster > 1;
+  config.attrs = attributes.list, config.numAttrs = attributes.count;
   (void)cudaLaunchKernelEx(&config, kernel, p);
 }
 
@@ -181,7 +210,7 @@ kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) 
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   RowBackwardParameters fast;
-  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), traits_of(p.device.id));
+  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id));
   if (!plan.general && compact(p, &fast) && (kCentered || !p.dbias.present()))
     launch_fused_backward<kCentered>(p, plan, &fast, queue);
   else if (p.dy.dtype == DType::f64)

@@ -17,6 +17,7 @@ enum RowFlag : uint32_t {
   kHasResidual = 128,
   kTwoStrides = 256,
   kHasPostResidual = 512,
+  kDependent = 1024,  // launched so: only weights may be read before the wait
 };
 
 // Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
@@ -61,7 +62,9 @@ struct RowForwardParameters {
   int64_t rows;
   RowAddress mean, rstd;
   RowAddress residual, residual_out, post_residual;
-  bool is_plain(bool centered) const { return (flags & ~kEarlyWeights) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0)); }
+  bool is_plain(bool centered) const {
+    return (flags & ~(kEarlyWeights | kDependent)) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0));
+  }
 
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
@@ -100,6 +103,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   flag(p.round_then_multiply && t != DType::f32, kRoundThenMultiply);
   flag(p.residual.present(), kHasResidual);
   flag(p.post_residual.present(), kHasPostResidual);
+  flag(p.dependent, kDependent);
   return true;
 }
 
@@ -174,6 +178,7 @@ inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
   flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
   flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
   flag(p.dresidual_out.present(), kHasResidual);
+  flag(p.dependent, kDependent);
   return true;
 }
 

@@ -40,8 +40,8 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
   if (segments == 1) {
     p.warps = 1;
     p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
-    // Two rows of a warp for few waves of blocks, not borne out: 32768x256 takes 13.8 us with two, 13.4 with four (LayerNorm 15.1, 14.6).
-    p.rows = p.threads < 32 ? 4 : p.stripes == 1 ? (rows * 32 >= 16 * wave ? 4 : 2) : p.stripes == 2 ? 2 : 1;
+    // Four, of few rows too: 32768x256 takes 13.8 us with two, 13.4 with four (LayerNorm 15.1, 14.6).
+    p.rows = 4 / p.stripes;
     p.block = 128;
     const int per_block = 4 * (32 / p.threads) * p.rows;
     p.blocks = (rows + per_block - 1) / per_block;
