@@ -26,6 +26,11 @@ const std::set<ForwardKernel> kForwardKernels = {
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
 };
+constexpr int kSpreadWarps[] = {
+#define KILTER_ROW_SPREAD(warps) warps,
+#include "families/rowwise/instances.def"
+#undef KILTER_ROW_SPREAD
+};
 const std::set<BackwardKernel> kBackwardKernels = {
 #define KILTER_ROW_BACKWARD(...) {__VA_ARGS__},
 #include "families/rowwise/instances.def"
@@ -44,10 +49,11 @@ BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n) {
 // All but the number of blocks, in words; what the table below expects.
 std::string shape_of(const RowForwardPlan& p) {
   if (p.general) return "general";
+  if (p.spread) return "spread, " + std::to_string(p.block);
   std::string s = std::to_string(p.threads) + " threads";
   const auto add = [&s](int count, const char* what) { s += count > 1 ? ", " + std::to_string(count) + what : ""; };
   add(p.warps, " warps"), add(p.segments, " segments"), add(p.stripes, " stripes"), add(p.rows, " rows"), add(p.cluster, " blocks a row");
-  return s + (p.early ? ", early" : "") + ", " + std::to_string(p.block);
+  return s + (p.early ? ", early" : "") + (p.streams ? ", streams" : "") + ", " + std::to_string(p.block);
 }
 std::string shape_of(const RowBackwardPlan& p) {
   if (p.general) return "general";
@@ -72,6 +78,10 @@ const char* fault_of(const RowForwardPlan& p, int64_t rows, int64_t n, int item,
     return nullptr;
   }
   KILTER_NEED(n > 0 && p.blocks <= kMaxBlocks);
+  if (p.spread) {
+    KILTER_NEED(item == 2 && p.blocks == rows && p.block == segments * 64 && p.block <= kSpreadWarps[0] * 32);
+    return nullptr;
+  }
   KILTER_NEED(kForwardKernels.count(kernel_of(p)) == 1);
   KILTER_NEED(p.cluster >= 1 && p.cluster <= (device.has_clusters() ? 16 : 1));
   KILTER_NEED(p.block > 0 && p.block % 32 == 0 && p.block <= 1024);
@@ -171,7 +181,7 @@ std::vector<int64_t> row_counts(Shape shape) {
 }
 
 auto fields(const RowForwardPlan& p) {
-  return std::make_tuple(p.general, p.general ? ForwardKernel{} : kernel_of(p), p.cluster, p.early, p.block);
+  return std::make_tuple(p.general, p.general ? ForwardKernel{} : kernel_of(p), p.cluster, p.early, p.streams, p.spread, p.block);
 }
 auto fields(const RowBackwardPlan& p) {
   return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.block);
@@ -198,13 +208,18 @@ bool is_sound(const Plan& p, int64_t rows, int64_t n, int item, const DeviceTrai
 
 TEST(CudaPlan, ForwardIsSoundAndUsesAllKernels) {
   std::set<ForwardKernel> used;
+  int spread = 0;
   for (const bool centered : {false, true})
     walk([&](int64_t rows, int64_t n, int item, const DeviceTraits& device) { return plan_forward(rows, n, item, centered, device); },
          [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowForwardPlan& p) {
-           if (!p.general) used.insert(kernel_of(p));
+           if (!p.general && !p.spread) used.insert(kernel_of(p));
+           spread += p.spread;
+           // The kernels of plain 16-bit rows know what is early.
+           if (!p.general && item == 2) EXPECT_NE(p.early, p.cluster > 1 && centered) << text_of(p);
            return is_sound(p, rows, n, item, device);
          });
   EXPECT_EQ(used, kForwardKernels);
+  EXPECT_GT(spread, 0);
 }
 
 TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
@@ -230,8 +245,10 @@ TEST(CudaPlan, LongestFastRows) {
 }
 
 TEST(CudaPlan, DependsOnMultiprocessors) {
-  EXPECT_TRUE(plan_forward(1024, 4096, 2, true, {264, 90}).early);
-  EXPECT_FALSE(plan_forward(1024, 4096, 2, true, {60, 90}).early);
+  EXPECT_TRUE(plan_forward(1024, 4096, 4, true, {264, 90}).early);
+  EXPECT_FALSE(plan_forward(1024, 4096, 4, true, {60, 90}).early);
+  EXPECT_FALSE(plan_forward(1024, 4096, 2, true, {264, 90}).streams);
+  EXPECT_TRUE(plan_forward(1024, 4096, 2, true, {60, 90}).streams);
   EXPECT_GT(plan_backward(1024, 128, 2, {60, 90}).slots, plan_backward(1024, 128, 2, {264, 90}).slots);
 }
 
@@ -242,23 +259,25 @@ TEST(CudaPlan, UsualShapes) {
     int item;
     const char *forward, *backward;  // of LayerNorm: threads of a warp per row, ..., threads of a block x blocks
   } cases[] = {
-      {100000, 64, 2, "8 threads, 4 rows, 128 x 1563", "16 threads, 16 slots, 256 x 224"},
-      {524288, 256, 2, "32 threads, 4 rows, 128 x 32768", "32 threads, 8 slots, 256 x 256"},
+      {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 16 slots, 256 x 224"},
+      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, 256 x 256"},
       {1024, 768, 2, "32 threads, 4 stripes, early, 128 x 256", "32 threads, 4 stripes, 128 x 256"},
-      {8192, 768, 4, "32 threads, 4 stripes, 128 x 2048", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {16384, 1024, 2, "32 threads, 4 stripes, 128 x 4096", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, 128 x 4096", "32 threads, 2 stripes, 4 slots, 256 x 256"},
-      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, 64 x 8192", "32 threads, 4 stripes, 2 segments, 256 x 256"},
-      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, 128 x 4096", "32 threads, 4 stripes, 4 segments, 512 x 128"},
-      {8192, 4096, 4, "32 threads, 4 warps, 4 stripes, 128 x 8192", "32 threads, 4 stripes, 2 segments, 2 blocks a row, 256 x 256"},
-      {16384, 8192, 2, "32 threads, 8 warps, 4 stripes, 256 x 16384", "32 threads, 4 stripes, 4 segments, 2 blocks a row, 512 x 256"},
-      {4096, 16384, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 256 x 4096",
+      {8192, 768, 4, "32 threads, 4 stripes, streams, 128 x 2048", "32 threads, 4 stripes, 2 slots, 256 x 256"},
+      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, 256 x 256"},
+      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, 256 x 256"},
+      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, 256 x 256"},
+      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 4 segments, 512 x 128"},
+      {8192, 4096, 4, "32 threads, 4 warps, 4 stripes, streams, 128 x 8192",
+       "32 threads, 4 stripes, 2 segments, 2 blocks a row, 256 x 256"},
+      {16384, 8192, 2, "32 threads, 8 warps, 4 stripes, early, streams, 256 x 16384",
+       "32 threads, 4 stripes, 4 segments, 2 blocks a row, 512 x 256"},
+      {4096, 16384, 2, "32 threads, 8 warps, 2 segments, 4 stripes, early, streams, 256 x 4096",
        "32 threads, 4 stripes, 4 segments, 4 blocks a row, 512 x 256"},
-      {2048, 32768, 4, "32 threads, 8 warps, 2 segments, 4 stripes, 2 blocks a row, 256 x 4096",
+      {2048, 32768, 4, "32 threads, 8 warps, 2 segments, 4 stripes, 2 blocks a row, streams, 256 x 4096",
        "32 threads, 4 stripes, 2 segments, 16 blocks a row, 256 x 512"},
-      {1024, 65536, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 4 blocks a row, 256 x 4096",
+      {1024, 65536, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 4 blocks a row, streams, 256 x 4096",
        "32 threads, 4 stripes, 4 segments, 16 blocks a row, 512 x 256"},
-      {64, 262144, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 16 blocks a row, 256 x 1024", "general"},
+      {64, 262144, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 16 blocks a row, streams, 256 x 1024", "general"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(std::to_string(c.rows) + " x " + std::to_string(c.n) + ", " + std::to_string(c.item) + " bytes");
@@ -267,7 +286,16 @@ TEST(CudaPlan, UsualShapes) {
   }
 }
 
-// RMSNorm differs where weights are copied early.
+// RMSNorm differs where rows are spread, and where weights are copied early.
+TEST(CudaPlan, ShortUncenteredRowsAreSpread) {
+  EXPECT_EQ(text_of(plan_forward(1024, 768, 2, false, kH100)), "spread, 64 x 1024");
+  EXPECT_EQ(text_of(plan_forward(8192, 4096, 2, false, kH100)), "spread, 256 x 8192");
+  EXPECT_FALSE(plan_forward(1024, 512, 2, false, kH100).spread);
+  EXPECT_FALSE(plan_forward(1024, 4104, 2, false, kH100).spread);
+  EXPECT_FALSE(plan_forward(1024, 768, 4, false, kH100).spread);
+  EXPECT_FALSE(plan_forward(1024, 768, 2, true, kH100).spread);
+}
+
 TEST(CudaPlan, CenteredLongRowsReadWeightsLate) {
   EXPECT_TRUE(plan_forward(4096, 65536, 2, false, kH100).early);
   EXPECT_FALSE(plan_forward(4096, 65536, 2, true, kH100).early);

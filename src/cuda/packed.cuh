@@ -92,6 +92,27 @@ __device__ __forceinline__ Packed<T> read_stripe(const char* at, int k, int left
     if (k * 256 + q * 128 < left) v.part[q] = *reinterpret_cast<const uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem);
   return v;
 }
+// The same of memory that nobody reads again soon: what is read again, weights, keeps the first cache.
+template <class T>
+__device__ __forceinline__ Packed<T> stream_stripe(const char* at, int k, int left) {
+  Packed<T> v = {};
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q)
+    if (k * 256 + q * 128 < left)
+      asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(v.part[q].x), "=r"(v.part[q].y), "=r"(v.part[q].z), "=r"(v.part[q].w)
+                   : "l"(at + (k * 256 + q * 128) * Packed<T>::kItem));
+  return v;
+}
+// And of memory that no kernel under way writes.
+template <class T>
+__device__ __forceinline__ Packed<T> constant_stripe(const char* at, int k, int left) {
+  Packed<T> v = {};
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q)
+    if (k * 256 + q * 128 < left) v.part[q] = __ldg(reinterpret_cast<const uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem));
+  return v;
+}
 template <class T>
 __device__ __forceinline__ void write_stripe(char* at, int k, int left, const float (&v)[8]) {
 #pragma unroll
@@ -100,16 +121,29 @@ __device__ __forceinline__ void write_stripe(char* at, int k, int left, const fl
     if (k * 256 + q * 128 < left) *reinterpret_cast<uint4*>(at + (k * 256 + q * 128) * Packed<T>::kItem) = packed;
   }
 }
+// Around the first cache, if `streams`.
+template <class T>
+__device__ __forceinline__ void stream_stripe(char* at, int k, int left, const float (&v)[8], bool streams) {
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q) {
+    const uint4 packed = Packed<T>::pack(v + q * Packed<T>::kWidth);
+    if (k * 256 + q * 128 < left)
+      asm volatile(
+          "{ .reg .pred p; setp.ne.u32 p, %5, 0; @p st.global.L1::no_allocate.v4.u32 [%0], {%1, %2, %3, %4}; @!p st.global.v4.u32 [%0], "
+          "{%1, %2, %3, %4}; }" ::"l"(at + (k * 256 + q * 128) * Packed<T>::kItem),
+          "r"(packed.x), "r"(packed.y), "r"(packed.z), "r"(packed.w), "r"(uint32_t(streams)));
+  }
+}
 
 // v as T holds it.
-template <class T>
-__device__ __forceinline__ void round_to(float (&v)[8]) {
-  if constexpr (Packed<T>::kItem == 2) {
-    Packed<T> packed;
-    packed.part[0] = Packed<T>::pack(v);
+template <class T, int N>
+__device__ __forceinline__ void round_to(float (&v)[N]) {
+  if constexpr (Packed<T>::kItem == 2)
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = packed[j];
-  }
+    for (int j = 0; j < N; j += 2) {
+      const uint32_t word = T::pair(v[j], v[j + 1]);
+      v[j] = T::lower(word), v[j + 1] = T::upper(word);
+    }
 }
 
 // The same columns of a vector that is fp32 whatever T is.

@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   using Loader = GroupLoader<T, kCentered>;
   extern __shared__ __align__(16) char memory[];
   __shared__ SumExchange exchange;
-  if (p.flags & kDependent) wait_for_predecessor();
+  wait_for_predecessor(p.flags & kDependent);
   int rank = 0, blocks = 1;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   if constexpr (S::kCluster) {

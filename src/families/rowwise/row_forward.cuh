@@ -1,13 +1,14 @@
 // Forward on a CUDA device for rows of up to 262144 elements whose vectors are aligned.
 //
 // A team of threads (row_team.cuh) owns a row and keeps it in registers as it lies in memory: each element is read once and
-// written once.  Few rows: weights are copied to shared memory before the reduction, by the thread that will need them.  Of several rows in
-// flight a thread computes the statistics of its own, and passes them on.  Barriers: one per exchange between the warps of a row
+// written once.  Weights are copied to shared memory before the reduction, by the thread that will need them, if `early`.  Of several rows
+// in flight a thread computes the statistics of its own, and passes them on.  Barriers: one per exchange between the warps of a row
 // (RMSNorm: one, LayerNorm: two); all threads of a rare row judge it alike and leave for row_forward_rare.cuh.
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
 #include "families/rowwise/row_forward_rare.cuh"
+#include "families/rowwise/row_scalars.cuh"
 
 namespace kilter::cuda {
 
@@ -32,7 +33,8 @@ struct EarlyWeights {
     Packed<T> v;
 #pragma unroll
     for (int q = 0; q < Packed<T>::kParts; ++q)
-      v.part[q] = *reinterpret_cast<const uint4*>(at + slot * kVector + (held * Packed<T>::kParts + q) * kStep);
+      v.part[q] = __builtin_bit_cast(
+          uint4, load_shared(uint32_t(__cvta_generic_to_shared(at)) + slot * kVector + (held * Packed<T>::kParts + q) * kStep));
 #pragma unroll
     for (int j = 0; j < 8; ++j) w[j] = v[j];
   }
@@ -44,57 +46,75 @@ struct HeldRows {
 
   // Conversions to fp32 are cheap, and dear to keep in registers across an exchange: the compiler takes these for other words.
   __device__ __forceinline__ void forget_conversions() {
-    if constexpr (Packed<T>::kItem == 2)
 #pragma unroll
-      for (int i = 0; i < S::kRows * S::kHeld; ++i) {
-        uint4& w = (&v[0][0] + i)->part[0];
-        asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w));
+    for (int i = 0; i < S::kRows; ++i)
+#pragma unroll
+      for (int h = 0; h < S::kHeld; ++h) forget_conversions(i, h);
+  }
+  __device__ __forceinline__ void forget_conversions(int i, int h) {
+    if constexpr (Packed<T>::kItem == 2) {
+      uint4& w = v[i][h].part[0];
+      if constexpr (S::kSegments == 2) {
+        const uint32_t zero = threadIdx.y;  // which ptxas does not know
+        w.x ^= zero, w.y ^= zero, w.z ^= zero, w.w ^= zero;
       }
+      asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w));
+    }
   }
 
-  // The moments of this thread's own row.
-  __device__ __forceinline__ void measure(RowTeam<T, S>& team, int n, Moments<float>* m) {
+  // The second segment's work does not start before the first one's is done: side by side they take too many registers.
+  __device__ __forceinline__ void hold(int s, float& sum) {
+#pragma unroll
+    for (int k = 0; k < S::kStripes; ++k) {
+      uint4& w = v[0][s * S::kStripes + k].part[0];
+      asm volatile("" : "+f"(sum), "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w));
+    }
+  }
+
+  // The statistics of this thread's own row.
+  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, QuickStatistics<kCentered>* m) {
     using Tree = typename RowTeam<T, S>::Tree;
-    const float count = float(n);
-    const int left = n - team.column;
+    const float count = float(p.n);
     float sum[1];
-    team.template combine<Add>(sum, [&](int i, int s, float(&a)[1][8]) {
+    team.template combine<Add>(
+        sum,
+        [&](int i, int s, float(&a)[1][8]) {
 #pragma unroll
-      for (int k = 0; k < S::kStripes; ++k)
+          for (int k = 0; k < S::kStripes; ++k)
 #pragma unroll
-        for (int j = 0; j < 8; ++j) {  // elements beyond the row are +0.0
-          const float x = v[i][s * S::kStripes + k][j], term = kCentered ? x : x * x;
-          a[0][j] = k == 0 ? term : a[0][j] + term;
-        }
-    });
+            for (int j = 0; j < 8; ++j) {  // elements beyond the row are +0.0
+              const float x = v[i][s * S::kStripes + k][j], term = kCentered ? x : x * x;
+              a[0][j] = k == 0 ? term : a[0][j] + term;
+            }
+        },
+        [&](int s, float& sum) { hold(s, sum); });
     forget_conversions();
     if constexpr (!kCentered) {
-      m->set_rms(count, sum[0]);
+      m->complete(0, sum[0], count, p.inverse_n, p.eps);
     } else {
-      const float mean = sum[0] / count;
+      m->set_mean(sum[0], count, p.inverse_n);
+      const int left = p.n - team.column;
       float sums[2];
-      team.template combine<Add>(sums, [&](int i, int s, float(&a)[2][8]) {
-        const float about = Tree::spread(mean, i);
+      team.template combine<Add>(
+          sums,
+          [&](int i, int s, float(&a)[2][8]) {
+            const float mean = Tree::spread(m->mean, i);
 #pragma unroll
-        for (int k = 0; k < S::kStripes; ++k) {
-          const int place = (s * kSegmentStripes + k) * kStripeLength;
-          const auto add = [&](bool whole) {
+            for (int k = 0; k < S::kStripes; ++k)
 #pragma unroll
-            for (int j = 0; j < 8; ++j) {
-              float d = v[i][s * S::kStripes + k][j] - about;
-              if (!whole && !(place + j / Packed<T>::kWidth * 128 < left)) d = 0;
-              a[0][j] = k == 0 ? d : a[0][j] + d;
-              a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
-            }
-          };
-          if (place + kStripeLength <= left + stripe_place<T>(team.t, 0))  // alike in all threads of the warp
-            add(true);
-          else
-            add(false);
-        }
-      });
+              for (int q = 0; q < Packed<T>::kParts; ++q) {
+                const float about = (s * kSegmentStripes + k) * kStripeLength + q * 128 < left ? mean : 0;  // beyond the row: +0.0 again
+#pragma unroll
+                for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
+                  const float d = v[i][s * S::kStripes + k][j] - about;
+                  a[0][j] = k == 0 ? d : a[0][j] + d;
+                  a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
+                }
+              }
+          },
+          [&](int s, float& sum) { hold(s, sum); });
       forget_conversions();
-      m->set(count, mean, sums[0], sums[1]);
+      m->complete(sums[0], sums[1], count, p.inverse_n, p.eps);
     }
   }
 };
@@ -115,27 +135,37 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
   const int64_t first = block * S::kRowsPerBlock +
                         (S::kWarps == 1 ? (threadIdx.x >> 5) * (S::kTeamsPerWarp * S::kRows) + (threadIdx.x & 31) / S::kThreads : 0);
   const auto row_of = [&](int i) { return first + i * S::kTeamsPerWarp; };
-  const auto read_row = [&](int i) { return row_of(i) < p.rows ? row_of(i) : p.rows - 1; };  // the last, again: nothing rare about it
+  const auto is_row = [&](int i) { return S::kWarps > 1 || row_of(i) < p.rows; };   // several warps: a block or cluster per row
+  const auto read_row = [&](int i) { return is_row(i) ? row_of(i) : p.rows - 1; };  // the last, again: nothing rare about it
 
   const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
-  const bool is_early = flags & kEarlyWeights, is_dependent = flags & kDependent;
+  // What copies_weights (row_plan.h) answers for plain 16-bit rows; others are told.
+  constexpr bool kIsKnown = kPlain && Packed<T>::kItem == 2, kKnown = !(S::kCluster && kCentered);
+  const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
   const auto start_weights = [&] {
     if (!is_early) return;
     if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
     if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
   };
-  if (is_dependent) {
-    start_weights();
-    wait_for_predecessor();
+  if constexpr (kPlain) {
+    constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
+#pragma unroll
+    for (int i = 0; i < kSpan; i += S::kThreads * kLine) {
+      const int place = i + team.t * kLine, begin = team.column - stripe_place<T>(team.t, 0);
+      const bool is = is_dependent && place < kSpan && begin + place < p.n;
+      prefetch(p.weight + int64_t(begin + place) * Packed<T>::kItem, is);
+      if (kCentered) prefetch(p.bias + int64_t(begin + place) * Packed<T>::kItem, is);
+    }
   }
+  wait_for_predecessor(is_dependent);
   HeldRows<T, kCentered, S> x;
 #pragma unroll
   for (int i = 0; i < S::kRows; ++i) {
     const char* const at = row_at(p.x, p.x_runs, flags, read_row(i)) + bytes;
 #pragma unroll
-    for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_stripe<T>(at, h, left);
+    for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = S::kSegments == 1 ? stream_stripe<T>(at, h, left) : read_stripe<T>(at, h, left);
   }
-  if (!is_dependent) start_weights();
+  start_weights();
   if constexpr (!kPlain) {
     if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
@@ -157,7 +187,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
           for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
 #pragma unroll
           for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(sum + q * Packed<T>::kWidth);
-          const int left_here = p.residual_out.data && row_of(i) < p.rows ? left : 0;
+          const int left_here = p.residual_out.data && is_row(i) ? left : 0;
           write_stripe<T>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)) + bytes, h, left_here, sum);
         }
       }
@@ -165,60 +195,60 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
   }
   team.memory.started();
 
-  RowStatistics<float> statistics;
-  x.measure(team, p.n, &statistics.m);
-  const Moments<float>& m = statistics.m;
-  if (Team::any(m.extreme() || (kCentered && m.cancels()))) {
+  QuickStatistics<kCentered> statistics;
+  x.measure(team, p, &statistics);
+  if (Team::any(statistics.is_rare)) {
     HeldRows<T, kCentered, S> copy = x;
     return rare_rows<T, kCentered, S>(p, team, &copy.v[0][0], first);
   }
-  statistics.complete(p.eps, Prescale<float>());
   if (team.leads() && Tree::writes(team.t)) {
     const int64_t r = row_of(Tree::own_row(team.t));
-    if (r < p.rows) {
-      if (kCentered && p.mean.data) *reinterpret_cast<float*>(row_at(p.mean, p.mean_runs, flags, r)) = statistics.saved_mean;
-      if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
+    if (is_row(Tree::own_row(team.t))) {
+      if (kCentered && p.mean.data) *reinterpret_cast<float*>(row_at(p.mean, p.mean_runs, flags, r)) = statistics.saved_mean();
+      if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.rstd;
     }
   }
-  if (is_dependent) let_successor_start();
-  if (is_early) EarlyWeights<T, S>::arrive();
+  let_successor_start(is_dependent);
+  const auto write = [&](auto weight, auto bias) {
 #pragma unroll
-  for (int i = 0; i < S::kRows; ++i) {
-    const float mean = kCentered ? Tree::spread(m.mean, i) : 0, lo = kCentered ? Tree::spread(m.lo, i) : 0,
-                rstd = Tree::spread(statistics.rstd, i);
-    const int left_here = row_of(i) < p.rows ? left : 0;
-    char* const y = row_at(p.y, p.y_runs, flags, row_of(i)) + bytes;
-    const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i)) + bytes;
+    for (int i = 0; i < S::kRows; ++i) {
+      const float mean = kCentered ? Tree::spread(statistics.mean, i) : 0, lo = kCentered ? Tree::spread(statistics.lo, i) : 0,
+                  rstd = Tree::spread(statistics.rstd, i);
+      const int left_here = is_row(i) ? left : 0;
+      char* const y = row_at(p.y, p.y_runs, flags, row_of(i)) + bytes;
+      const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i)) + bytes;
 #pragma unroll
-    for (int h = 0; h < S::kHeld; ++h) {
-      float v[8];
+      for (int h = 0; h < S::kHeld; ++h) {
+        float v[8];
+        x.forget_conversions(i, h);  // what both branches have in common would move in front of them
 #pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        v[j] = x.v[i][h][j];
-        if (kCentered) v[j] = (v[j] - mean) - lo;
-        v[j] = v[j] * rstd;
+        for (int j = 0; j < 8; ++j) {
+          v[j] = x.v[i][h][j];
+          if (kCentered) v[j] = (v[j] - mean) - lo;
+          v[j] = v[j] * rstd;
+        }
+        affine<T, kPlain, kCentered>(
+            flags, p.weight_offset, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
+            [&](float(&w)[8]) {
+              const Packed<T> a = read_stripe<T>(after, h, left_here);
+#pragma unroll
+              for (int j = 0; j < 8; ++j) w[j] = a[j];
+            });
+        if constexpr (S::kSegments == 1)
+          stream_stripe<T>(y, h, left_here, v, flags & kStreams);
+        else
+          write_stripe<T>(y, h, left_here, v);
       }
-      affine<T, kPlain, kCentered>(
-          flags, p.weight_offset, v,
-          [&](float(&w)[8]) {
-            if (is_early)
-              early.get(0, h, w);
-            else
-              late_weights<T>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w);
-          },
-          [&](float(&w)[8]) {
-            if (is_early)
-              early.get(1, h, w);
-            else
-              late_weights<T>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
-          },
-          [&](float(&w)[8]) {
-            const Packed<T> a = read_stripe<T>(after, h, left_here);
-#pragma unroll
-            for (int j = 0; j < 8; ++j) w[j] = a[j];
-          });
-      write_stripe<T>(y, h, left_here, v);
     }
+  };
+  if (is_early) {
+    EarlyWeights<T, S>::arrive();
+    write([&](int h, float(&w)[8]) { early.get(0, h, w); }, [&](int h, float(&w)[8]) { early.get(1, h, w); });
+  } else {
+    write([&](int h, float(&w)[8]) { late_weights<T, kPlain>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w); },
+          [&](int h, float(&w)[8]) {
+            late_weights<T, kPlain && S::kSegments == 1>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
+          });
   }
 }
 

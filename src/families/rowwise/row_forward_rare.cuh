@@ -11,39 +11,41 @@
 namespace kilter::cuda {
 
 // Weights (or biases) of stripe k from memory; `column`: this thread's first.
-template <class T>
+// kAhead: the compiler may move the loads in front of stores of what came before.
+template <class T, bool kAhead = false>
 __device__ __forceinline__ void late_weights(const char* vector, bool is_float, int column, int k, int left, float (&w)[8]) {
   if (is_float) return read_floats<T>(vector + int64_t(column) * 4, k, left, w);
-  const Packed<T> v = read_stripe<T>(vector + int64_t(column) * Packed<T>::kItem, k, left);
+  const char* const at = vector + int64_t(column) * Packed<T>::kItem;
+  const Packed<T> v = kAhead ? constant_stripe<T>(at, k, left) : read_stripe<T>(at, k, left);
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = v[j];
 }
 
-// xhat to y: weight, bias, rounding order and the residual after the norm.  weight(w), bias(w), after(w) give eight elements.
-template <class T, bool kPlain, bool kCentered, class W, class B, class A>
-__device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[8], W weight, B bias, A after) {
-  float w[8];
+// xhat to y: weight, bias, rounding order and the residual after the norm.  weight(w), bias(w), after(w) give as many elements.
+template <class T, bool kPlain, bool kCentered, int N, class W, class B, class A>
+__device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[N], W weight, B bias, A after) {
+  float w[N];
   const bool rounds = !kPlain && (flags & kRoundThenMultiply);
   if (rounds) round_to<T>(v);
   if (kPlain || (flags & kHasWeight)) {
     weight(w);
     if (!kPlain && (flags & kHasOffset))
 #pragma unroll
-      for (int j = 0; j < 8; ++j) w[j] = w[j] + offset;
+      for (int j = 0; j < N; ++j) w[j] = w[j] + offset;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = v[j] * w[j];
+    for (int j = 0; j < N; ++j) v[j] = v[j] * w[j];
     if (rounds) round_to<T>(v);
   }
   if (kPlain ? kCentered : bool(flags & kHasBias)) {
     bias(w);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = v[j] + w[j];
+    for (int j = 0; j < N; ++j) v[j] = v[j] + w[j];
     if (rounds) round_to<T>(v);
   }
   if (!kPlain && (flags & kHasPostResidual)) {
     after(w);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = v[j] + w[j];
+    for (int j = 0; j < N; ++j) v[j] = v[j] + w[j];
   }
 }
 
@@ -71,15 +73,18 @@ struct RareRow {
   }
   template <class Op, class F>
   __device__ __forceinline__ void sums(float (&out)[2], F terms) {
-    team.template combine<Op>(out, [&](int, int s, float(&a)[2][8]) {
+    team.template combine<Op>(
+        out,
+        [&](int, int s, float(&a)[2][8]) {
 #pragma unroll
-      for (int j = 0; j < 8; ++j) a[0][j] = a[1][j] = 0;
-      each(s, [&](int, const float(&v)[8], auto inside) {
+          for (int j = 0; j < 8; ++j) a[0][j] = a[1][j] = 0;
+          each(s, [&](int, const float(&v)[8], auto inside) {
 #pragma unroll
-        for (int j = 0; j < 8; ++j)
-          if (inside(j)) terms(v[j], a[0][j], a[1][j]);
-      });
-    });
+            for (int j = 0; j < 8; ++j)
+              if (inside(j)) terms(v[j], a[0][j], a[1][j]);
+          });
+        },
+        [](int, float) {});
   }
   __device__ __forceinline__ void measure(float count) {
     float out[2];

@@ -7,6 +7,7 @@
 #include "families/rowwise/row_backward.cuh"
 #include "families/rowwise/row_finish.cuh"
 #include "families/rowwise/row_forward.cuh"
+#include "families/rowwise/row_forward_spread.cuh"
 #include "families/rowwise/row_general_backward.cuh"
 #include "families/rowwise/row_norm_cuda.h"
 #include "families/rowwise/row_plan.h"
@@ -52,10 +53,11 @@ template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
   const auto kernel = &forward_kernel<T, kCentered, S, kPlain>;
   int bytes = 0;
+  if (plan.streams) p.flags |= kStreams;
   if (plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
     p.flags |= kEarlyWeights;
     bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
-    (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (bytes > 48 << 10) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
   if constexpr (S::kCluster) {
     if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
@@ -70,16 +72,33 @@ void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_
   (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
 }
 
+template <class T, int kWarps>
+void launch_spread(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+  LaunchAttributes attributes;
+  attributes.dependent(p.flags & kDependent);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
+  config.dynamicSmemBytes = size_t(plan.block / 64 * kSegmentLength * Packed<T>::kItem);  // a rare row
+  config.attrs = attributes.list, config.numAttrs = attributes.count;
+  (void)cudaLaunchKernelEx(&config, p.is_plain(false) ? &spread_kernel<T, kWarps, true> : &spread_kernel<T, kWarps, false>, p);
+}
+
 // The compiled kernel that the plan names.
 template <class T, bool kCentered>
 void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                        \
-  if (plan.is(t, w, g, v, r, c)) {                                                                                  \
-    if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
-    return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                           \
-  }
+  constexpr bool kSpreads = !kCentered && Packed<T>::kItem == 2;
+#define KILTER_ROW_SPREAD(w) \
+  if constexpr (kSpreads)    \
+    if (plan.spread) return launch_spread<T, w>(plan, p, stream);
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                          \
+  if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                      \
+    if (plan.is(t, w, g, v, r, c)) {                                                                                  \
+      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
+      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                           \
+    }
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_FORWARD
+#undef KILTER_ROW_SPREAD
 }
 
 template <bool kCentered>

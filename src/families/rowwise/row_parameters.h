@@ -18,6 +18,7 @@ enum RowFlag : uint32_t {
   kTwoStrides = 256,
   kHasPostResidual = 512,
   kDependent = 1024,  // launched so: only weights may be read before the wait
+  kStreams = 2048,    // y goes around the first cache
 };
 
 // Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
@@ -56,14 +57,15 @@ inline bool aligned(const RowAddress& a, const RowRuns& runs) {
 struct RowForwardParameters {
   uint32_t flags;
   int n;
-  RowAddress x, y;
+  RowAddress x;
   const char *weight, *bias;
-  float eps, weight_offset;
+  float inverse_n, eps;  // 1 / n, rounded
+  RowAddress y, rstd, mean;
   int64_t rows;
-  RowAddress mean, rstd;
+  float weight_offset;
   RowAddress residual, residual_out, post_residual;
   bool is_plain(bool centered) const {
-    return (flags & ~(kEarlyWeights | kDependent)) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0));
+    return (flags & ~(kEarlyWeights | kDependent | kStreams)) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0));
   }
 
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
@@ -93,6 +95,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   if (((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) != 0) return false;
   o.weight = p.weight.data, o.bias = p.bias.data;
   o.rows = p.rows, o.n = int(p.n);
+  o.inverse_n = 1.0f / float(o.n);
   o.eps = float(p.eps), o.weight_offset = float(p.weight_offset);
   const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
   flag(p.weight.present(), kHasWeight);

@@ -15,6 +15,8 @@ struct RowForwardPlan {
   int threads = 0, warps = 0, segments = 1, stripes = 1, rows = 1;
   int cluster = 1;
   bool early = false;    // weights are loaded before the reduction
+  bool streams = false;  // y is written around the first cache
+  bool spread = false;   // row_forward_spread.cuh
   int block = 0;         // threads
   int64_t blocks = 0;    // of the grid
   bool general = false;  // row_general_forward.cuh
@@ -28,12 +30,33 @@ constexpr int64_t kMaxBlocks = 0x7FFFFFFF;  // of one launch
 
 constexpr int kWaveThreads = 1024;  // of a multiprocessor, resident at once
 
+constexpr int64_t kSpreadLength = 4096;  // of the longest rows that are spread
+
+// What depends on whether all blocks are resident at once.
+inline void plan_memory(RowForwardPlan* p, int item_size, bool centered, const DeviceTraits& device) {
+  const bool one_wave = p->blocks * p->block <= int64_t(kWaveThreads) * device.multiprocessors;
+  // Copies of fp32 weights take so much shared memory that fewer blocks fit (LayerNorm 8192x4096: 93 us, 104 copied), and so do
+  // LayerNorm's of the twice as many columns that a block of a cluster has (bf16 4096x65536: 419, 469).
+  p->early = item_size == 2 ? !(p->cluster > 1 && centered) : one_wave;
+  // Leaves the first cache to others; a successor that waits for y does so longer (LayerNorm 8192x4096: 47.3 us, 48.5 through the
+  // cache; 1x4096: 2.25, 2.12).
+  p->streams = !one_wave;
+}
+
 inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool centered, const DeviceTraits& device) {
   RowForwardPlan p;
-  const int64_t segments = (n + 1023) / 1024, wave = int64_t(kWaveThreads) * device.multiprocessors;
+  const int64_t segments = (n + 1023) / 1024;
   const int narrow = item_size == 2 ? 64 : 32;  // columns of 8 threads
   if (n <= 0 || segments > 16 * 16 || (segments > 16 && !device.has_clusters())) {
     p.general = true;
+    return p;
+  }
+  // LayerNorm's two exchanges between twice the warps cost more than they gain: 8192x4096 50 us, 48 without (RMSNorm 46.4, 46.8; of
+  // few rows, 1024x768: 2.7, 2.8).
+  if (!centered && item_size == 2 && n > 512 && n <= kSpreadLength) {
+    p.spread = p.early = true;
+    p.block = int(segments) * 64, p.blocks = rows;
+    p.general = p.blocks > kMaxBlocks;
     return p;
   }
   p.threads = n <= narrow ? 8 : n <= 2 * narrow ? 16 : 32;
@@ -45,7 +68,7 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
     p.block = 128;
     const int per_block = 4 * (32 / p.threads) * p.rows;
     p.blocks = (rows + per_block - 1) / per_block;
-    p.early = p.blocks * p.block <= wave;
+    plan_memory(&p, item_size, centered, device);
     p.general = p.blocks > kMaxBlocks;
     return p;
   }
@@ -56,8 +79,7 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
   const int64_t used = (segments + p.segments - 1) / p.segments;
   p.block = p.cluster > 1 ? 256 : 32 * int(used < p.warps ? used : p.warps);
   p.blocks = rows * p.cluster;
-  // One wave of blocks waits for weights; many hide the wait behind one another, and weights leave less room for caching them.
-  p.early = p.blocks * p.block <= wave || (p.cluster > 1 && !centered && item_size == 2);
+  plan_memory(&p, item_size, centered, device);
   p.general = p.blocks > kMaxBlocks;
   return p;
 }

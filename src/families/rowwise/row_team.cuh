@@ -123,15 +123,15 @@ struct BlockExchange {
       for (int i = 0; i < 4; ++i) slot[i / 2][i % 2][threadIdx.x] = 0;
   }
   __device__ __forceinline__ void started() {}
-  template <class Op, int N>
-  __device__ __forceinline__ void combine(uint32_t base, float (&v)[N], int turn, int, int, int) {
+  // own: the sum of the warp's part of a row, term number `lane & kTermBit ? 1 : 0` if there are two.
+  template <class Op, int kTermBit, int N>
+  __device__ __forceinline__ void combine(uint32_t base, float own, float (&out)[N], int turn, int, int, int) {
     const uint32_t at = base + (turn & 1) * 2 * kSlots * 4;
-    if ((threadIdx.x & 31) == 0)
-#pragma unroll
-      for (int q = 0; q < N; ++q) store_shared(at + (q * kSlots + (threadIdx.x >> 5)) * 4, v[q]);
+    const int lane = threadIdx.x & 31;
+    if ((lane & ~(N == 2 ? kTermBit : 0)) == 0) store_shared(at + ((lane ? kSlots : 0) + (threadIdx.x >> 5)) * 4, own);
     __syncthreads();
 #pragma unroll
-    for (int q = 0; q < N; ++q) v[q] = combine_shared<Op, kWarps>(at + q * kSlots * 4);
+    for (int q = 0; q < N; ++q) out[q] = combine_shared<Op, kWarps>(at + q * kSlots * 4);
   }
 };
 
@@ -157,22 +157,24 @@ struct ClusterExchange {
     }
     for (int i = threadIdx.x; i < 4 * kSlots; i += kWarps * 32)
       if (i % kSlots >= blocks * kWarps) (&slot[0][0][0])[i] = 0;
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    // Other blocks need to see the barriers only, for which the fence above is: a release here would wait for the whole device.
+    __threadfence_block();
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
   }
   __device__ __forceinline__ void started() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
-  template <class Op, int N>
-  __device__ __forceinline__ void combine(uint32_t, float (&v)[N], int turn, int warps, int rank, int blocks) {
+  template <class Op, int kTermBit, int N>
+  __device__ __forceinline__ void combine(uint32_t, float own, float (&v)[N], int turn, int warps, int rank, int blocks) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, side = turn & 1;
+    // Each lane sends what it has to one block; with two terms those that have the same one count the blocks.
+    const int term = N == 2 && (lane & kTermBit) ? 1 : 0, to = N == 2 ? (lane & (kTermBit - 1)) | (lane >> 1 & ~(kTermBit - 1)) : lane;
     const uint32_t barrier = address(&arrived[side]);
     if (threadIdx.x == 0)
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(N * 4 * blocks * warps) : "memory");
-    if (lane < blocks)
-#pragma unroll
-      for (int q = 0; q < N; ++q)
-        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
-                         peer(address(&slot[side][q][rank * kWarps + warp]), lane)),
-                     "r"(__float_as_uint(v[q])), "r"(peer(barrier, lane))
-                     : "memory");
+    if (to < blocks)
+      asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
+                       peer(address(&slot[side][term][rank * kWarps + warp]), to)),
+                   "r"(__float_as_uint(own)), "r"(peer(barrier, to))
+                   : "memory");
     uint32_t done = 0;
     while (!done)
       asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
@@ -191,16 +193,24 @@ struct ClusterExchange {
 #else  // never launched: the plan takes clusters only where there are some
   __device__ __forceinline__ void start(int, int) {}
   __device__ __forceinline__ void started() {}
-  template <class Op, int N>
-  __device__ __forceinline__ void combine(uint32_t, float (&)[N], int, int, int, int) {}
+  template <class Op, int kTermBit, int N>
+  __device__ __forceinline__ void combine(uint32_t, float, float (&)[N], int, int, int, int) {}
 #endif
 };
 
 struct NoExchange {
   __device__ __forceinline__ void start(int, int) {}
   __device__ __forceinline__ void started() {}
-  template <class Op, int N>
-  __device__ __forceinline__ void combine(uint32_t, float (&)[N], int, int, int, int) {}
+  template <class Op, int kTermBit, int N>
+  __device__ __forceinline__ void combine(uint32_t, float own, float (&out)[N], int, int, int, int) {
+    if constexpr (N == 1) {
+      out[0] = own;
+    } else {
+      const float other = exchange(own, kTermBit);
+      const bool second = threadIdx.x & kTermBit;
+      out[0] = second ? other : own, out[1] = second ? own : other;
+    }
+  }
 };
 
 template <bool kCluster, int kWarps>
@@ -243,24 +253,26 @@ struct RowTeam {
     memory.start(blockDim.x / 32, blocks);
   }
   // out[q]: the sum of term q over this thread's own row.  lanes(row, segment, a) adds up the thread's lanes of term q to a[q].
-  template <class Op, int N, class F>
-  __device__ __forceinline__ void combine(float (&out)[N], F lanes) {
-    float v[N][S::kSegments][S::kRows];
+  // All sums of the warp, of every row, segment and term, take the transposing tree together.
+  // hold(s, sum): called before segment s > 0 with a sum of the one before.
+  template <class Op, int N, class F, class H>
+  __device__ __forceinline__ void combine(float (&out)[N], F lanes, H hold) {
+    using Sums = LaneTree<T, S::kThreads, N * S::kSegments * S::kRows>;
+    constexpr int kSegmentBit = S::kRows << Sums::kShift, kTermBit = S::kSegments * kSegmentBit;
+    float v[N * S::kSegments * S::kRows];
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i)
 #pragma unroll
       for (int s = 0; s < S::kSegments; ++s) {
         float a[N][8];
+        if (s > 0) hold(s, v[(s - 1) * S::kRows + i]);
         lanes(i, s, a);
 #pragma unroll
-        for (int q = 0; q < N; ++q) v[q][s][i] = Tree::template inside<Op>(a[q], t & 1);
+        for (int q = 0; q < N; ++q) v[(q * S::kSegments + s) * S::kRows + i] = Sums::template inside<Op>(a[q], t & 1);
       }
-#pragma unroll
-    for (int q = 0; q < N; ++q) {
-      const float first = Tree::template between<Op>(v[q][0], t);
-      out[q] = S::kSegments == 1 ? first : Op::of(first, Tree::template between<Op>(v[q][S::kSegments - 1], t));
-    }
-    memory.template combine<Op>(base, out, turn++, blockDim.x / 32, rank, blocks);
+    float sum = Sums::template between<Op>(v, t);
+    if constexpr (S::kSegments == 2) sum = Op::of(sum, exchange(sum, kSegmentBit));
+    memory.template combine<Op, kTermBit>(base, sum, out, turn++, blockDim.x / 32, rank, blocks);
   }
   __device__ __forceinline__ bool leads() const { return column < kStripeLength; }  // the row's first warp
   template <class Other>
