@@ -248,6 +248,37 @@ TYPED_TEST(Composition, OutputsLeftOutChangeNoOther) {
     }
 }
 
+// Terms of one sum in fp32 swallow a 1 beside 2^25, in another chunk it stays: which rows share a chunk shows.
+TYPED_TEST(Composition, GroupsOfFourRowsAreDealtToChunks) {
+  for (const auto& [n, chunks] : {std::pair<int64_t, int64_t>{1, 4096}, {16385, 32}}) {
+    Spec s;
+    s.rows = 4 * 3 * chunks + 3, s.n = n, s.want_dx = false;
+    Backward<TypeParam> b(s);
+    b.dy.fill([](int64_t, int64_t) { return 0; });
+    const auto sum_of = [&, last = n - 1](int64_t large, int64_t one, int64_t minus_large) {  // groups
+      const auto set = [&](double a, double c) {
+        b.dy.set(4 * large, last, a), b.dy.set(4 * minus_large + 1, last, -a), b.dy.set(4 * one + 2, last, c);
+      };
+      set(0x1p25, 1);
+      EXPECT_EQ(b.run(), KILTER_OK) << kilter_last_error();
+      set(0, 0);
+      return b.dbias.get(0, last);
+    };
+    for (const int64_t c : {int64_t(0), int64_t(1), chunks - 1}) {
+      const int64_t neighbor = c == 0 ? 1 : c - 1;
+      EXPECT_EQ(sum_of(c, c + chunks, neighbor), 0) << "group " << c;
+      EXPECT_EQ(sum_of(c, c + 2 * chunks, neighbor), 0);
+      EXPECT_EQ(sum_of(c + 2 * chunks, c + chunks, neighbor), 0);
+      EXPECT_EQ(sum_of(c, c + 2 * chunks, c + chunks), 1);  // in the chunk's order
+      EXPECT_EQ(sum_of(c, c + chunks, c + 2 * chunks), 0);
+      EXPECT_EQ(sum_of(c, c + 1, c + 2), 1);
+      EXPECT_EQ(sum_of(c, c + 1, c + chunks), 1);
+    }
+    EXPECT_EQ(sum_of(0, 3 * chunks, 1), 0);  // the last group, of three rows
+    EXPECT_EQ(sum_of(chunks - 1, 3 * chunks, 1), 1);
+  }
+}
+
 TYPED_TEST(Composition, GradientsRoundToTheirTypeOnce) {
   for (const DType t : {DType::bf16, DType::f16}) {
     Spec s;

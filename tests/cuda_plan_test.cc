@@ -60,7 +60,7 @@ std::string shape_of(const RowBackwardPlan& p) {
   std::string s = std::to_string(p.threads) + " threads";
   const auto add = [&s](int count, const char* what) { s += count > 1 ? ", " + std::to_string(count) + what : ""; };
   add(p.stripes, " stripes"), add(p.slots, " slots"), add(p.block_segments, " segments"), add(p.cluster, " blocks a row");
-  return s + ", " + std::to_string(p.block);
+  return s + (p.in_step ? ", in step" : "") + ", " + std::to_string(p.block);
 }
 template <class Plan>
 std::string text_of(const Plan& p) {
@@ -108,10 +108,10 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
   const int most = item == 2 ? 4 : 2;
   if (p.general) {
     KILTER_NEED(rows <= 0 || n <= 0 || !device.has_clusters() || segments > 16 * most || p.blocks > kMaxBlocks ||
-                p.partition.chunk > INT32_MAX);
+                p.partition.steps() > INT32_MAX);
     return nullptr;
   }
-  KILTER_NEED(rows > 0 && n > 0 && device.has_clusters() && p.blocks <= kMaxBlocks && p.partition.chunk <= INT32_MAX);
+  KILTER_NEED(rows > 0 && n > 0 && device.has_clusters() && p.blocks <= kMaxBlocks && p.partition.steps() <= INT32_MAX);
   KILTER_NEED(kBackwardKernels.count(kernel_of(p)) == 1);
   KILTER_NEED(p.cluster >= 1 && p.cluster <= 16);
   KILTER_NEED(p.block == p.slots * p.slot_threads && p.block % 32 == 0);
@@ -132,12 +132,14 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
 
   // Rows.
   const RowPartition partition = row_partition(rows, n);
-  KILTER_NEED(p.partition.chunk == partition.chunk && p.partition.chunks == partition.chunks);
-  KILTER_NEED(partition.chunk * partition.chunks >= rows);
+  KILTER_NEED(p.partition.groups == partition.groups && p.partition.chunks == partition.chunks);
+  KILTER_NEED(p.partition.steps() * partition.chunks >= partition.groups);
   const int64_t teams = p.blocks / p.cluster;
   KILTER_NEED(p.blocks % p.cluster == 0);
   KILTER_NEED(teams * p.slots >= partition.chunks);
   KILTER_NEED((teams - 1) * p.slots < partition.chunks);
+  // Blocks that wait for one another are all on the device: a multiprocessor has registers for so many threads.
+  KILTER_NEED(!p.in_step || (p.cluster == 1 && p.blocks * p.block <= int64_t(device.multiprocessors) * 128 * most));
 
   // Shared memory, in which vectors are aligned if rows are.
   const BackwardLayout at = layout_of(p, n);
@@ -259,14 +261,15 @@ TEST(CudaPlan, UsualShapes) {
     int item;
     const char *forward, *backward;  // of LayerNorm: threads of a warp per row, ..., threads of a block x blocks
   } cases[] = {
-      {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 16 slots, 256 x 224"},
-      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, 256 x 256"},
+      {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 16 slots, 256 x 256"},
+      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, in step, 256 x 256"},
       {1024, 768, 2, "32 threads, 4 stripes, early, 128 x 256", "32 threads, 4 stripes, 128 x 256"},
       {8192, 768, 4, "32 threads, 4 stripes, streams, 128 x 2048", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, 256 x 256"},
-      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, 256 x 256"},
-      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 4 segments, 512 x 128"},
+      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, in step, 256 x 256"},
+      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, in step, 256 x 256"},
+      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, in step, 256 x 256"},
+      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096",
+       "32 threads, 4 stripes, 4 segments, in step, 512 x 128"},
       {8192, 4096, 4, "32 threads, 4 warps, 4 stripes, streams, 128 x 8192",
        "32 threads, 4 stripes, 2 segments, 2 blocks a row, 256 x 256"},
       {16384, 8192, 2, "32 threads, 8 warps, 4 stripes, early, streams, 256 x 16384",

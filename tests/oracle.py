@@ -73,12 +73,12 @@ def join(a, a_lo, b, b_lo):  # of two wide sums
     return (s := two_sum(a, b))[0], (a_lo + b_lo) + s[1]
 def column_sums(v, T):  # of dweight and dbias
     F, (rows, n), length = v.dtype.type, v.shape, 1 << max(v.shape[1] - 1, 127).bit_length()
-    L = 4 * max(-(-rows // (4 * max(16, 2 ** (19 + (length > 4096)) // length))), 1)
-    t = np.pad(v, ((0, -rows % L if rows else L), (0, 0))).reshape(max(-(-rows // L), 1), L // 4, 4, n)
-    hi, lo = np.zeros((2, len(t), n))  # wide sums; fp32 terms leave lo out
-    for b in range(0, L // 4, 32):
-        groups = ((t[:, g, 0] + t[:, g, 1]) + (t[:, g, 2] + t[:, g, 3]) for g in range(b, min(b + 32, L // 4)))
-        hi, lo = join(hi, lo, sum(groups, np.zeros_like(t[:, 0, 0])).astype(np.float64), 0.0)
+    P = min(max(16, 2 ** (19 + (length > 4096)) // length), -(-rows // 4) or 1)
+    steps, (hi, lo) = -(-rows // (4 * P)) or 1, np.zeros((2, P, n))  # wide sums; fp32 terms leave lo out
+    t = np.pad(v, ((0, 4 * P * steps - rows), (0, 0))).reshape(steps, P, 4, n)
+    for b in range(0, steps, 32):
+        groups = ((g[:, 0] + g[:, 1]) + (g[:, 2] + g[:, 3]) for g in t[b:b + 32])
+        hi, lo = join(hi, lo, sum(groups, np.zeros_like(t[0, :, 0])).astype(np.float64), 0.0)
     while len(hi) > 1:  # padded: +0.0 changes no sum
         hi, lo = (np.pad(x, ((0, len(x) % 2), (0, 0))) for x in (hi, lo))
         hi, lo = join(hi[0::2], lo[0::2], hi[1::2], lo[1::2])

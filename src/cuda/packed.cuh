@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/ptx.cuh"
 
 namespace kilter::cuda {
 
@@ -45,26 +46,13 @@ struct PackedPairs {
 struct Bf16 {
   __device__ __forceinline__ static float lower(uint32_t word) { return __uint_as_float(word << 16); }
   __device__ __forceinline__ static float upper(uint32_t word) { return __uint_as_float(word & 0xFFFF0000u); }
-  __device__ __forceinline__ static uint32_t pair(float low, float high) {
-    uint32_t word;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-    return word;
-  }
+  __device__ __forceinline__ static uint32_t pair(float low, float high) { return bf16_pair(low, high); }
 };
 
 struct Half {
-  __device__ __forceinline__ static float convert(uint32_t bits) {
-    float v;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(uint16_t(bits)));
-    return v;
-  }
-  __device__ __forceinline__ static float lower(uint32_t word) { return convert(word & 0xFFFF); }
-  __device__ __forceinline__ static float upper(uint32_t word) { return convert(word >> 16); }
-  __device__ __forceinline__ static uint32_t pair(float low, float high) {
-    uint32_t word;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-    return word;
-  }
+  __device__ __forceinline__ static float lower(uint32_t word) { return half_value(word & 0xFFFF); }
+  __device__ __forceinline__ static float upper(uint32_t word) { return half_value(word >> 16); }
+  __device__ __forceinline__ static uint32_t pair(float low, float high) { return half_pair(low, high); }
 };
 
 template <>
@@ -98,10 +86,7 @@ __device__ __forceinline__ Packed<T> stream_stripe(const char* at, int k, int le
   Packed<T> v = {};
 #pragma unroll
   for (int q = 0; q < Packed<T>::kParts; ++q)
-    if (k * 256 + q * 128 < left)
-      asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(v.part[q].x), "=r"(v.part[q].y), "=r"(v.part[q].z), "=r"(v.part[q].w)
-                   : "l"(at + (k * 256 + q * 128) * Packed<T>::kItem));
+    if (k * 256 + q * 128 < left) v.part[q] = load_streaming(at + (k * 256 + q * 128) * Packed<T>::kItem);
   return v;
 }
 // And of memory that no kernel under way writes.
@@ -127,11 +112,7 @@ __device__ __forceinline__ void stream_stripe(char* at, int k, int left, const f
 #pragma unroll
   for (int q = 0; q < Packed<T>::kParts; ++q) {
     const uint4 packed = Packed<T>::pack(v + q * Packed<T>::kWidth);
-    if (k * 256 + q * 128 < left)
-      asm volatile(
-          "{ .reg .pred p; setp.ne.u32 p, %5, 0; @p st.global.L1::no_allocate.v4.u32 [%0], {%1, %2, %3, %4}; @!p st.global.v4.u32 [%0], "
-          "{%1, %2, %3, %4}; }" ::"l"(at + (k * 256 + q * 128) * Packed<T>::kItem),
-          "r"(packed.x), "r"(packed.y), "r"(packed.z), "r"(packed.w), "r"(uint32_t(streams)));
+    if (k * 256 + q * 128 < left) store_streaming_if(at + (k * 256 + q * 128) * Packed<T>::kItem, packed, streams);
   }
 }
 

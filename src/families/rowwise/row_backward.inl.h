@@ -134,7 +134,7 @@ void stage_gradients(const RowNormBackward& p, int64_t r, const C* x, const C* d
 }
 
 template <class Order, bool kCentered>
-void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<typename Order::Value>& sums, bool past_caches) {
+void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSums<typename Order::Value>& sums, bool past_caches) {
   using C = typename Order::Value;
   alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
@@ -146,15 +146,17 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
   typename BackwardRow<Order, kCentered>::RowSums row_sums[kGroup];
   char* dx[kGroup];
   bool in_stages[kGroup];
-  int64_t chunk_begin = begin, joined = 0;
-  int turn = 0;
-  const auto block_of = [&](const ColumnSum<C>& sum) { return sum.block ? sum.block + turn * sums.stride : nullptr; };
-  for (int64_t first = begin; first < end; first += block) {
-    const int count = int(end - first < block ? end - first : block);
+  RowWalk walk = from;
+  int64_t joined = 0;
+  for (RowPiece piece = walk.next(block), ahead; piece.count != 0; piece = ahead) {
+    ahead = walk.next(block);
+    const int64_t first = piece.first, turn = piece.turn;
+    const int count = piece.count, place = piece.place;
+    const auto block_of = [&](const ColumnSum<C>& sum) { return sum.block ? sum.block + turn * sums.stride : nullptr; };
     bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));
     const bool measured = want_dx || kCentered;
     for (int k = 0; k < count; ++k) {
-      rows[k].start(p, first + k, first + k + block, first + k + block < end);
+      rows[k].start(p, first + k, ahead.first + k, k < ahead.count);
       dx[k] = p.dx.present() ? p.dx.row(first + k) : nullptr;
       if (measured) row_sums[k] = rows[k].template row_sums<false>(weight, p.n);
     }
@@ -163,10 +165,6 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
       in_stages[k] = !usual || rows[k].halve || rows[k].lo2 != 0 || (Order::kPairs && !rows[k].gives_numbers());
       together &= !in_stages[k];
     }
-    const int place = int((first - begin) % kGroup);  // of the first row in its group of four
-    const bool group_ends = place + count == kGroup || first + count == end;
-    const bool chunk_ends = first + count == end || first + count - chunk_begin == sums.chunk;
-    const bool block_ends = chunk_ends || (first + count - chunk_begin) % kBlockRows == 0;
     for (int64_t start = 0; start < p.n; start += kSegment) {
       const int m = int(p.n - start < kSegment ? p.n - start : kSegment), extent = Order::extent(m);
       const C* w = want_dx ? weight.at(start, m) : nullptr;
@@ -184,19 +182,14 @@ void backward_rows(const RowNormBackward& p, int64_t begin, int64_t end, const C
       }
       for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias}) {
         if (!sum->block) continue;
-        if (group_ends && !together) {
+        if (piece.group_ends && !together) {
           flush(sum->half[0] + start, sum->half[1] + start, extent);
           flush(block_of(*sum) + start, sum->half[0] + start, extent);
         }
-        if (block_ends && sum->blocks) flush(sum->blocks + start, block_of(*sum) + start, extent);
+        if (piece.block_ends && sum->blocks) flush(sum->blocks + turn * sums.stride + start, block_of(*sum) + start, extent);
       }
     }
-    if (!chunk_ends) continue;
-    chunk_begin = first + count;
-    if (++turn < sums.in_turn && chunk_begin != end) continue;
-    for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias})
-      if (sum->block) join_subtrees(*sum, sums, joined, chunk_begin == end);
-    turn = 0, ++joined;
+    if (piece.chunks != 0) join_set(sums, piece.chunks, &joined, ahead.count == 0);
   }
   if (past_caches) stream_fence();
 }

@@ -31,44 +31,17 @@ struct alignas(8) RowScalars<false> {
 };
 static_assert(sizeof(RowScalars<true>) == kScalarBytes);
 
-__device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool valid) {
-  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(to), "l"(from),
-               "r"(uint32_t(valid))
-               : "memory");
-}
-__device__ __forceinline__ void copy_float_async(uint32_t to, const void* from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
-}
-__device__ __forceinline__ uint4 load_words(uint32_t a) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(a) : "memory");
-  return v;
-}
-
-__device__ __forceinline__ uint4 load_words_if(uint32_t a, bool is) {  // else zeros
-  uint4 v;
-  asm volatile(
-      "{ .reg .pred p; setp.ne.u32 p, %5, 0; mov.u32 %0, 0; mov.u32 %1, 0; mov.u32 %2, 0; mov.u32 %3, 0; @p ld.shared.v4.u32 {%0, %1, %2, "
-      "%3}, "
-      "[%4]; }"
-      : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
-      : "r"(a), "r"(uint32_t(is))
-      : "memory");
-  return v;
-}
-
 // A block, its slots and a thread's place in them.
 template <class T>
 struct BackwardBlock {
   static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
   const RowBackwardParameters& p;
   char* memory;
-  uint32_t base;      // of memory, as a shared address
-  int slot, thread;   // of this thread: its slot, its place there
-  int rank, blocks;   // in the cluster
-  int begin, width;   // columns of the block's part of a row
-  int64_t first_row;  // of the slot's chunk
-  int rows;           // of it
+  uint32_t base;     // of memory, as a shared address
+  int slot, thread;  // of this thread: its slot, its place there
+  int rank, blocks;  // in the cluster
+  int begin, width;  // columns of the block's part of a row
+  int first_chunk;   // of the slots'
 
   __device__ __forceinline__ BackwardBlock(const RowBackwardParameters& parameters, char* shared, int in_rank, int in_blocks)
       : p(parameters), memory(shared), base(shared_address(shared)), rank(in_rank), blocks(in_blocks) {
@@ -76,11 +49,16 @@ struct BackwardBlock {
     thread = int(threadIdx.x) - slot * p.slot_threads;
     begin = rank * p.block_segments * kSegmentLength;
     width = p.n - begin < p.block_segments * kSegmentLength ? p.n - begin : p.block_segments * kSegmentLength;
-    first_row = chunk() * p.chunk < p.rows ? chunk() * p.chunk : p.rows;
-    rows = int(p.rows - first_row < p.chunk ? p.rows - first_row : p.chunk);
+    first_chunk = int(blockIdx.x) / blocks * p.slots;
   }
-  __device__ __forceinline__ int64_t team() const { return blockIdx.x / blocks; }  // of the grid's slots together
-  __device__ __forceinline__ int64_t chunk() const { return team() * p.slots + slot; }
+  __device__ __forceinline__ int team() const { return int(blockIdx.x) / blocks; }  // of the grid's slots together
+  __device__ __forceinline__ int chunk() const { return first_chunk + slot; }
+  // Group i of a slot: its first row, and how many it has.
+  __device__ __forceinline__ int64_t row(int s, int i) const { return (first_chunk + s + int64_t(i) * p.chunks) * kGroupRows; }
+  __device__ __forceinline__ int rows(int s, int i) const {
+    const int64_t left = first_chunk + s < p.chunks ? p.rows - row(s, i) : 0;
+    return left <= 0 ? 0 : left < kGroupRows ? int(left) : kGroupRows;
+  }
   // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.
   __device__ __forceinline__ int part_column(int q) const { return q * kWidth * p.slot_threads + thread * kWidth; }
   __device__ __forceinline__ bool has_part(int q) const { return part_column(q) < width; }
@@ -97,49 +75,68 @@ struct BackwardBlock {
   __device__ __forceinline__ float* sums(int i, int row) const {
     return reinterpret_cast<float*>(memory + p.at.sums) + ((i % kSumBuffers * p.slots + slot) * kGroupRows + row) * 3 * p.padded;
   }
-  // The first slot has the most rows; all slots and blocks take as many steps.
-  __device__ __forceinline__ int steps() const {
-    const int64_t left = p.rows - team() * p.slots * p.chunk;
-    return int(((left < p.chunk ? left : p.chunk) + kGroupRows - 1) / kGroupRows);
+};
+
+// Groups on their way into the stages, each counted by a barrier: rows in bytes, their statistics by an arrival for each row.
+struct GroupRing {
+  uint64_t full[kStages];
+
+  __device__ __forceinline__ uint32_t barrier(int stage) const { return shared_place(&full[stage]); }
+  __device__ __forceinline__ void start(int slots) const {
+    if (threadIdx.x != 0) return;
+    for (int k = 0; k < kStages; ++k) barrier_init(barrier(k), kGroupRows * slots);
+    barriers_are_ready();
+  }
+  // Group i into a stage that is free: a thread for each row, or, of rows without gaps, one for all that follow.
+  template <bool kCentered, class T>
+  __device__ __forceinline__ void load(const BackwardBlock<T>& b, int i, int stage) const {
+    const RowBackwardParameters& p = b.p;
+    if (int(threadIdx.x) >= kGroupRows * p.slots) return;
+    const int s = threadIdx.x / kGroupRows, place = threadIdx.x % kGroupRows;
+    const bool is = place < b.rows(s, i);
+    const int64_t r = b.row(s, i) + place;
+    int count = is;
+    if (p.flags & kDense) {
+      const int chunks = p.chunks - b.first_chunk < p.slots ? p.chunks - b.first_chunk : p.slots;
+      const int64_t left = p.rows - r;
+      count = threadIdx.x != 0 || !is ? 0 : left < chunks * kGroupRows ? int(left) : chunks * kGroupRows;
+    }
+    if (count > 0) {
+      const int bytes = count * b.width * Packed<T>::kItem;
+      const int64_t skip = int64_t(b.begin) * Packed<T>::kItem;
+      const uint32_t to = b.base + stage * p.at.stage + int(threadIdx.x) * p.at.row;
+      barrier_expect(barrier(stage), 2 * bytes);
+      copy_bulk(to, p.x.data + r * p.x.stride + skip, bytes, barrier(stage));
+      copy_bulk(to + b.dy_from_x(), p.dy.data + r * p.dy.stride + skip, bytes, barrier(stage));
+    }
+    if (is) {
+      if (p.flags & kHasResidual)
+        prefetch_bulk(p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * Packed<T>::kItem, b.width * Packed<T>::kItem);
+      const uint32_t to = b.base + p.at.statistics + (stage * p.slots * kGroupRows + int(threadIdx.x)) * 8;
+      if (kCentered) copy_float(to, p.mean.data + r * p.mean.stride);
+      copy_float(to + 4, p.rstd.data + r * p.rstd.stride);
+    }
+    barrier_arrive_with_floats(barrier(stage));
   }
 };
 
-// The copies of a thread: where they come from moves on by a group each time.
-template <class T, bool kCentered>
-struct GroupLoader {
-  const char *x, *dy;
-  int done = 0;  // rows of the slot's chunk whose copies were started
+// Keeps the blocks in step.  Memory does not serve all multiprocessors alike: left alone, the first are done after two thirds of the
+// time, and the rest cannot use all that these leave (docs/decisions/0007).  Only when, never what: a wait that lasts is given up.
+struct Pace {
+  static constexpr int kMostPolls = 40;  // about 30 us
+  bool on;
 
-  __device__ __forceinline__ explicit GroupLoader(const BackwardBlock<T>& b) {
-    const RowBackwardParameters& p = b.p;
-    x = p.x.data + b.first_row * p.x.stride + b.own_bytes(), dy = p.dy.data + b.first_row * p.dy.stride + b.own_bytes();
+  __device__ __forceinline__ explicit Pace(unsigned* progress) : on(progress) {
+    if (on && blockIdx.x == 0 && threadIdx.x == 0) atomicExch(progress, 0u);
   }
-  __device__ __forceinline__ void start(const BackwardBlock<T>& b, int stage) {
-    const RowBackwardParameters& p = b.p;
-    const int part = b.part_bytes(), left = b.rows - done;
-    uint32_t at = b.base + stage * p.at.stage + b.slot_bytes() + b.part_column(0) * Packed<T>::kItem;
-#pragma unroll
-    for (int row = 0; row < kGroupRows; ++row, at += p.at.row) {
-#pragma unroll
-      for (int q = 0; q < Packed<T>::kParts; ++q) {
-        copy_async(at + q * part, x + q * part, row < left && b.has_part(q));
-        copy_async(at + q * part + b.dy_from_x(), dy + q * part, row < left && b.has_part(q));
-      }
-      x += p.x.stride, dy += p.dy.stride;
-    }
-    if (b.thread < kGroupRows && b.thread < left) {
-      const uint32_t s = b.base + p.at.statistics + ((stage * p.slots + b.slot) * kGroupRows + b.thread) * 8;
-      const int64_t r = b.first_row + done + b.thread;
-      if (kCentered) copy_float_async(s, p.mean.data + r * p.mean.stride);
-      copy_float_async(s + 4, p.rstd.data + r * p.rstd.stride);
-    }
-    done += kGroupRows;
-    commit();
-  }
-  __device__ __forceinline__ static void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-  template <int kPending>
-  __device__ __forceinline__ static void wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+  // By one thread of each warp that loads, when the block is done with group i: until all are on average.
+  __device__ __forceinline__ void wait(unsigned* progress, int i) {
+    if (!on) return;
+    if (threadIdx.x == 0) atomicAdd(progress, 1u);
+    const int64_t all = int64_t(i) * gridDim.x;
+    int polls = 0;
+    while (*reinterpret_cast<volatile unsigned*>(progress) < all && polls < kMostPolls) ++polls;
+    on = polls < kMostPolls;
   }
 };
 

@@ -44,55 +44,22 @@ __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& d
 // The sums between the blocks of a cluster: four groups' worth, each counted in bytes by an mbarrier.
 struct SumExchange {
   uint64_t arrived[kSumBuffers];
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  __device__ __forceinline__ static uint32_t address(const void* q) { return uint32_t(__cvta_generic_to_shared(q)); }
-  __device__ __forceinline__ static uint32_t peer(uint32_t local, int rank) {
-    uint32_t remote;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
-    return remote;
-  }
-  __device__ __forceinline__ static void meet() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-  }
-  __device__ __forceinline__ void start() {
+
+  __device__ __forceinline__ uint32_t barrier(int i) const { return shared_place(&arrived[i % kSumBuffers]); }
+  __device__ __forceinline__ void start() const {
     if (threadIdx.x == 0) {
-      for (uint64_t& b : arrived) asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(address(&b)) : "memory");
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+      for (int k = 0; k < kSumBuffers; ++k) barrier_init(barrier(k), 1);
+      barriers_are_ready();
     }
-    meet();
+    meet_cluster();
   }
-  __device__ __forceinline__ void expect(int i, int bytes) {
-    if (threadIdx.x == 0)
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address(&arrived[i % kSumBuffers])), "r"(bytes) : "memory");
+  __device__ __forceinline__ void expect(int i, int bytes) const {
+    if (threadIdx.x == 0) barrier_arrive_expecting(barrier(i), bytes);
   }
-  __device__ __forceinline__ void send(int i, const float* to, float v, int rank) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(peer(address(to), rank)),
-                 "r"(__float_as_uint(v)), "r"(peer(address(&arrived[i % kSumBuffers]), rank))
-                 : "memory");
+  __device__ __forceinline__ void send(int i, const float* to, float v, int rank) const {
+    send_float(remote_address(shared_place(to), rank), v, remote_address(barrier(i), rank));
   }
-  __device__ __forceinline__ void wait(int i) {
-    uint32_t done = 0;
-    while (!done)
-      asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                   : "=r"(done)
-                   : "r"(address(&arrived[i % kSumBuffers])), "r"(i / kSumBuffers & 1)
-                   : "memory");
-  }
-  __device__ __forceinline__ static uint4 read(const char* local, int rank) {
-    uint4 v;
-    asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "r"(peer(address(local), rank)));
-    return v;
-  }
-#else  // never launched: the plan takes clusters only where there are some
-  __device__ __forceinline__ static void meet() {}
-  __device__ __forceinline__ void start() {}
-  __device__ __forceinline__ void expect(int, int) {}
-  __device__ __forceinline__ void send(int, const float*, float, int) {}
-  __device__ __forceinline__ void wait(int) {}
-  __device__ __forceinline__ static uint4 read(const char*, int) { return {}; }
-#endif
+  __device__ __forceinline__ void wait(int i) const { barrier_wait(barrier(i), i / kSumBuffers & 1); }
 };
 
 // Phase one: this warp's rows and segment.
@@ -114,7 +81,7 @@ struct GroupSums {
     x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
     weights = b.base + b.p.at.weights + place * 4;
   }
-  __device__ __forceinline__ void take(const BackwardBlock<T>& b, SumExchange& exchange, int i, int stage) const {
+  __device__ __forceinline__ void take(const BackwardBlock<T>& b, const SumExchange& exchange, int i, int stage) const {
     float lanes[3][S::kWarpRows];
 #pragma unroll
     for (int m = 0; m < S::kWarpRows; ++m) {
@@ -130,8 +97,8 @@ struct GroupSums {
 #pragma unroll
         for (int q = 0; q < Packed<T>::kParts; ++q) {
           const int place = k * 256 + q * 128;
-          xv.part[q] = load_words_if(x_row + place * Packed<T>::kItem, place < left);
-          dv.part[q] = load_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
+          xv.part[q] = load_shared_words_if(x_row + place * Packed<T>::kItem, place < left);
+          dv.part[q] = load_shared_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
         }
 #pragma unroll
         for (int q = 0; q < 2; ++q) {
@@ -184,7 +151,8 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
         const int c = k * 256 + q * 128, bytes = c * Packed<T>::kItem;
         if (!(c < left)) continue;
         if constexpr (S::kCluster)
-          v[0].part[q] = SumExchange::read(x + bytes, owner), v[1].part[q] = SumExchange::read(dy + bytes, owner);
+          v[0].part[q] = load_remote(remote_address(shared_place(x + bytes), owner)),
+          v[1].part[q] = load_remote(remote_address(shared_place(dy + bytes), owner));
         else
           v[0].part[q] = *reinterpret_cast<const uint4*>(x + bytes), v[1].part[q] = *reinterpret_cast<const uint4*>(dy + bytes);
       }
@@ -207,9 +175,10 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
   }
 }
 
-// What the output of the rows of group i needs, by each warp for its slot (or two slots), from the segments' sums.
+// What the output of the rows of group i needs, by each warp for its slot (or two slots), from the segments' sums.  Whether all
+// of these rows are there, and none of them rare.
 template <class T, bool kCentered, class S>
-__device__ __forceinline__ void make_scalars(const BackwardBlock<T>& b, int i, int stage, RowScalars<kCentered>* out) {
+__device__ __forceinline__ bool make_scalars(const BackwardBlock<T>& b, int i, int stage, RowScalars<kCentered>* out) {
   const int lane = threadIdx.x & 31;
   constexpr int kShare = S::kThreads / kGroupRows;  // threads of a row: 8 or 4
   const int row = lane % S::kThreads / kShare, sub = lane % kShare;
@@ -234,7 +203,7 @@ __device__ __forceinline__ void make_scalars(const BackwardBlock<T>& b, int i, i
 #pragma unroll
     for (int bit = 1; bit < 8; bit *= 2) v[q] = v[q] + exchange(v[q], bit);
   }
-  const bool valid = i * kGroupRows + row < b.rows;
+  const bool valid = row < b.rows(b.slot, i);
   const float count = float(b.p.n);
   RowGradient<float> g;
   g.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
@@ -252,7 +221,7 @@ __device__ __forceinline__ void make_scalars(const BackwardBlock<T>& b, int i, i
         sums_again<T, S>(copy, stage, other, lo, sums_of_row);
         if (again && row == other) g.refine(count, sums_of_row[0], sums_of_row[1], sums_of_row[2]);
       }
-      if constexpr (S::kCluster) SumExchange::meet();  // the others have read this block's rows
+      if constexpr (S::kCluster) meet_cluster();  // the others have read this block's rows
     }
   } else {
     g.set_rms(count, v[0]);
@@ -264,7 +233,9 @@ __device__ __forceinline__ void make_scalars(const BackwardBlock<T>& b, int i, i
     else
       out[lane / kShare] = valid ? RowScalars<false>{g.rstd, g.c1} : RowScalars<false>{0, 0};
   }
+  const bool usual = __all_sync(0xFFFFFFFFu, valid && (!kCentered || (g.lo2 == 0 && !g.halve)));
   __syncwarp();
+  return usual;
 }
 
 }  // namespace kilter::cuda

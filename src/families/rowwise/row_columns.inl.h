@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "families/rowwise/row_norm_cpu.h"
 
@@ -33,45 +34,66 @@ void add_tree(W* rows, int64_t stride, int64_t count, int64_t begin, int64_t end
       add_rows(rows + i * stride + begin, rows + (i + step) * stride + begin, end - begin);
 }
 
-// The binary tree over a column of kRows rows.
-template <int kRows, class C>
-KILTER_INLINE Wide<C> column_tree(const C* rows, int64_t stride) {
-  if constexpr (kRows == 1) {
-    return widen(rows[0]);
-  } else {
-    Wide<C> sum = column_tree<kRows / 2>(rows, stride);
-    add_to(sum, column_tree<kRows / 2>(rows + kRows / 2 * stride, stride));
+// The binary tree over a column of kRows rows, of terms or of sums.
+template <class C, int kRows, class Row>
+KILTER_INLINE Wide<C> column_tree(const Row* rows, int64_t stride) {
+  if constexpr (kRows > 1) {
+    Wide<C> sum = column_tree<C, kRows / 2>(rows, stride);
+    add_to(sum, column_tree<C, kRows / 2>(rows + kRows / 2 * stride, stride));
     return sum;
+  } else if constexpr (std::is_same_v<Row, Wide<C>>) {
+    return rows[0];
+  } else {
+    return widen(rows[0]);
   }
 }
 
-// The sum of chunk (or of the chunks in turn) `index` joins the subtrees on its left, as in a binary counter: one for each
-// trailing one bit, for the last all that are left.  What results is the next subtree, or the root.  Chunks in turn that are
-// missing are zeros, which change no sum.  Memory is cleared in small pieces: for short rows the loops that compilers make of
-// longer ones cost as much as all the rest.
+// Moves the sums of kRows rows to one, which is wide.  Memory is cleared in small pieces: for short rows the loops that compilers
+// make of longer ones cost as much as all the rest.
+template <class C, int kRows, class Row>
+void take_tree(Wide<C>* __restrict to, Row* __restrict rows, int64_t stride, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = column_tree<C, kRows>(rows + i, stride);
+  for (int k = 0; k < kRows; ++k)
+    for (int64_t i = 0; i < count; i += kPadding) std::memset(static_cast<void*>(rows + k * stride + i), 0, kPadding * sizeof(Row));
+}
+
+template <class C, class Row>
+void take_rows(Wide<C>* to, Row* rows, int64_t stride, int64_t count, int joined) {
+  static_assert(kJoined == 8);
+  if (joined == 1) take_tree<C, 1>(to, rows, stride, count);
+  if (joined == 2) take_tree<C, 2>(to, rows, stride, count);
+  if (joined == 4) take_tree<C, 4>(to, rows, stride, count);
+  if (joined == 8) take_tree<C, 8>(to, rows, stride, count);
+}
+
+// The sums of `joined` chunks, from `turn` of the set on, join as number `index` the subtrees on their left, as in a binary
+// counter: one for each trailing one bit, for the last all that are left.  What results is the next subtree, or the root.  Chunks
+// that are missing are zeros, which change no sum.
 template <class C>
-void join_subtrees(const ColumnSum<C>& sum, const ColumnSums<C>& sums, int64_t index, bool last) {
+void join_subtrees(const ColumnSum<C>& sum, int64_t stride, int turn, int joined, int64_t index, bool last) {
   constexpr int64_t kTile = 512;
-  const int64_t stride = sums.stride;
   Wide<C> tile[kTile];
   for (int64_t start = 0; start < stride; start += kTile) {
-    const int64_t count = stride - start < kTile ? stride - start : kTile;
-    if (sum.blocks) {
-      for (int64_t i = 0; i < count; ++i) tile[i] = sum.blocks[start + i];
-      for (int64_t i = 0; i < count; ++i) sum.blocks[start + i] = {};
-    } else if (sums.in_turn == 1) {
-      for (int64_t i = 0; i < count; ++i) tile[i] = widen(sum.block[start + i]);
-    } else {
-      for (int64_t i = 0; i < count; ++i) tile[i] = column_tree<kChunksInTurn>(sum.block + start + i, stride);
-    }
-    for (int k = 0; k < sums.in_turn; ++k)
-      for (int64_t i = 0; i < count; i += kPadding) std::memset(sum.block + k * stride + start + i, 0, kPadding * sizeof(C));
+    const int64_t count = stride - start < kTile ? stride - start : kTile, from = turn * stride + start;
+    if (sum.blocks)
+      take_rows<C>(tile, sum.blocks + from, stride, count, joined);
+    else
+      take_rows<C>(tile, sum.block + from, stride, count, joined);
     int b = 0;
     for (; last ? index >> b != 0 : (index >> b & 1) != 0; ++b)
       if (index >> b & 1) add_rows(tile, sum.levels + b * stride + start, count);
     Wide<C>* const to = (last ? sum.out : sum.levels + b * stride) + start;
-    for (int64_t i = 0; i < count; i += kPadding) std::memcpy(to + i, tile + i, kPadding * sizeof(Wide<C>));
+    for (int64_t i = 0; i < count; i += kPadding) std::memcpy(static_cast<void*>(to + i), tile + i, kPadding * sizeof(Wide<C>));
   }
+}
+
+// All chunks of a set; `index`: how many joined before.
+template <class C>
+void join_set(const ColumnSums<C>& sums, int chunks, int64_t* index, bool last) {
+  const int joined = sums.set < kJoined ? sums.set : kJoined;
+  for (int turn = 0; turn < chunks; turn += joined, ++*index)
+    for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias})
+      if (sum->block) join_subtrees(*sum, sums.stride, turn, joined, *index, last && turn + joined >= chunks);
 }
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/view.h"
+#include "cuda/dependent_launch.cuh"
 #include "cuda/element.cuh"
 
 namespace kilter::cuda {
@@ -49,9 +50,7 @@ __device__ __forceinline__ double finish_run(const P* sums, int64_t first, int64
 // Runs are powers of two; absent sums are +0.0, which a sum that started at +0.0 does not notice.
 static __global__ void __launch_bounds__(kFinishColumns* kFinishRuns) finish_kernel(const __grid_constant__ FinishParameters p) {
   __shared__ double sums[kFinishRuns][kFinishColumns];
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
+  wait_for_predecessor(true);
   const int column = blockIdx.x * kFinishColumns + threadIdx.x % kFinishColumns, mine = threadIdx.x / kFinishColumns, plane = blockIdx.y;
   const int read = column < p.n ? column : p.n - 1;
   int64_t run = 1;

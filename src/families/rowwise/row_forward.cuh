@@ -19,22 +19,20 @@ struct EarlyWeights {
   char* at;                                                                                        // this thread's first
 
   __device__ __forceinline__ void start(const char* vector, int slot, int left) const {
-    const uint32_t to = uint32_t(__cvta_generic_to_shared(at)) + slot * kVector;
+    const uint32_t to = shared_place(at) + slot * kVector;
 #pragma unroll
     for (int i = 0; i < S::kHeld * Packed<T>::kParts; ++i) {
       const int place = i / Packed<T>::kParts * 256 + i % Packed<T>::kParts * 128;
-      if (place < left)
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to + i * kStep), "l"(vector + place * Packed<T>::kItem) : "memory");
+      if (place < left) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
     }
   }
-  __device__ __forceinline__ static void arrive() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+  __device__ __forceinline__ static void arrive() { wait_for_own_copies(); }
 
   __device__ __forceinline__ void get(int slot, int held, float (&w)[8]) const {
     Packed<T> v;
 #pragma unroll
     for (int q = 0; q < Packed<T>::kParts; ++q)
-      v.part[q] = __builtin_bit_cast(
-          uint4, load_shared(uint32_t(__cvta_generic_to_shared(at)) + slot * kVector + (held * Packed<T>::kParts + q) * kStep));
+      v.part[q] = __builtin_bit_cast(uint4, load_shared(shared_place(at) + slot * kVector + (held * Packed<T>::kParts + q) * kStep));
 #pragma unroll
     for (int j = 0; j < 8; ++j) w[j] = v[j];
   }
@@ -58,17 +56,16 @@ struct HeldRows {
         const uint32_t zero = threadIdx.y;  // which ptxas does not know
         w.x ^= zero, w.y ^= zero, w.z ^= zero, w.w ^= zero;
       }
-      asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w));
+      forget(w);
     }
   }
 
   // The second segment's work does not start before the first one's is done: side by side they take too many registers.
   __device__ __forceinline__ void hold(int s, float& sum) {
 #pragma unroll
-    for (int k = 0; k < S::kStripes; ++k) {
-      uint4& w = v[0][s * S::kStripes + k].part[0];
-      asm volatile("" : "+f"(sum), "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w));
-    }
+    for (int k = 0; k < S::kStripes; ++k)
+#pragma unroll
+      for (int q = 0; q < Packed<T>::kParts; ++q) forget(sum, v[0][s * S::kStripes + k].part[q]);
   }
 
   // The statistics of this thread's own row.
@@ -121,10 +118,11 @@ struct HeldRows {
 
 // kPlain: one stride per tensor, a weight (LayerNorm: and a bias) of the rows' type without an offset, no residuals, one rounding.
 template <class T, bool kCentered, class S, bool kPlain>
-__global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forward_kernel(const __grid_constant__ RowForwardParameters p) {
+__global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPlain && S::kThreads < 32 ? 1 : 0))
+    forward_kernel(const __grid_constant__ RowForwardParameters p) {
   using Team = RowTeam<T, S>;
   using Tree = typename Team::Tree;
-  extern __shared__ __align__(16) char early_memory[];
+  char* const early_memory = dynamic_shared();
   __shared__ typename Team::Exchange memory;
   Team team(memory);
   const uint32_t flags = kPlain ? p.flags & ~kTwoStrides : p.flags;
@@ -170,7 +168,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
     if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
       // stripes hold.
-      constexpr int kAll = S::kRows * S::kHeld, kBatch = kAll < 4 ? kAll : 4;
+      constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
 #pragma unroll
       for (int batch = 0; batch < kAll; batch += kBatch) {
         Packed<T> add[kBatch];
@@ -241,14 +239,25 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>()) forwar
       }
     }
   };
-  if (is_early) {
-    EarlyWeights<T, S>::arrive();
-    write([&](int h, float(&w)[8]) { early.get(0, h, w); }, [&](int h, float(&w)[8]) { early.get(1, h, w); });
-  } else {
-    write([&](int h, float(&w)[8]) { late_weights<T, kPlain>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w); },
-          [&](int h, float(&w)[8]) {
-            late_weights<T, kPlain && S::kSegments == 1>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
-          });
+  // Ahead of stores of what came before: 16-bit rows leave registers for it.
+  constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
+  const auto early_weight = [&](int h, float(&w)[8]) { early.get(0, h, w); };
+  const auto early_bias = [&](int h, float(&w)[8]) { early.get(1, h, w); };
+  const auto late_weight = [&](int h, float(&w)[8]) {
+    late_weights<T, kAhead>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w);
+  };
+  const auto late_bias = [&](int h, float(&w)[8]) {
+    late_weights<T, kAhead && S::kSegments == 1>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
+  };
+  if (is_early) EarlyWeights<T, S>::arrive();
+  if constexpr (kPlain && (Packed<T>::kItem == 2 || S::kSegments == 1)) {
+    if (is_early)
+      write(early_weight, early_bias);
+    else
+      write(late_weight, late_bias);
+  } else {  // smaller code, fewer registers
+    write([&](int h, float(&w)[8]) { is_early ? early_weight(h, w) : late_weight(h, w); },
+          [&](int h, float(&w)[8]) { is_early ? early_bias(h, w) : late_bias(h, w); });
   }
 }
 

@@ -76,7 +76,7 @@ template <class T, int kWarps, bool kPlain>
 __global__ void __launch_bounds__(kWarps * 32, 1024 / (kWarps * 32)) spread_kernel(const __grid_constant__ RowForwardParameters p) {
   static_assert(Packed<T>::kItem == 2 && kWarps == 8);
   using Rare = RowShape<32, kWarps, 1, 4, 1, false>;
-  extern __shared__ __align__(16) char row_memory[];
+  char* const row_memory = dynamic_shared();
   __shared__ BlockExchange<kWarps> memory;
   const uint32_t flags = kPlain ? p.flags & ~kTwoStrides : p.flags, base = shared_address(&memory);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;

@@ -77,24 +77,25 @@ template <class C, bool kCentered>
 __global__ void general_columns_kernel(const __grid_constant__ RowNormBackward p, BackwardMemory<C> m) {
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < p.n; i += int64_t(gridDim.x) * blockDim.x) {
     for (int64_t c = blockIdx.y; c < m.partition.chunks; c += gridDim.y) {
-      const int64_t begin = c * m.partition.chunk, end = begin + m.partition.chunk < p.rows ? begin + m.partition.chunk : p.rows;
+      const int64_t steps = m.partition.groups_of(c);
       Wide<C> wide[2] = {};
-      C block[2] = {}, group[2][4];
-      for (int64_t r = begin; r < end; ++r) {
-        const GeneralGradient<C, kCentered> row(p, r);
-        const int place = int((r - begin) % 4);
-        const C dy = row.g(i);
-        group[0][place] = dy * row.corrected_h(m.rows[r], i);
-        group[1][place] = dy;
-        const bool last = r + 1 == end;
-        if (place != 3 && !last) continue;
+      C block[2] = {}, group[2][kGroupRows];
+      for (int64_t step = 0; step < steps; ++step) {
+        const int64_t first = m.partition.row(c, step);
+        const int count = p.rows - first < kGroupRows ? int(p.rows - first) : kGroupRows;
+        for (int place = 0; place < count; ++place) {
+          const GeneralGradient<C, kCentered> row(p, first + place);
+          const C dy = row.g(i);
+          group[0][place] = dy * row.corrected_h(m.rows[first + place], i);
+          group[1][place] = dy;
+        }
         for (int k = 0; k < 2; ++k) {
           C low = group[k][0], high = 0;
-          if (place >= 1) low = low + group[k][1];
-          if (place >= 2) high = group[k][2];
-          if (place >= 3) high = high + group[k][3];
-          block[k] = block[k] + (place >= 2 ? low + high : low);
-          if (!last && (r + 1 - begin) % kBlockRows != 0) continue;
+          if (count > 1) low = low + group[k][1];
+          if (count > 2) high = group[k][2];
+          if (count > 3) high = high + group[k][3];
+          block[k] = block[k] + (count > 2 ? low + high : low);
+          if (step + 1 != steps && (step + 1) % kBlockGroups != 0) continue;
           add_to(wide[k], widen(block[k]));
           block[k] = 0;
         }

@@ -39,26 +39,26 @@ const RowBackwardKernels<C>& backward_kernels(const RowNormKernels& kernels) {
 template <class C>
 void sum_block(const RowNormBackward& p, const SumPlan& plan, int64_t block, char* scratch, Wide<C>* out, const RowNormKernels& kernels,
                bool past_caches) {
-  const RowPartition& part = plan.partition;
-  const int64_t first = block << plan.level, last = std::min(part.chunks, (block + 1) << plan.level), stride = plan.stride;
+  const int64_t first = block << plan.level, last = std::min(plan.partition.chunks, (block + 1) << plan.level), stride = plan.stride;
+  const int64_t used = std::min<int64_t>(plan.set(), (last - first + kJoined - 1) / kJoined * kJoined);  // of a set's rows
   const int64_t wide_plane = plan.wide_rows() * stride, narrow_plane = plan.narrow_rows() * stride;
   Wide<C>* const wide = reinterpret_cast<Wide<C>*>(scratch);
   C* const narrow = reinterpret_cast<C*>(wide + plan.planes * wide_plane);
-  for (int k = 0; k < plan.planes && plan.many_blocks(); ++k) std::fill_n(wide + k * wide_plane, stride, Wide<C>{});
-  std::fill_n(narrow, plan.planes * narrow_plane, C(0));
   ColumnSums<C> sums;
-  sums.pairs = in_pairs(p), sums.chunk = part.chunk, sums.stride = stride, sums.in_turn = plan.in_turn();
+  sums.pairs = in_pairs(p), sums.stride = stride, sums.set = plan.set();
   ColumnSum<C>* const asked_for[] = {p.dweight.present() ? &sums.weight : &sums.bias, &sums.bias};
   for (int k = 0; k < plan.planes; ++k) {
     C* const columns = narrow + k * narrow_plane;
     Wide<C>* const levels = wide + k * wide_plane;
+    std::fill_n(columns, (2 + used) * stride, C(0));
+    if (plan.many_blocks()) std::fill_n(levels, used * stride, Wide<C>{});
     *asked_for[k] = {.blocks = plan.many_blocks() ? levels : nullptr,
-                     .block = columns,
-                     .half = {columns + plan.in_turn() * stride, columns + (plan.in_turn() + 1) * stride},
-                     .levels = levels + plan.many_blocks() * stride,
+                     .block = columns + 2 * stride,
+                     .half = {columns, columns + stride},
+                     .levels = levels + plan.block_rows() * stride,
                      .out = out + k * stride};
   }
-  backward_kernels<C>(kernels).rows(p, first * part.chunk, std::min(p.rows, last * part.chunk), sums, past_caches);
+  backward_kernels<C>(kernels).rows(p, RowWalk(plan.partition, p.rows, first, last, plan.set()), sums, past_caches);
 }
 
 // Columns [begin, end), begin a multiple of the segment's length, rounded to the terms' type and from there to the output's.
@@ -135,11 +135,11 @@ kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKerne
   ColumnSums<float> none;
   none.pairs = in_pairs(p);
   parallel_for(threads, threads, [&](int64_t b, int) {
-    const int64_t begin = p.rows * b / threads, end = p.rows * (b + 1) / threads;
+    const RowWalk walk(p.rows * b / threads, p.rows * (b + 1) / threads);
     if (wide)
-      kernels.backward_f64.rows(p, begin, end, {}, past_caches);
+      kernels.backward_f64.rows(p, walk, {}, past_caches);
     else
-      kernels.backward_f32.rows(p, begin, end, none, past_caches);
+      kernels.backward_f32.rows(p, walk, none, past_caches);
   });
   return KILTER_OK;
 }

@@ -27,11 +27,11 @@ void forward_f64(const RowNormForward& p, int64_t begin, int64_t end, bool past_
 }
 
 template <bool kCentered>
-void backward_rows_f32(const RowNormBackward& p, int64_t begin, int64_t end, const ColumnSums<float>& sums, bool past_caches) {
+void backward_rows_f32(const RowNormBackward& p, const RowWalk& walk, const ColumnSums<float>& sums, bool past_caches) {
   if (sums.pairs)
-    backward_rows<Pairs, kCentered>(p, begin, end, sums, past_caches);
+    backward_rows<Pairs, kCentered>(p, walk, sums, past_caches);
   else
-    backward_rows<Natural<float>, kCentered>(p, begin, end, sums, past_caches);
+    backward_rows<Natural<float>, kCentered>(p, walk, sums, past_caches);
 }
 
 template <bool kCentered>

@@ -13,7 +13,7 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
   const int64_t row = wide ? sizeof(RowGradient<double>) : sizeof(RowGradient<float>),
                 sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
   const RowPartition partition = row_partition(p.rows, p.n);
-  const int64_t copies = partition.chunk > kBlockRows ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
+  const int64_t copies = partition.steps() > kBlockGroups ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
   return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;
 }
 

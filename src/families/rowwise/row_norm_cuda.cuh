@@ -1,8 +1,7 @@
 // Launches of the row norms on CUDA devices; included by ops/<op>/<op>.cu.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
+#include "cuda/launch.h"
 #include "cuda/runtime.h"
 #include "families/rowwise/row_backward.cuh"
 #include "families/rowwise/row_finish.cuh"
@@ -27,60 +26,31 @@ inline DeviceTraits kernel_traits(int device) {
 template <class C, bool kCentered>
 void launch_forward(const RowNormForward& p, cudaStream_t stream) {
   if (p.n == 0)
-    empty_statistics_kernel<C><<<grid_for((p.rows + 255) / 256), 256, 0, stream>>>(p);
+    Launch(grid_for((p.rows + 255) / 256), 256, stream)(&empty_statistics_kernel<C>, p);
   else
-    general_forward_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p);
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_forward_kernel<C, kCentered>, p);
 }
-
-// How a launch differs from the ordinary.
-struct LaunchAttributes {
-  cudaLaunchAttribute list[2];
-  unsigned count = 0;
-
-  void cluster(int blocks) {
-    if (blocks == 1) return;
-    list[count].id = cudaLaunchAttributeClusterDimension;
-    list[count++].val.clusterDim = {unsigned(blocks), 1, 1};
-  }
-  void dependent(bool is) {
-    if (!is) return;
-    list[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    list[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-};
 
 template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
-  const auto kernel = &forward_kernel<T, kCentered, S, kPlain>;
   int bytes = 0;
   if (plan.streams) p.flags |= kStreams;
   if (plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
     p.flags |= kEarlyWeights;
     bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
-    if (bytes > 48 << 10) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
-  if constexpr (S::kCluster) {
-    if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  }
-  LaunchAttributes attributes;
-  attributes.cluster(plan.cluster);
-  attributes.dependent(p.flags & kDependent);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
-  config.dynamicSmemBytes = size_t(bytes);
-  config.attrs = attributes.list, config.numAttrs = attributes.count;
-  (void)cudaLaunchKernelEx(&config, kernel, p);  // finish() asks for the error
+  Launch(plan.blocks, plan.block, stream)
+      .shared(bytes)
+      .cluster(plan.cluster)
+      .dependent(p.flags & kDependent)(&forward_kernel<T, kCentered, S, kPlain>, p);
 }
 
 template <class T, int kWarps>
 void launch_spread(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
-  LaunchAttributes attributes;
-  attributes.dependent(p.flags & kDependent);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
-  config.dynamicSmemBytes = size_t(plan.block / 64 * kSegmentLength * Packed<T>::kItem);  // a rare row
-  config.attrs = attributes.list, config.numAttrs = attributes.count;
-  (void)cudaLaunchKernelEx(&config, p.is_plain(false) ? &spread_kernel<T, kWarps, true> : &spread_kernel<T, kWarps, false>, p);
+  const int bytes = plan.block / 64 * kSegmentLength * Packed<T>::kItem;  // a rare row
+  Launch(plan.blocks, plan.block, stream)
+      .shared(bytes)
+      .dependent(p.flags & kDependent)(p.is_plain(false) ? &spread_kernel<T, kWarps, true> : &spread_kernel<T, kWarps, false>, p);
 }
 
 // The compiled kernel that the plan names.
@@ -144,38 +114,26 @@ void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
   for (int k = 0; k < 2; ++k) m.chunks[k] = sums[k]->present() ? reinterpret_cast<Wide<C>*>(take(chunk_bytes)) : nullptr;
   const bool columns = m.chunks[0] || m.chunks[1];
   if (p.rows > 0) {
-    general_row_sums_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p, m);
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_row_sums_kernel<C, kCentered>, p, m);
     const dim3 grid(grid_for((p.n + 127) / 128), unsigned(m.partition.chunks));
-    if (columns) general_columns_kernel<C, kCentered><<<grid, 128, 0, stream>>>(p, m);
+    if (columns) Launch(grid, 128, stream)(&general_columns_kernel<C, kCentered>, p, m);
   }
-  if (columns) general_finish_kernel<C><<<grid_for((p.n + 127) / 128), 128, 0, stream>>>(p, m);
+  if (columns) Launch(grid_for((p.n + 127) / 128), 128, stream)(&general_finish_kernel<C>, p, m);
   if (p.rows > 0 && (p.dx.present() || p.dresidual.present()))
-    general_dx_kernel<C, kCentered><<<grid_for(p.rows), kBlockThreads, 0, stream>>>(p, m);
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_dx_kernel<C, kCentered>, p, m);
 }
 
 inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t stream) {
-  LaunchAttributes attributes;
-  attributes.dependent(true);  // it waits for the sums itself
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
-  config.blockDim = dim3(kFinishColumns * kFinishRuns), config.stream = stream;
-  config.attrs = attributes.list, config.numAttrs = attributes.count;
-  (void)cudaLaunchKernelEx(&config, finish_kernel, p);
+  const dim3 blocks(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
+  Launch(blocks, kFinishColumns * kFinishRuns, stream).dependent(true)(&finish_kernel, p);  // it waits for the sums itself
 }
 
 template <class T, bool kCentered, class S>
 void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
-  const auto kernel = &backward_kernel<T, kCentered, S>;
-  (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, p.at.total);
-  if (plan.cluster > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  LaunchAttributes attributes;
-  attributes.cluster(plan.cluster);
-  attributes.dependent(p.flags & kDependent);
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(unsigned(plan.blocks)), config.blockDim = dim3(unsigned(plan.block)), config.stream = stream;
-  config.dynamicSmemBytes = size_t(p.at.total);
-  config.attrs = attributes.list, config.numAttrs = attributes.count;
-  (void)cudaLaunchKernelEx(&config, kernel, p);
+  Launch(plan.blocks, plan.block, stream)
+      .shared(p.at.total)
+      .cluster(plan.cluster)
+      .dependent(p.flags & kDependent)(&backward_kernel<T, kCentered, S>, p);
 }
 
 template <class T, bool kCentered>
@@ -194,9 +152,12 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
   fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
   while (fast->padded < fast->segments) fast->padded *= 2;
   fast->at = backward_layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
-  fast->chunk = plan.partition.chunk;
-  fast->wide = plan.partition.chunk > kBlockRows;
+  fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
+  fast->wide = plan.partition.steps() > kBlockGroups;
+  if (plan.cluster == 1 && fast->x.stride == plan.row_bytes && fast->dy.stride == plan.row_bytes) fast->flags |= kDense;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+  fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(at) : nullptr;
+  at += 16;
   const int64_t teams = plan.blocks / plan.cluster;
   FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
   int planes = 0;
@@ -207,7 +168,7 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
     fast->partial[k] = at;
     finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
     at += (teams * p.n * 8 + 15) / 16 * 16;
-    fast->chunks[k] = reinterpret_cast<double*>(at);
+    fast->wide_sums[k] = reinterpret_cast<double*>(at);
     if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
   }
   if (p.dy.dtype == DType::f32)

@@ -17,6 +17,7 @@ enum RowFlag : uint32_t {
   kHasResidual = 128,
   kTwoStrides = 256,
   kHasPostResidual = 512,
+  kDense = 2048,      // x and dy lie without gaps between rows
   kDependent = 1024,  // launched so: only weights may be read before the wait
   kStreams = 2048,    // y goes around the first cache
 };
@@ -110,8 +111,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   return true;
 }
 
-constexpr int kGroupRows = 4;     // of backward, whose terms add up first (docs/numerics.md, "dweight and dbias")
-constexpr int kStages = 3;        // of its ring of groups in shared memory
+constexpr int kStages = 3;        // of backward's ring of groups in shared memory
 constexpr int kSumBuffers = 4;    // groups whose sums may be under way between the blocks of a cluster
 constexpr int kScalarBytes = 32;  // of what a row's output needs to know of it
 
@@ -143,10 +143,12 @@ struct RowBackwardParameters {
   int slots, slot_threads, block_segments;  // of the plan
   int segments, padded;                     // of a row; to a power of two
   BackwardLayout at;
-  int64_t rows, chunk;
-  void* partial[2];   // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
-  double* chunks[2];  // wide chunks' sums on their way
-  bool wide;          // chunks are longer than a block of the contract
+  int64_t rows;
+  int chunks, steps;   // of the partition: P, and groups of its longest chunk
+  unsigned* progress;  // groups that all blocks have done; null: blocks do not wait for one another
+  void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
+  double* wide_sums[2];  // of chunks, on their way
+  bool wide;             // some chunk is longer than a block of the contract
   RowAddress dresidual_out, dresidual;
 };
 

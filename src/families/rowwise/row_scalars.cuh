@@ -3,6 +3,7 @@
 // rare, and rare rows take the formulas as written (row_forward_rare.cuh).
 #pragma once
 
+#include "cuda/ptx.cuh"
 #include "kilter/device/row_formulas.h"
 
 namespace kilter::cuda {
@@ -20,11 +21,10 @@ __device__ __forceinline__ bool is_small(float a) { return fabsf(a) < kLeastSum 
 // 1 / sqrt(v), each step rounded; right for v in [kLeastVariance, FLT_MAX].
 constexpr float kLeastVariance = 0x1p-100f;
 __device__ __forceinline__ float quick_inverse_root(float v) {
-  float r, i;
-  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  const float r = approximate_inverse_root(v);
   float root = v * r;
   root = __fmaf_rn(__fmaf_rn(-root, root, v), 0.5f * r, root);
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(i) : "f"(root));
+  const float i = approximate_inverse(root);
   return __fmaf_rn(__fmaf_rn(-i, root, 1.0f), i, i);
 }
 

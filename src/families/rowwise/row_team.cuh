@@ -9,6 +9,7 @@
 
 #include "cuda/block_tree.cuh"
 #include "cuda/packed.cuh"
+#include "cuda/ptx.cuh"
 
 namespace kilter::cuda {
 
@@ -80,22 +81,6 @@ struct LaneTree {
 
 // ---- between the warps of a row
 
-// A shared address that the compiler keeps instead of making it again at every access.
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  uint32_t a = uint32_t(__cvta_generic_to_shared(p));
-  asm volatile("" : "+r"(a));
-  return a;
-}
-__device__ __forceinline__ float4 load_shared(uint32_t a) {
-  float4 v;
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(a) : "memory");
-  return v;
-}
-__device__ __forceinline__ void store_shared(uint32_t a, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(a), "f"(v) : "memory"); }
-__device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
-  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(a), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
-}
-
 // The tree over `kCount` neighbours in shared memory, which every thread reads.
 template <class Op, int kCount>
 __device__ __forceinline__ float combine_shared(uint32_t a) {
@@ -119,7 +104,7 @@ struct BlockExchange {
   alignas(16) float slot[2][2][kSlots];
 
   __device__ __forceinline__ void start(int warps, int) {
-    if (threadIdx.x < kWarps && threadIdx.x >= warps)
+    if (int(threadIdx.x) < kWarps && int(threadIdx.x) >= warps)
       for (int i = 0; i < 4; ++i) slot[i / 2][i % 2][threadIdx.x] = 0;
   }
   __device__ __forceinline__ void started() {}
@@ -143,44 +128,28 @@ struct ClusterExchange {
   alignas(16) float slot[2][2][kSlots];
   uint64_t arrived[2];
 
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  __device__ __forceinline__ static uint32_t address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
-  __device__ __forceinline__ static uint32_t peer(uint32_t local, int rank) {
-    uint32_t remote;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
-    return remote;
-  }
   __device__ __forceinline__ void start(int, int blocks) {
     if (threadIdx.x == 0) {
-      for (uint64_t& b : arrived) asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(address(&b)) : "memory");
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+      for (uint64_t& b : arrived) barrier_init(shared_place(&b), 1);
+      barriers_are_ready();
     }
     for (int i = threadIdx.x; i < 4 * kSlots; i += kWarps * 32)
       if (i % kSlots >= blocks * kWarps) (&slot[0][0][0])[i] = 0;
     // Other blocks need to see the barriers only, for which the fence above is: a release here would wait for the whole device.
     __threadfence_block();
-    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+    arrive_at_cluster_relaxed();
   }
-  __device__ __forceinline__ void started() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+  __device__ __forceinline__ void started() { wait_for_cluster(); }
   template <class Op, int kTermBit, int N>
   __device__ __forceinline__ void combine(uint32_t, float own, float (&v)[N], int turn, int warps, int rank, int blocks) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, side = turn & 1;
     // Each lane sends what it has to one block; with two terms those that have the same one count the blocks.
     const int term = N == 2 && (lane & kTermBit) ? 1 : 0, to = N == 2 ? (lane & (kTermBit - 1)) | (lane >> 1 & ~(kTermBit - 1)) : lane;
-    const uint32_t barrier = address(&arrived[side]);
-    if (threadIdx.x == 0)
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(N * 4 * blocks * warps) : "memory");
+    const uint32_t barrier = shared_place(&arrived[side]);
+    if (threadIdx.x == 0) barrier_arrive_expecting(barrier, N * 4 * blocks * warps);
     if (to < blocks)
-      asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
-                       peer(address(&slot[side][term][rank * kWarps + warp]), to)),
-                   "r"(__float_as_uint(own)), "r"(peer(barrier, to))
-                   : "memory");
-    uint32_t done = 0;
-    while (!done)
-      asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                   : "=r"(done)
-                   : "r"(barrier), "r"(turn >> 1 & 1)
-                   : "memory");
+      send_float(remote_address(shared_place(&slot[side][term][rank * kWarps + warp]), to), own, remote_address(barrier, to));
+    barrier_wait(barrier, turn >> 1 & 1);
 #pragma unroll
     for (int q = 0; q < N; ++q) {
       const float4 s = *reinterpret_cast<const float4*>(&slot[side][q][4 * lane]);
@@ -190,12 +159,6 @@ struct ClusterExchange {
       v[q] = sum;
     }
   }
-#else  // never launched: the plan takes clusters only where there are some
-  __device__ __forceinline__ void start(int, int) {}
-  __device__ __forceinline__ void started() {}
-  template <class Op, int kTermBit, int N>
-  __device__ __forceinline__ void combine(uint32_t, float, float (&)[N], int, int, int, int) {}
-#endif
 };
 
 struct NoExchange {
@@ -242,12 +205,7 @@ struct RowTeam {
       : memory(shared), base(in_base), t(in_t), column(in_column), rank(in_rank), blocks(in_blocks), turn(in_turn) {}
   __device__ __forceinline__ explicit RowTeam(Exchange& shared) : memory(shared), base(shared_address(&shared)), rank(0), blocks(1) {
     t = threadIdx.x % S::kThreads;
-    if constexpr (S::kCluster) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-      asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-      asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
-#endif
-    }
+    if constexpr (S::kCluster) rank = cluster_rank(), blocks = cluster_blocks();
     const int warp = S::kWarps == 1 ? 0 : rank * S::kWarps + (threadIdx.x >> 5);
     column = warp * S::kSegments * kSegmentLength + stripe_place<T>(t, 0);
     memory.start(blockDim.x / 32, blocks);
