@@ -41,7 +41,7 @@ TEST_P(Bits, EveryTarget) {
 
 TEST_P(Bits, EveryThreadCount) {
   for (const DType x : kTypes)
-    for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1300, 384}, {517, 1025}, {4097, 96}, {9, 40000}}) {
+    for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1300, 384}, {517, 1025}, {4097, 96}, {9, 40000}, {20011, 5}, {203, 16385}}) {
       Case c = base(x, rows, n);
       c.threads = 1;
       const Tensors expected = call_plain(c);
