@@ -186,7 +186,7 @@ auto fields(const RowForwardPlan& p) {
   return std::make_tuple(p.general, p.general ? ForwardKernel{} : kernel_of(p), p.cluster, p.early, p.streams, p.spread, p.block);
 }
 auto fields(const RowBackwardPlan& p) {
-  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.block);
+  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.in_step, p.block);
 }
 
 // Calls check(rows, n, item, device, plan) around every boundary, until it answers false.
@@ -217,7 +217,9 @@ TEST(CudaPlan, ForwardIsSoundAndUsesAllKernels) {
            if (!p.general && !p.spread) used.insert(kernel_of(p));
            spread += p.spread;
            // The kernels of plain 16-bit rows know what is early.
-           if (!p.general && item == 2) EXPECT_NE(p.early, p.cluster > 1 && centered) << text_of(p);
+           if (!p.general && item == 2) {
+             EXPECT_NE(p.early, p.cluster > 1 && centered) << text_of(p);
+           }
            return is_sound(p, rows, n, item, device);
          });
   EXPECT_EQ(used, kForwardKernels);
