@@ -36,8 +36,6 @@ inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline float __uint_as_float(unsigned v) { return __builtin_bit_cast(float, v); }
 inline unsigned __float_as_uint(float v) { return __builtin_bit_cast(unsigned, v); }
-inline int __float_as_int(float v) { return __builtin_bit_cast(int, v); }
-inline float __int_as_float(int v) { return __builtin_bit_cast(float, v); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 inline int __ffsll(long long v) { return __builtin_ffsll(v); }
 template <class T>

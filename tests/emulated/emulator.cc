@@ -11,6 +11,7 @@
 #include <mutex>
 #include <semaphore>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace emulated {
@@ -135,7 +136,7 @@ void enter(unsigned low, unsigned high) {
   suspend(self());
 }
 
-void perform(Block& b, const Later& l) {
+void perform(const Later& l) {
   if (l.from) std::memcpy(at_place(l.to), l.from, size_t(l.bytes));
   if (!l.barrier) return;
   Barrier& barrier = *static_cast<Barrier*>(at_place(l.barrier));
@@ -144,7 +145,6 @@ void perform(Block& b, const Later& l) {
   else
     barrier.bytes -= l.bytes;
   barrier.settle();
-  (void)b;
 }
 
 // Some of what is under way arrives; of each thread in its order.
@@ -158,7 +158,7 @@ bool perform_some(Block& b, bool all) {
       rest.push_back(l);
       continue;
     }
-    perform(b, l);
+    perform(l);
     any = true;
   }
   b.later = std::move(rest);
