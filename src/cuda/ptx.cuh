@@ -1,8 +1,9 @@
 // What the kernels say to the machine in PTX: accesses with hints, conversions, asynchronous copies, barriers in shared memory
-// (mbarrier), clusters.  All of it is here, so that a test can put another header in its place and run the kernels on the host.
+// (mbarrier), clusters.  All of it is here and in dependent_launch.cuh, so that a test can put other headers in their place and run
+// the kernels on the host (tests/emulated).
 //
-// Barriers and clusters are those of architecture 90; before it they do nothing, and no plan launches what uses them.  Addresses
-// of 32 bits are shared ones (shared_address).
+// Barriers, bulk copies and clusters are those of architecture 90; before it they do nothing, and no plan launches what uses them.
+// Addresses of 32 bits are shared ones (shared_address).
 #pragma once
 
 #include <cstdint>
@@ -116,7 +117,7 @@ __device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int b
 }
 // For the end of a phase: 0 for the first, 1 for the second, 0 for the third.
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#ifdef KILTER_ARCHITECTURE_90
   uint32_t done = 0;
   while (!done)
     asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
@@ -174,7 +175,7 @@ __device__ __forceinline__ void meet_cluster() {
 // The same place in block `rank`'s shared memory.
 __device__ __forceinline__ uint32_t remote_address(uint32_t local, int rank) {
   uint32_t remote = local;
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#ifdef KILTER_ARCHITECTURE_90
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
 #endif
   return remote;

@@ -129,7 +129,7 @@ struct Pace {
   __device__ __forceinline__ explicit Pace(unsigned* progress) : on(progress) {
     if (on && blockIdx.x == 0 && threadIdx.x == 0) atomicExch(progress, 0u);
   }
-  // By one thread of each warp that loads, when the block is done with group i: until all are on average.
+  // By one thread of each warp that loads, when the block is done with group i: until blocks are done with i groups on average.
   __device__ __forceinline__ void wait(unsigned* progress, int i) {
     if (!on) return;
     if (threadIdx.x == 0) atomicAdd(progress, 1u);

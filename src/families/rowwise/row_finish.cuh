@@ -1,4 +1,5 @@
-// dweight and dbias from the sums of chunks of rows: the tree over chunks of docs/numerics.md.
+// dweight and dbias from what the blocks of row_backward.cuh leave: the tree over chunks of docs/numerics.md, or its upper part
+// where a block has added up the chunks of its slots.
 //
 // A block takes 32 columns; sixteen threads share a column, each a run of consecutive sums, sixteen of which it loads at once.
 // One barrier.
@@ -11,11 +12,11 @@
 namespace kilter::cuda {
 
 struct FinishParameters {
-  const void* partial[2];
+  const void* partial[2];  // rows of n sums
   View out[2];
-  int64_t chunks;
+  int64_t chunks;  // rows of each partial: chunks, or blocks' slots together
   int n;
-  bool wide;
+  bool wide;  // partial is fp64, else fp32
 };
 
 constexpr int kFinishColumns = 32, kFinishRuns = 16, kFinishBatch = 16;

@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   const auto read_row = [&](int i) { return is_row(i) ? row_of(i) : p.rows - 1; };  // the last, again: nothing rare about it
 
   const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
-  // What copies_weights (row_plan.h) answers for plain 16-bit rows; others are told.
+  // What plan_memory (row_plan.h) decides for plain 16-bit rows; others are told.
   constexpr bool kIsKnown = kPlain && Packed<T>::kItem == 2, kKnown = !(S::kCluster && kCentered);
   const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
   const auto start_weights = [&] {

@@ -4,6 +4,8 @@
 // the row fits there), once more to write y.  A barrier before and after each sum.  docs/numerics.md states every operation.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/block_tree.cuh"
 #include "cuda/element.cuh"
 #include "families/rowwise/row_norm.h"

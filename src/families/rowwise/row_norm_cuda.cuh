@@ -24,7 +24,7 @@ inline DeviceTraits kernel_traits(int device) {
 }
 
 template <class C, bool kCentered>
-void launch_forward(const RowNormForward& p, cudaStream_t stream) {
+void launch_general_forward(const RowNormForward& p, cudaStream_t stream) {
   if (p.n == 0)
     Launch(grid_for((p.rows + 255) / 256), 256, stream)(&empty_statistics_kernel<C>, p);
   else
@@ -82,9 +82,9 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device);
   if (plan.general || !compact(p, &fast)) {
     if (p.x.dtype == DType::f64)
-      launch_forward<double, kCentered>(p, queue);
+      launch_general_forward<double, kCentered>(p, queue);
     else
-      launch_forward<float, kCentered>(p, queue);
+      launch_general_forward<float, kCentered>(p, queue);
     return call.finish();
   }
   if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);

@@ -17,9 +17,9 @@ enum RowFlag : uint32_t {
   kHasResidual = 128,
   kTwoStrides = 256,
   kHasPostResidual = 512,
-  kDense = 2048,      // x and dy lie without gaps between rows
   kDependent = 1024,  // launched so: only weights may be read before the wait
-  kStreams = 2048,    // y goes around the first cache
+  kStreams = 2048,    // forward: y goes around the first cache
+  kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
 };
 
 // Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
@@ -145,7 +145,7 @@ struct RowBackwardParameters {
   BackwardLayout at;
   int64_t rows;
   int chunks, steps;   // of the partition: P, and groups of its longest chunk
-  unsigned* progress;  // groups that all blocks have done; null: blocks do not wait for one another
+  unsigned* progress;  // groups done, of all blocks together; null: blocks do not wait for one another
   void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* wide_sums[2];  // of chunks, on their way
   bool wide;             // some chunk is longer than a block of the contract

@@ -99,7 +99,6 @@ struct RowBackwardPlan {
 
 inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device) {
   RowBackwardPlan p;
-
   const int64_t segments = (n + 1023) / 1024;
   // Segments of a block: three groups of four rows of them fit in shared memory.  Two, in twice the blocks, are quicker for 16-bit
   // rows of 16K to 32K (4096x32768, H100: 319 against 354 us, LayerNorm 389 against 465), slower for 8K (327 against 298).
