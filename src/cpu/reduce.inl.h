@@ -61,13 +61,13 @@ KILTER_INLINE void lane_trees(const C (&lane)[N][kCapacity], C (&sums)[N]) {
 #if KILTER_VECTOR_BYTES
   constexpr int kItems = sizeof(Vector<C>) / sizeof(C), kBits = __builtin_ctz(kItems);
   if constexpr (kWidth >= kItems && N <= kItems) {
-    constexpr int kLevels = __builtin_ctz(kWidth), kJoined = kLevels - kBits;
+    constexpr int kLevels = __builtin_ctz(kWidth), kVectorLevels = kLevels - kBits;
     Vector<C> v[N];
-    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { v[j] = tree_to_vector<kJoined>(lane[j]); });
+    unrolled<N>([&](int j) KILTER_INLINE_LAMBDA { v[j] = tree_to_vector<kVectorLevels>(lane[j]); });
     int place[N] = {};
     int count = N, joined = 0;  // trees 2^joined * i ... are in v[i]
     unrolled<kBits>([&](int level) KILTER_INLINE_LAMBDA {
-      const int bit = (kJoined + level) % kBits;
+      const int bit = (kVectorLevels + level) % kBits;
       if (count > 1)
         for (int j = 0; j < N; ++j) place[j] |= (j >> joined & 1) << bit;
       const int half = (count + 1) / 2;
