@@ -2,6 +2,9 @@
 
 #include <cxxabi.h>
 
+#include <cstdlib>
+#include <cstring>
+
 namespace kilter::test {
 
 using check::Buffer;

@@ -1,6 +1,7 @@
 // Tensors of more than 2^31 and 2^32 elements, more than 2^23 rows, rows of more than 2^31 elements: sampled rows have the bits of
 // the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 

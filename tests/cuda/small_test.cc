@@ -1,6 +1,7 @@
 // A few rows of every class of length, for tools under which a kernel runs many times slower.  Every kernel is launched.
 // KILTER_LAUNCHED=FILE writes the names of those that were; KILTER_LAUNCHES_ONLY=1 runs and compares nothing.
 #include <cstdio>
+#include <cstdlib>
 #include <set>
 
 #include "device.h"

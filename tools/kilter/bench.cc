@@ -45,7 +45,7 @@ double median(Samples s) {
 
 struct Result {
   BenchCase c;
-  std::string impl, best_copy;
+  std::string impl;
   int64_t bytes = 0;  // useful ones: every activation once
   int threads = 1;
   Samples op;

@@ -1,6 +1,7 @@
 #include "families/rowwise/row_norm_cpu.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <type_traits>
 
