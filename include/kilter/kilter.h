@@ -242,8 +242,9 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilte
  * call would choose, by device, types, sizes and impl.  Another may need another size.  The data pointers are not read, null
  * or not decides only what is absent; workspace and workspace_size are ignored.  No implementation: the call's own status.
  * On the CPU only dweight and dbias need any; the size serves the calling thread's thread count, a smaller workspace, down to
- * the size for one thread, is accepted and uses fewer threads.  Any alignment.  On devices that need zeroed counters: zero the
- * workspace once, every call leaves it zero; one workspace serves one stream at a time. */
+ * the size for one thread, is accepted and uses fewer threads.  Any alignment.  What it holds before a call does not matter on
+ * CPUs and CUDA devices; on devices that need zeroed counters (none yet), zero it once, every call leaves these zero.  One
+ * workspace serves one stream at a time. */
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args,
                                                                                size_t* bytes) KILTER_NOEXCEPT;
 
