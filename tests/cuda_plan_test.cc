@@ -38,12 +38,18 @@ const std::set<BackwardKernel> kBackwardKernels = {
 };
 
 ForwardKernel kernel_of(const RowForwardPlan& p) { return {p.threads, p.warps, p.segments, p.stripes, p.rows, p.cluster > 1}; }
-BackwardKernel kernel_of(const RowBackwardPlan& p) { return {p.threads, p.stripes, p.cluster > 1}; }
+BackwardKernel kernel_of(const RowBackwardPlan& p) { return {p.threads, p.stripes, p.team_blocks > 1}; }
 
-BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n) {
-  int padded = 1;
-  while (padded * 1024 < n) padded *= 2;
-  return backward_layout(p.row_bytes, p.slot_threads * 8, p.slots, padded, p.block / 32);
+// What the kernel is told, for dense rows.
+RowBackwardParameters parameters_of(const RowBackwardPlan& p, int64_t n, bool adds) {
+  RowBackwardParameters o = {};
+  if (adds) o.flags = kHasResidual;
+  o.n = int(n);
+  set_plan(p, &o);
+  static char memory;
+  o.messages = p.team_blocks > 1 && !p.cluster ? &memory : nullptr;
+  o.at = backward_layout(o, p.row_bytes);
+  return o;
 }
 
 // All but the number of blocks, in words; what the table below expects.
@@ -59,13 +65,13 @@ std::string shape_of(const RowBackwardPlan& p) {
   if (p.general) return "general";
   std::string s = std::to_string(p.threads) + " threads";
   const auto add = [&s](int count, const char* what) { s += count > 1 ? ", " + std::to_string(count) + what : ""; };
-  add(p.stripes, " stripes"), add(p.slots, " slots"), add(p.block_segments, " segments"), add(p.cluster, " blocks a row");
+  add(p.stripes, " stripes"), add(p.slots, " slots"), add(p.block_segments, " segments");
+  add(p.team_blocks, p.cluster ? " blocks of a cluster a row" : " blocks a row"), add(p.rounds, " rounds");
+  add(p.unit_slots, " slots a unit"), add(p.unit_rows, " rows a unit");
   return s + (p.in_step ? ", in step" : "") + ", " + std::to_string(p.block);
 }
-template <class Plan>
-std::string text_of(const Plan& p) {
-  return p.general ? "general" : shape_of(p) + " x " + std::to_string(p.blocks);
-}
+std::string text_of(const RowForwardPlan& p) { return p.general ? "general" : shape_of(p) + " x " + std::to_string(p.blocks); }
+std::string text_of(const RowBackwardPlan& p) { return p.general ? "general" : shape_of(p) + " x " + std::to_string(p.blocks()); }
 
 // The first thing that a plan does wrong; null: nothing.
 #define KILTER_NEED(condition) \
@@ -107,48 +113,71 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
   const int64_t segments = (n + 1023) / 1024;
   const int most = item == 2 ? 4 : 2;
   if (p.general) {
-    KILTER_NEED(rows <= 0 || n <= 0 || !device.has_clusters() || segments > 16 * most || p.blocks > kMaxBlocks ||
-                p.partition.steps() > INT32_MAX);
+    KILTER_NEED(rows <= 0 || n <= 0 || device.architecture < 90 || segments > most * kMostTeam || p.blocks() > kMaxBlocks ||
+                p.partition.steps() * p.rounds > INT32_MAX / kMostUnits || p.team_blocks > device.multiprocessors);
     return nullptr;
   }
-  KILTER_NEED(rows > 0 && n > 0 && device.has_clusters() && p.blocks <= kMaxBlocks && p.partition.steps() <= INT32_MAX);
+  KILTER_NEED(rows > 0 && n > 0 && device.architecture >= 90 && p.blocks() <= kMaxBlocks && p.partition.steps() <= INT32_MAX / kMostUnits);
   KILTER_NEED(kBackwardKernels.count(kernel_of(p)) == 1);
-  KILTER_NEED(p.cluster >= 1 && p.cluster <= 16);
-  KILTER_NEED(p.block == p.slots * p.slot_threads && p.block % 32 == 0);
-  KILTER_NEED(p.block <= 128 * most);  // the kernel's launch bounds
+  KILTER_NEED(p.block == p.slots * p.slot_threads + kHelpers * 32 && p.slots * p.slot_threads % 32 == 0);
+  KILTER_NEED(p.slots * p.slot_threads <= 128 * most);  // the kernel's launch bounds
   KILTER_NEED(p.slots > 0 && (p.slots & (p.slots - 1)) == 0);
-  KILTER_NEED(p.cluster == 1 || p.slots == 1);
+  KILTER_NEED(p.team_blocks == 1 || p.slots == 1);
+  KILTER_NEED(p.rounds >= 1 && (p.rounds == 1 || (p.team_blocks > 1 && !p.cluster)));
 
   // Columns, of the sums and of the output.
   const int64_t held = p.threads < 32 ? p.threads * (16 / item) : p.stripes * 256;
   const int64_t part = int64_t(p.block_segments) * 1024;
   KILTER_NEED(p.threads * p.stripes <= p.slot_threads * 4);
   KILTER_NEED((p.slot_threads / p.threads) * (4 / p.stripes) == 4 * p.block_segments);  // warps' rows: groups of four
-  KILTER_NEED(p.stripes == 4 || (p.cluster == 1 && p.block_segments == 1));
-  KILTER_NEED(held * p.block_segments * p.cluster >= n);
-  KILTER_NEED(int64_t(p.slot_threads) * 8 * p.cluster >= n);
-  KILTER_NEED(part * (p.cluster - 1) < n);
+  KILTER_NEED(p.stripes == 4 || (p.team_blocks == 1 && p.block_segments == 1));
+  KILTER_NEED(p.block_segments <= kMostBlockSegments);
+  KILTER_NEED(held * p.block_segments * p.team_blocks >= n);
+  KILTER_NEED(int64_t(p.slot_threads) * 8 * p.team_blocks >= n);
+  KILTER_NEED(part * (p.team_blocks - 1) < n);
   KILTER_NEED(int64_t(p.row_bytes) >= std::min(part, n) * item);
 
   // Rows.
   const RowPartition partition = row_partition(rows, n);
   KILTER_NEED(p.partition.groups == partition.groups && p.partition.chunks == partition.chunks);
   KILTER_NEED(p.partition.steps() * partition.chunks >= partition.groups);
-  const int64_t teams = p.blocks / p.cluster;
-  KILTER_NEED(p.blocks % p.cluster == 0);
-  KILTER_NEED(teams * p.slots >= partition.chunks);
-  KILTER_NEED((teams - 1) * p.slots < partition.chunks);
-  // Blocks that wait for one another are all on the device: a multiprocessor has registers for so many threads.
-  KILTER_NEED(!p.in_step || (p.cluster == 1 && p.blocks * p.block <= int64_t(device.multiprocessors) * 128 * most));
+  KILTER_NEED(p.teams * p.slots * p.rounds >= partition.chunks);
+  KILTER_NEED((p.teams - 1) * p.slots * p.rounds < partition.chunks);
+  // Blocks that wait for one another are all on the device: a multiprocessor has shared memory for one.
+  const bool wait = p.in_step || (p.team_blocks > 1 && !p.cluster);
+  KILTER_NEED(!wait || p.blocks() <= device.multiprocessors);
+  KILTER_NEED(!p.cluster || p.team_blocks <= kMostClusterTeam);
+  // A message is the sum of a subtree: of a power of two segments, which a block has whole.
+  KILTER_NEED(p.team_blocks == 1 || p.block_segments % p.message_segments() == 0);
+  KILTER_NEED((p.message_segments() & (p.message_segments() - 1)) == 0);
 
-  // Shared memory, in which vectors are aligned if rows are.
-  const BackwardLayout at = layout_of(p, n);
-  KILTER_NEED(at.total <= kMostShared);
-  KILTER_NEED(n % 8 != 0 || (at.row % 16 == 0 && at.stage % 16 == 0 && at.weights % 16 == 0));
-  KILTER_NEED(n % 8 != 0 || (at.statistics % 8 == 0 && at.sums % 4 == 0 && at.scalars % 16 == 0));
-  KILTER_NEED(at.stage < at.weights && at.weights < at.statistics && at.statistics < at.sums && at.sums < at.scalars);
-  KILTER_NEED(at.scalars < at.total);
-  KILTER_NEED(at.total >= p.slots * p.slot_threads * 64);  // fp64 sums of all columns, at the end
+  // The ring's units.
+  KILTER_NEED(p.slots % p.unit_slots == 0 && kGroupRows % p.unit_rows == 0);
+  KILTER_NEED(p.unit_slots == 1 || p.unit_rows == kGroupRows);
+  KILTER_NEED(p.unit_slots * p.unit_rows <= 32);                           // a thread for each row's statistics
+  KILTER_NEED(p.unit_slots * p.slot_threads % 32 == 0);                    // warps' own
+  KILTER_NEED(p.stripes == 4 || p.unit_rows >= (p.stripes == 2 ? 2 : 4));  // rows of a warp are neighbours
+
+  for (const bool adds : {false, true}) {
+    const RowBackwardParameters o = parameters_of(p, n, adds);
+    KILTER_NEED(o.unit_slots() == p.unit_slots && o.unit_rows() == p.unit_rows && o.units() == p.units());
+    KILTER_NEED(o.ring_units() <= kMostUnits);
+    KILTER_NEED(o.ring_groups >= 2);
+    KILTER_NEED(o.row_messages <= kMostMessages);
+    KILTER_NEED(p.slots == 1 || 1 << o.slot_shift == p.slot_threads);
+    KILTER_NEED(p.slots > 1 || (p.slot_threads - 1) >> o.slot_shift == 0);
+    KILTER_NEED(p.partition.steps() * p.rounds * kMostUnits <= INT32_MAX);
+
+    // Shared memory, in which vectors are aligned if rows are.
+    const BackwardLayout& at = o.at;
+    KILTER_NEED(at.total <= kMostShared);
+    KILTER_NEED(n % 8 != 0 || (at.row % 16 == 0 && at.stage % 16 == 0 && at.weights % 16 == 0));
+    KILTER_NEED(n % 8 != 0 || (at.statistics % 8 == 0 && at.sums % 4 == 0 && at.messages % 16 == 0 && at.scalars % 16 == 0));
+    KILTER_NEED(at.barriers % 8 == 0);
+    KILTER_NEED(at.stage < at.weights && at.weights < at.statistics && at.statistics < at.sums && at.sums < at.messages);
+    KILTER_NEED(at.messages <= at.scalars && at.scalars < at.usual && at.usual < at.barriers && at.barriers < at.total);
+    KILTER_NEED(at.total >= p.slots * p.slot_threads * 64);  // fp64 sums of all columns, at the end
+  }
   return nullptr;
 }
 
@@ -186,7 +215,8 @@ auto fields(const RowForwardPlan& p) {
   return std::make_tuple(p.general, p.general ? ForwardKernel{} : kernel_of(p), p.cluster, p.early, p.streams, p.spread, p.block);
 }
 auto fields(const RowBackwardPlan& p) {
-  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.in_step, p.block);
+  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.team_blocks, p.cluster, p.rounds > 1, p.slots, p.in_step,
+                         p.block);
 }
 
 // Calls check(rows, n, item, device, plan) around every boundary, until it answers false.
@@ -228,10 +258,18 @@ TEST(CudaPlan, ForwardIsSoundAndUsesAllKernels) {
 
 TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
   std::set<BackwardKernel> used;
-  walk(plan_backward, [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowBackwardPlan& p) {
-    if (!p.general) used.insert(kernel_of(p));
-    return is_sound(p, rows, n, item, device);
-  });
+  bool in_step[2][2] = {};
+  for (const bool centered : {false, true})
+    for (const bool adds : {false, true})
+      walk([&](int64_t rows, int64_t n, int item,
+               const DeviceTraits& device) { return plan_backward(rows, n, item, centered, adds, device); },
+           [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowBackwardPlan& p) {
+             if (!p.general) used.insert(kernel_of(p));
+             in_step[centered][adds] = in_step[centered][adds] || p.in_step;
+             return is_sound(p, rows, n, item, device);
+           });
+  EXPECT_TRUE(in_step[false][false] && in_step[true][false]);
+  EXPECT_FALSE(in_step[false][true] || in_step[true][true]);
   EXPECT_EQ(used, kBackwardKernels);
 }
 
@@ -241,11 +279,12 @@ TEST(CudaPlan, LongestFastRows) {
   EXPECT_TRUE(plan_forward(4096, 262145, 2, true, kH100).general);
   EXPECT_FALSE(plan_forward(4096, 16384, 4, true, old).general);
   EXPECT_TRUE(plan_forward(4096, 16385, 2, true, old).general);
-  EXPECT_FALSE(plan_backward(4096, 65536, 2, kH100).general);
-  EXPECT_TRUE(plan_backward(4096, 65537, 2, kH100).general);
-  EXPECT_FALSE(plan_backward(4096, 32768, 4, kH100).general);
-  EXPECT_TRUE(plan_backward(4096, 32769, 4, kH100).general);
-  EXPECT_TRUE(plan_backward(4096, 1024, 2, old).general);
+  EXPECT_FALSE(plan_backward(4096, 524288, 2, true, false, kH100).general);
+  EXPECT_TRUE(plan_backward(4096, 524289, 2, true, false, kH100).general);
+  EXPECT_FALSE(plan_backward(4096, 262144, 4, true, false, kH100).general);
+  EXPECT_TRUE(plan_backward(4096, 262145, 4, true, false, kH100).general);
+  EXPECT_TRUE(plan_backward(4096, 524288, 2, true, false, {127, 90}).general);  // a row takes 128 blocks at once
+  EXPECT_TRUE(plan_backward(4096, 1024, 2, true, false, old).general);
 }
 
 TEST(CudaPlan, DependsOnMultiprocessors) {
@@ -253,7 +292,7 @@ TEST(CudaPlan, DependsOnMultiprocessors) {
   EXPECT_FALSE(plan_forward(1024, 4096, 4, true, {60, 90}).early);
   EXPECT_FALSE(plan_forward(1024, 4096, 2, true, {264, 90}).streams);
   EXPECT_TRUE(plan_forward(1024, 4096, 2, true, {60, 90}).streams);
-  EXPECT_GT(plan_backward(1024, 128, 2, {60, 90}).slots, plan_backward(1024, 128, 2, {264, 90}).slots);
+  EXPECT_GT(plan_backward(1024, 128, 2, true, false, {60, 90}).slots, plan_backward(1024, 128, 2, true, false, {264, 90}).slots);
 }
 
 // What usual shapes take on an H100.  A plan that changes on purpose changes its line here: the failure prints the new one.
@@ -263,31 +302,35 @@ TEST(CudaPlan, UsualShapes) {
     int item;
     const char *forward, *backward;  // of LayerNorm: threads of a warp per row, ..., threads of a block x blocks
   } cases[] = {
-      {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 16 slots, 256 x 256"},
-      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, in step, 256 x 256"},
-      {1024, 768, 2, "32 threads, 4 stripes, early, 128 x 256", "32 threads, 4 stripes, 128 x 256"},
-      {8192, 768, 4, "32 threads, 4 stripes, streams, 128 x 2048", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, in step, 256 x 256"},
-      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, in step, 256 x 256"},
-      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, in step, 256 x 256"},
-      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096",
-       "32 threads, 4 stripes, 4 segments, in step, 512 x 128"},
+      {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 32 slots, 8 slots a unit, 4 rows a unit, 608 x 128"},
+      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768",
+       "32 threads, 16 slots, 4 slots a unit, 4 rows a unit, in step, 608 x 128"},
+      {1024, 768, 2, "32 threads, 4 stripes, early, 128 x 256", "32 threads, 4 stripes, 2 slots, 4 rows a unit, in step, 352 x 128"},
+      {8192, 768, 4, "32 threads, 4 stripes, streams, 128 x 2048", "32 threads, 4 stripes, 2 slots, 2 rows a unit, 352 x 256"},
+      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096",
+       "32 threads, 4 stripes, 4 slots, 4 rows a unit, in step, 608 x 128"},
+      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096",
+       "32 threads, 2 stripes, 8 slots, 2 slots a unit, 4 rows a unit, in step, 608 x 128"},
+      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192",
+       "32 threads, 4 stripes, 2 slots, 2 segments, 2 rows a unit, 608 x 128"},
+      {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 4 segments, 608 x 128"},
       {8192, 4096, 4, "32 threads, 4 warps, 4 stripes, streams, 128 x 8192",
-       "32 threads, 4 stripes, 2 segments, 2 blocks a row, 256 x 256"},
+       "32 threads, 4 stripes, 2 segments, 2 blocks of a cluster a row, 352 x 256"},
       {16384, 8192, 2, "32 threads, 8 warps, 4 stripes, early, streams, 256 x 16384",
-       "32 threads, 4 stripes, 4 segments, 2 blocks a row, 512 x 256"},
+       "32 threads, 4 stripes, 4 segments, 2 blocks of a cluster a row, 608 x 128"},
       {4096, 16384, 2, "32 threads, 8 warps, 2 segments, 4 stripes, early, streams, 256 x 4096",
-       "32 threads, 4 stripes, 4 segments, 4 blocks a row, 512 x 256"},
+       "32 threads, 4 stripes, 4 segments, 4 blocks a row, in step, 608 x 128"},
       {2048, 32768, 4, "32 threads, 8 warps, 2 segments, 4 stripes, 2 blocks a row, streams, 256 x 4096",
-       "32 threads, 4 stripes, 2 segments, 16 blocks a row, 256 x 512"},
+       "32 threads, 4 stripes, 2 segments, 16 blocks a row, 2 rounds, in step, 352 x 128"},
       {1024, 65536, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 4 blocks a row, streams, 256 x 4096",
-       "32 threads, 4 stripes, 4 segments, 16 blocks a row, 512 x 256"},
-      {64, 262144, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 16 blocks a row, streams, 256 x 1024", "general"},
+       "32 threads, 4 stripes, 4 segments, 16 blocks a row, 2 rounds, in step, 608 x 128"},
+      {64, 262144, 2, "32 threads, 8 warps, 2 segments, 4 stripes, 16 blocks a row, streams, 256 x 1024",
+       "32 threads, 4 stripes, 4 segments, 64 blocks a row, 8 rounds, in step, 608 x 128"},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(std::to_string(c.rows) + " x " + std::to_string(c.n) + ", " + std::to_string(c.item) + " bytes");
     EXPECT_EQ(text_of(plan_forward(c.rows, c.n, c.item, true, kH100)), c.forward);
-    EXPECT_EQ(text_of(plan_backward(c.rows, c.n, c.item, kH100)), c.backward);
+    EXPECT_EQ(text_of(plan_backward(c.rows, c.n, c.item, true, false, kH100)), c.backward);
   }
 }
 

@@ -73,7 +73,7 @@ def join(a, a_lo, b, b_lo):  # of two wide sums
     return (s := two_sum(a, b))[0], (a_lo + b_lo) + s[1]
 def column_sums(v, T):  # of dweight and dbias
     F, (rows, n), length = v.dtype.type, v.shape, 1 << max(v.shape[1] - 1, 127).bit_length()
-    P = min(max(16, 2 ** (19 + (length > 4096)) // length), -(-rows // 4) or 1)
+    P = min(max(16, 2 ** 19 // length), -(-rows // 4) or 1)
     steps, (hi, lo) = -(-rows // (4 * P)) or 1, np.zeros((2, P, n))  # wide sums; fp32 terms leave lo out
     t = np.pad(v, ((0, 4 * P * steps - rows), (0, 0))).reshape(steps, P, 4, n)
     for b in range(0, steps, 32):

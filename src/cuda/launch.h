@@ -14,19 +14,24 @@ class Launch {
 
   Launch& shared(int bytes) { return shared_ = bytes, *this; }
   Launch& cluster(int blocks) { return cluster_ = blocks, *this; }
+  Launch& together(bool is) { return together_ = is, *this; }    // all blocks at once, or an error
   Launch& dependent(bool is) { return dependent_ = is, *this; }  // may start before the kernel before it has ended
 
   template <class... Parameters, class... Arguments>
   void operator()(void (*kernel)(Parameters...), Arguments&&... arguments) const {
     if (shared_ > 48 << 10) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_);
     if (cluster_ > 8) (void)cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-    cudaLaunchAttribute attributes[2];
+    cudaLaunchAttribute attributes[3];
     cudaLaunchConfig_t config = {};
     config.gridDim = blocks_, config.blockDim = dim3(unsigned(threads_)), config.stream = stream_;
     config.dynamicSmemBytes = size_t(shared_), config.attrs = attributes;
     if (cluster_ > 1) {
       attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
       attributes[config.numAttrs++].val.clusterDim = {unsigned(cluster_), 1, 1};
+    }
+    if (together_) {
+      attributes[config.numAttrs].id = cudaLaunchAttributeCooperative;
+      attributes[config.numAttrs++].val.cooperative = 1;
     }
     if (dependent_) {
       attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -38,7 +43,7 @@ class Launch {
  private:
   dim3 blocks_;
   int threads_, shared_ = 0, cluster_ = 1;
-  bool dependent_ = false;
+  bool together_ = false, dependent_ = false;
   cudaStream_t stream_;
 };
 

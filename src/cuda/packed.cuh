@@ -64,6 +64,27 @@ struct Packed<Half> : PackedPairs<Half> {
   static constexpr DType type = DType::f16;
 };
 
+// Four neighbours as they lie in memory.
+template <class T>
+struct Quad {
+  uint2 w;
+  __device__ __forceinline__ float operator[](int j) const {
+    const uint32_t word = j < 2 ? w.x : w.y;
+    return j & 1 ? T::upper(word) : T::lower(word);
+  }
+  __device__ __forceinline__ static Quad pack(const float (&v)[4]) { return {make_uint2(T::pair(v[0], v[1]), T::pair(v[2], v[3]))}; }
+  __device__ __forceinline__ static Quad read_shared(uint32_t at) { return {load_shared_pair(at)}; }
+  __device__ __forceinline__ void write_shared(uint32_t at) const { store_shared(at, w); }
+};
+template <>
+struct Quad<float> {
+  float4 w;
+  __device__ __forceinline__ float operator[](int j) const { return j == 0 ? w.x : j == 1 ? w.y : j == 2 ? w.z : w.w; }
+  __device__ __forceinline__ static Quad pack(const float (&v)[4]) { return {make_float4(v[0], v[1], v[2], v[3])}; }
+  __device__ __forceinline__ static Quad read_shared(uint32_t at) { return {load_shared(at)}; }
+  __device__ __forceinline__ void write_shared(uint32_t at) const { store_shared(at, w); }
+};
+
 // Where the accesses of thread t lie in a stripe.
 template <class T>
 __device__ __forceinline__ constexpr int stripe_place(int t, int part) {

@@ -50,9 +50,22 @@ __device__ __forceinline__ uint4 load_shared_words_if(uint32_t a, bool is) {  //
       : "memory");
   return v;
 }
+__device__ __forceinline__ float load_shared_float(uint32_t a) {
+  float v;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(a) : "memory");
+  return v;
+}
+__device__ __forceinline__ uint2 load_shared_pair(uint32_t a) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(a) : "memory");
+  return v;
+}
 __device__ __forceinline__ void store_shared(uint32_t a, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(a), "f"(v) : "memory"); }
 __device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(a), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+__device__ __forceinline__ void store_shared(uint32_t a, const uint2& v) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(a), "r"(v.x), "r"(v.y) : "memory");
 }
 
 // ---- global memory
@@ -68,6 +81,40 @@ __device__ __forceinline__ void store_streaming_if(char* at, const uint4& v, boo
       "{ .reg .pred p; setp.ne.u32 p, %5, 0; @p st.global.L1::no_allocate.v4.u32 [%0], {%1, %2, %3, %4}; @!p st.global.v4.u32 [%0], "
       "{%1, %2, %3, %4}; }" ::"l"(at),
       "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(uint32_t(streams)));
+}
+// 16 bytes that any other thread of the device sees all at once: some values, then in each word left which message it is.
+__device__ __forceinline__ void store_message(char* at, const uint4& v) {
+  asm volatile(
+      "{ .reg .b64 l, h; .reg .b128 m; mov.b64 l, {%1, %2}; mov.b64 h, {%3, %4}; mov.b128 m, {l, h}; st.relaxed.gpu.global.b128 [%0], m; "
+      "}" ::"l"(at),
+      "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+      : "memory");
+}
+__device__ __forceinline__ uint4 load_message(const char* at) {
+  uint4 v;
+  asm volatile(
+      "{ .reg .b64 l, h; .reg .b128 m; ld.relaxed.gpu.global.b128 m, [%4]; mov.b128 {l, h}, m; mov.b64 {%0, %1}, l; mov.b64 {%2, %3}, h; }"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(at)
+      : "memory");
+  return v;
+}
+// Until the first `count` of four messages, of so many values each, have that number.  It is looked for in each word: of words that
+// nobody reads, ptxas makes the load several smaller ones, which do not see the message all at once.
+template <int kValues>
+__device__ __forceinline__ void wait_for_messages(const char* at, int count, uint32_t number, uint4 (&out)[4]) {
+  bool all;
+  do {
+    all = true;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (i < count) out[i] = load_message(at + i * 16);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint4& m = out[i];
+      all = all && (i >= count || (m.w == number && (kValues > 2 || m.z == number) && (kValues > 1 || m.y == number)));
+    }
+  } while (!all);
 }
 
 // ---- values
@@ -98,25 +145,43 @@ __device__ __forceinline__ float approximate_inverse(float v) {
   return r;
 }
 // The compiler takes these for other values than before, and one made of the others.
+__device__ __forceinline__ int made_again(int v) {  // where it is used, not kept from before
+  asm volatile("" : "+r"(v));
+  return v;
+}
 __device__ __forceinline__ void forget(uint4& w) { asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w)); }
 __device__ __forceinline__ void forget(float& v, uint4& w) { asm volatile("" : "+f"(v), "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w)); }
 
 // ---- barriers
+
+// Of `threads` threads of the block, whole warps; `id` is 1 ... 15, __syncthreads is 0.
+__device__ __forceinline__ void meet_threads(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 
 // By one thread, before the others meet (__syncthreads, or meet_cluster for barriers that other blocks reach).
 __device__ __forceinline__ void barrier_init(uint32_t barrier, int arrivals) {
   KILTER_ASM_90("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 __device__ __forceinline__ void barriers_are_ready() { KILTER_ASM_90("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-// Bytes that copies will bring; and an arrival along with it.
-__device__ __forceinline__ void barrier_expect(uint32_t barrier, int bytes) {
-  KILTER_ASM_90("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
+// An arrival, and bytes that copies will bring.
 __device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int bytes) {
   KILTER_ASM_90("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  KILTER_ASM_90("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
 // For the end of a phase: 0 for the first, 1 for the second, 0 for the third.
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
+#ifdef KILTER_ARCHITECTURE_90
+  uint32_t done = 0;
+  while (!done)
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+#endif
+}
+// The same where other blocks of the cluster have written; it empties the first cache.
+__device__ __forceinline__ void barrier_wait_for_cluster(uint32_t barrier, int parity) {
 #ifdef KILTER_ARCHITECTURE_90
   uint32_t done = 0;
   while (!done)
@@ -140,10 +205,15 @@ __device__ __forceinline__ void copy_words(uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 __device__ __forceinline__ void wait_for_own_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-// Into the L2 cache, for whoever reads it soon.
-__device__ __forceinline__ void prefetch_bulk(const void* from, int bytes) {
-  KILTER_ASM_90("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+// The other way.  Before it, by those who wrote there; after it, by the thread that stores: what it has stored since the last call are
+// a set.  Then, by the same thread: until all sets are read, so that their memory may be written again; until all have arrived.
+__device__ __forceinline__ void shared_writes_before_copies() { KILTER_ASM_90("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ __forceinline__ void store_bulk(void* to, uint32_t from, int bytes) {
+  KILTER_ASM_90("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes) : "memory");
 }
+__device__ __forceinline__ void bulk_stores_end() { KILTER_ASM_90("cp.async.bulk.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_bulk_stores_to_read() { KILTER_ASM_90("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_bulk_stores() { KILTER_ASM_90("cp.async.bulk.wait_group 0;" ::: "memory"); }
 __device__ __forceinline__ void copy_float(uint32_t to, const void* from) {
   KILTER_ASM_90("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
 }
@@ -186,10 +256,11 @@ __device__ __forceinline__ void send_float(uint32_t remote, float v, uint32_t re
                 "r"(remote_barrier)
                 : "memory");
 }
-__device__ __forceinline__ uint4 load_remote(uint32_t remote) {
-  uint4 v = {};
-  KILTER_ASM_90("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(remote));
-  return v;
+// 16 bytes, and as many there.
+__device__ __forceinline__ void send_words(uint32_t remote, const uint4& v, uint32_t remote_barrier) {
+  KILTER_ASM_90("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(remote), "r"(v.x),
+                "r"(v.y), "r"(v.z), "r"(v.w), "r"(remote_barrier)
+                : "memory");
 }
 
 }  // namespace kilter::cuda

@@ -60,6 +60,13 @@ template <class T>
 T __shfl_xor_sync(unsigned mask, T v, int bits) {
   return emulated::exchange_warp(mask, v)[(threadIdx.x & 31) ^ unsigned(bits)];
 }
+inline unsigned __ballot_sync(unsigned mask, int v) {
+  unsigned bits = 0;
+  const auto all = emulated::exchange_warp(mask, v != 0);
+  for (int k = 0; k < 32; ++k) bits |= unsigned((mask >> k & 1) && all[size_t(k)]) << k;
+  return bits;
+}
+inline int __ffs(int v) { return __builtin_ffs(v); }
 inline int __any_sync(unsigned mask, int v) {
   int any = 0;
   const auto all = emulated::exchange_warp(mask, v);
@@ -97,7 +104,11 @@ enum cudaError_t { cudaSuccess, cudaErrorNotSupported = 801 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrComputeCapabilityMajor, cudaDevAttrComputeCapabilityMinor };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaFuncAttributeNonPortableClusterSizeAllowed };
-enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension, cudaLaunchAttributeProgrammaticStreamSerialization };
+enum cudaLaunchAttributeID {
+  cudaLaunchAttributeClusterDimension,
+  cudaLaunchAttributeCooperative,
+  cudaLaunchAttributeProgrammaticStreamSerialization
+};
 enum { cudaStreamNonBlocking = 1, cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaGraphNodeType { cudaGraphNodeTypeKernel };
 struct cudaKernelNodeParams {
@@ -110,7 +121,7 @@ struct cudaLaunchAttribute {
     struct {
       unsigned x, y, z;
     } clusterDim;
-    int programmaticStreamSerializationAllowed;
+    int cooperative, programmaticStreamSerializationAllowed;
   } val;
 };
 struct cudaLaunchConfig_t {
@@ -148,6 +159,7 @@ inline cudaError_t cudaMemset(void* p, int v, size_t bytes) {
   std::memset(p, v, bytes);
   return cudaSuccess;
 }
+inline cudaError_t cudaMemsetAsync(void* p, int v, size_t bytes, cudaStream_t) { return cudaMemset(p, v, bytes); }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
   std::memcpy(to, from, bytes);
   return cudaSuccess;
@@ -159,8 +171,10 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cud
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...), A&&... args) {
   unsigned cluster = 1;
-  for (unsigned k = 0; k < config->numAttrs; ++k)
+  for (unsigned k = 0; k < config->numAttrs; ++k) {
     if (config->attrs[k].id == cudaLaunchAttributeClusterDimension) cluster = config->attrs[k].val.clusterDim.x;
+    if (config->attrs[k].id == cudaLaunchAttributeCooperative) cluster = config->gridDim.x;
+  }
   emulated::run({config->gridDim, config->blockDim, cluster, config->dynamicSmemBytes}, [&] { kernel(P(args)...); });
   return cudaSuccess;
 }

@@ -60,6 +60,7 @@ struct Later {
   const void* from = nullptr;
   int bytes = 0;
   bool arrives = false;
+  char* memory = nullptr;  // to there, from the place `to`
 };
 
 struct Cluster;
@@ -74,7 +75,8 @@ struct Block {
   std::vector<std::map<unsigned, Meeting>> warps;
   std::vector<Later> later;
   uint64_t met = 0;  // arrivals at the block's barrier
-  int counted = 0;   // by count_block
+  std::array<uint64_t, 16> met_some = {};
+  int counted = 0;  // by count_block
   int alive = 0, running = -1;
   std::binary_semaphore turn{0};
   bool finished = false;
@@ -137,6 +139,7 @@ void enter(unsigned low, unsigned high) {
 }
 
 void perform(const Later& l) {
+  if (l.memory) std::memcpy(l.memory, at_place(l.to), size_t(l.bytes));
   if (l.from) std::memcpy(at_place(l.to), l.from, size_t(l.bytes));
   if (!l.barrier) return;
   Barrier& barrier = *static_cast<Barrier*>(at_place(l.barrier));
@@ -246,6 +249,14 @@ void meet_block() {
   wait_until([b, round] { return b->met >= round * uint64_t(b->alive); });
 }
 
+void meet_threads(int id, int threads) {
+  if (id < 1 || id > 15 || threads % 32 != 0 || threads > int(blockDim.x)) stop("a meeting that cannot be");
+  uint64_t& met = own->met_some[size_t(id)];
+  const uint64_t all = (met++ / uint64_t(threads) + 1) * uint64_t(threads);
+  wait_until([&met, all] { return met >= all; });
+}
+void wait_for(std::function<bool()> ready) { wait_until(std::move(ready)); }
+
 int count_block(bool v) {
   meet_block();  // the round before was read
   int& count = own->counted;
@@ -322,15 +333,28 @@ void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier) {
   if (!(to & kVariable) && (to & kOffset) + uint32_t(bytes) > own->config->shared_bytes && !(to >> kRankShift))
     stop("a copy beyond the block's shared memory");
   std::memset(at_place(to), 0xFF, size_t(bytes));
-  own->later.push_back({own->running, to, barrier, from, bytes, false});
+  own->later.push_back({own->running, to, barrier, from, bytes, false, nullptr});
 }
-void arrive_later(uint32_t barrier) { own->later.push_back({own->running, 0, barrier, nullptr, 0, true}); }
+void store_later(void* to, uint32_t from, int bytes) {
+  if (bytes % 16 != 0 || (from & kOffset) % 16 != 0 || reinterpret_cast<uintptr_t>(to) % 16 != 0) stop("a store that is not aligned");
+  own->later.push_back({own->running, from, 0, nullptr, bytes, false, static_cast<char*>(to)});
+}
+void wait_for_own_stores() {
+  Block* const b = own;
+  const int fiber = b->running;
+  wait_until([b, fiber] {
+    for (const Later& l : b->later)
+      if (l.fiber == fiber && l.memory) return false;
+    return true;
+  });
+}
+void arrive_later(uint32_t barrier) { own->later.push_back({own->running, 0, barrier, nullptr, 0, true, nullptr}); }
 void wait_for_own_copies() {
   Block* const b = own;
   const int fiber = b->running;
   wait_until([b, fiber] {
     for (const Later& l : b->later)
-      if (l.fiber == fiber) return false;
+      if (l.fiber == fiber && !l.memory) return false;
     return true;
   });
 }

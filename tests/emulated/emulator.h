@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 namespace emulated {
 
@@ -20,14 +21,16 @@ inline thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 
 struct Config {
   Dim grid, block;
-  unsigned cluster;
+  unsigned cluster;  // blocks that run side by side
   size_t shared_bytes;
 };
 void run(const Config& config, const std::function<void()>& kernel);
 
 // ---- from a kernel's thread
 
+void wait_for(std::function<bool()> ready);  // true by what another thread does
 void meet_block();
+void meet_threads(int id, int threads);
 int count_block(bool v);  // meets; of how many threads v is true
 void meet_warp(unsigned mask);
 void arrive_at_cluster();
@@ -61,5 +64,8 @@ void barrier_wait(uint32_t barrier, int parity);
 void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier);
 void arrive_later(uint32_t barrier);  // after this thread's copies
 void wait_for_own_copies();
+// Later too: read then, so that memory that is written before that gives nonsense.
+void store_later(void* to, uint32_t from, int bytes);
+void wait_for_own_stores();
 
 }  // namespace emulated

@@ -1,12 +1,13 @@
-// Backward on a CUDA device for aligned rows of up to 65536 elements (fp32: 32768): x and dy are read once; dx, dresidual and the
-// terms of dweight and dbias come from the same read.
+// Backward on a CUDA device for aligned rows: x and dy are read once; dx, dresidual and the terms of dweight and dbias come from the
+// same read.
 //
-// A block owns `slots` neighbouring chunks (docs/numerics.md, "dweight and dbias"), or, as one of a cluster, up to four segments of the
-// rows of one chunk.  It walks all its chunks at once, by groups of four rows: bulk copies bring the next two groups into a ring in
-// shared memory while a group is worked on in two phases.  Sums: a warp owns one segment of one row, or several short rows.  Output: a
-// thread owns eight columns of a slot, whose terms of four rows it adds to its registers.  The sums of group i + 1 are taken before the
-// output of group i, so that one barrier per group is enough, and blocks of a cluster have time to send each other theirs.  A second
-// kernel adds up what the blocks leave (row_finish.cuh).
+// A block owns `slots` neighbouring chunks (docs/numerics.md, "dweight and dbias"), or, as one of a team, up to four segments (fp32:
+// two) of the rows of a chunk.  It walks all its chunks at once, by groups of four rows, in a ring in shared memory.  Most of its warps
+// compute, in two phases.  Sums: a warp owns one segment of one row, or several short rows.  Output: a thread owns eight columns of a
+// slot, whose terms of four rows it adds to its registers.  The sums of group i + 1 are taken before the output of group i, so that
+// the rest can happen beside them: one warp brings rows in, one takes gradients out (row_backward_ring.cuh), and one makes a row's
+// scalars of its sums (row_backward_sums.cuh), with the other blocks of a team where there is one (row_backward_exchange.cuh).  They
+// all meet at barriers in shared memory only.  A second kernel adds up what the blocks leave (row_finish.cuh).
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
@@ -15,236 +16,221 @@
 namespace kilter::cuda {
 
 // Phase two: this thread's columns.
-template <class T, bool kCentered>
+template <class T, bool kCentered, class S>
 struct GroupOutput {
-  static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
+  static constexpr int kItem = Packed<T>::kItem;
   static constexpr int kPlanes = kCentered ? 2 : 1;  // dweight, dbias
   float sum[kPlanes][8];
 
-  // Weights go to shared memory, where both phases read them.
-  __device__ __forceinline__ explicit GroupOutput(const BackwardBlock<T>& b) {
-#pragma unroll
-    for (int q = 0; q < kParts; ++q) {  // a part at a time: columns of fp32 rows are not those of a stripe
-      float w[8];
-      scaled_weights<T>(b.p, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
-      if (b.slot == 0)
-#pragma unroll
-        for (int j = 0; j < kWidth; ++j) reinterpret_cast<float*>(b.memory + b.p.at.weights)[b.part_column(q) + j] = w[j];
-    }
+  __device__ __forceinline__ void start() {
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane)
 #pragma unroll
       for (int j = 0; j < 8; ++j) sum[plane][j] = 0;
   }
 
-  // kUsual: all four rows are there, and none is rare.
-  template <bool kUsual>
-  __device__ __forceinline__ void write(const BackwardBlock<T>& b, const RowScalars<kCentered>* scalars, int i, int stage) {
+  // kUsual: all four rows are there, and none is rare.  kUp: dresidual_out is added.  Four columns at a time: these kernels are short of
+  // registers.
+  template <bool kUsual, bool kUp>
+  __device__ __forceinline__ void write(const BackwardBlock<T, S>& b, const Group& g) {
     const RowBackwardParameters& p = b.p;
-    const int here = kUsual ? kGroupRows : b.rows(b.slot, i), part_bytes = b.part_bytes();
-    const bool has_up = p.flags & kHasResidual;
-    const int64_t r = b.row(b.slot, i);
-    const auto at_row = [&](const RowAddress& a, int row) { return a.data + (r + row) * a.stride + b.own_bytes(); };
-    char* dx = at_row(p.dx, 0);
-    uint32_t at = b.base + stage * b.p.at.stage + b.slot_bytes() + b.part_column(0) * kItem;
-    float weight[8];
-    const auto load_weights = [&, from = b.base + p.at.weights + b.part_column(0) * 4] {
+    const int here = kUsual ? kGroupRows : b.rows(g, b.slot);
+    const bool writes = p.dx.data || p.dresidual.data;
+    const uint32_t first = b.base + b.slot_offset(g) + b.column(0) * kItem, scalars = b.scalars(g.number, b.slot);
 #pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const float4 w = load_shared(from + (kParts == 2 ? q * part_bytes : q * 16));
-        weight[4 * q] = w.x, weight[4 * q + 1] = w.y, weight[4 * q + 2] = w.z, weight[4 * q + 3] = w.w;
+    for (int q = 0; q < 2; ++q) {
+      const bool has = b.has(q);
+      const float4 w4 = load_shared(b.weights(b.column(q)));
+      const float weight[4] = {w4.x, w4.y, w4.z, w4.w};
+      float pair[kPlanes][2][4];
+#pragma unroll
+      for (int row = 0; row < kGroupRows; ++row) {
+        const uint32_t at = first + b.row_offset(row) + q * 4 * p.slot_threads * kItem;
+        const RowScalars<kCentered> s(scalars + row * kScalarBytes);
+        const bool is = kUsual || row < here;
+        Quad<T> xv = {}, dy = {}, up = {};
+        if (is) {  // of columns beyond the row: whatever lies there, for sums that nobody reads
+          xv = Quad<T>::read_shared(at), dy = Quad<T>::read_shared(at + p.at.tensor);
+          if (kUp) up = Quad<T>::read_shared(at + 2 * p.at.tensor);
+        }
+        float v[4], h[4];
+        if constexpr (kCentered) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) h[j] = xv[j];
+          if (!kUsual)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) h[j] = h[j] * s.half();
+#pragma unroll
+          for (int j = 0; j < 4; ++j) h[j] = (h[j] - s.mean()) * s.h_rstd() - s.lo();
+          if (!kUsual && s.lo2() != 0)
+#pragma unroll
+            for (int j = 0; j < 4; ++j) h[j] = h[j] - s.lo2();
+        } else {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) h[j] = xv[j] * s.rstd();
+        }
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          float gradient = dy[j] * weight[j];
+          if constexpr (kCentered) gradient = gradient - s.c2();
+          v[j] = s.rstd() * (gradient - h[j] * s.c1());
+          const float terms[2] = {dy[j] * h[j], dy[j]};
+#pragma unroll
+          for (int plane = 0; plane < kPlanes; ++plane)
+            pair[plane][row / 2][j] = row % 2 == 0 ? terms[plane] : pair[plane][row / 2][j] + terms[plane];
+        }
+        if (kUp)
+#pragma unroll
+          for (int j = 0; j < 4; ++j) v[j] = v[j] + up[j];
+        if (writes && has && is) Quad<T>::pack(v).write_shared(at);
+        if (q == 1 && ((row + 1) & (p.unit_rows() - 1)) == 0) b.release(g.stage + b.unit + (row >> p.rows_shift), writes);
       }
-    };
-    constexpr bool kAgain = kCentered && kItem == 2;  // for each row: these kernels are short of registers
-    if constexpr (!kAgain) load_weights();
-    Packed<T> upper = {};
-    float pair[kPlanes][2][8];
 #pragma unroll
-    for (int row = 0; row < kGroupRows; ++row, at += b.p.at.row) {
-      if (has_up)
+      for (int plane = 0; plane < kPlanes; ++plane)
 #pragma unroll
-        for (int q = 0; q < kParts; ++q)
-          if (b.has_part(q) && (kUsual || row < here))
-            upper.part[q] = *reinterpret_cast<const uint4*>(at_row(p.dresidual_out, row) + q * part_bytes);
-      const RowScalars<kCentered> s = scalars[row];
-      Packed<T> xv = {}, dy = {};
-#pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        if (!kUsual && row >= here) continue;
-        xv.part[q] = load_shared_words(at + q * part_bytes);
-        dy.part[q] = load_shared_words(at + q * part_bytes + b.dy_from_x());
-      }
-      if constexpr (kAgain) load_weights();
-      float v[8], h[8];
-      if constexpr (kCentered) {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) h[j] = xv[j];
-        if (!kUsual && s.rare())
-#pragma unroll
-          for (int j = 0; j < 8; ++j) h[j] = h[j] * s.half;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) h[j] = (h[j] - s.mean) * s.h_rstd - s.lo;
-        if (!kUsual && s.rare())
-#pragma unroll
-          for (int j = 0; j < 8; ++j) h[j] = h[j] - s.lo2;
-      } else {
-#pragma unroll
-        for (int j = 0; j < 8; ++j) h[j] = xv[j] * s.rstd;
-      }
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        float g = dy[j] * weight[j];
-        if constexpr (kCentered) g = g - s.c2;
-        v[j] = s.rstd * (g - h[j] * s.c1);
-        const float terms[2] = {dy[j] * h[j], dy[j]};
-#pragma unroll
-        for (int plane = 0; plane < kPlanes; ++plane)
-          pair[plane][row / 2][j] = row % 2 == 0 ? terms[plane] : pair[plane][row / 2][j] + terms[plane];
-      }
-      if (has_up)
-#pragma unroll
-        for (int j = 0; j < 8; ++j) v[j] = v[j] + upper[j];
-#pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        const uint4 packed = Packed<T>::pack(v + q * kWidth);
-        const bool writes = b.has_part(q) && (kUsual || row < here);
-        if (p.dx.data && writes) *reinterpret_cast<uint4*>(dx + q * part_bytes) = packed;
-        if (p.dresidual.data && writes) *reinterpret_cast<uint4*>(at_row(p.dresidual, row) + q * part_bytes) = packed;
-      }
-      dx += p.dx.stride;
+        for (int j = 0; j < 4; ++j) sum[plane][4 * q + j] = sum[plane][4 * q + j] + (pair[plane][0][j] + pair[plane][1][j]);
     }
-#pragma unroll
-    for (int plane = 0; plane < kPlanes; ++plane)
-#pragma unroll
-      for (int j = 0; j < 8; ++j) sum[plane][j] = sum[plane][j] + (pair[plane][0][j] + pair[plane][1][j]);
   }
 
   // Chunks longer than a block of the contract: its sums join the chunk's wide sums, in the caller's memory.
-  __device__ __forceinline__ void join_chunk(const BackwardBlock<T>& b, bool first) {
+  __device__ __forceinline__ void join_chunk(const BackwardBlock<T, S>& b, int chunk, bool first) {
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane) {
-      if (!b.p.partial[plane] || b.chunk() >= b.p.chunks) continue;
+      if (!b.p.partial[plane] || chunk >= b.p.chunks) continue;
 #pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        if (!b.has_part(q)) continue;
-        double* const to = b.p.wide_sums[plane] + int64_t(b.chunk()) * b.p.n + b.begin + b.part_column(q);
+      for (int q = 0; q < 2; ++q) {
+        if (!b.has(q)) continue;
+        double* const to = b.p.wide_sums[plane] + int64_t(chunk) * b.p.n + b.begin + b.column(q);
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) {
-          to[j] = first ? double(sum[plane][q * kWidth + j]) : to[j] + double(sum[plane][q * kWidth + j]);
-          sum[plane][q * kWidth + j] = 0;
-        }
+        for (int j = 0; j < 4; ++j) to[j] = first ? double(sum[plane][q * 4 + j]) : to[j] + double(sum[plane][q * 4 + j]);
       }
     }
+    start();
   }
 
-  // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.
-  __device__ __forceinline__ void leave(const BackwardBlock<T>& b) {
+  // Of the only slot.  Each group passes here, so that this code has long come from memory when the chunk is done.
+  __device__ __forceinline__ void leave(const BackwardBlock<T, S>& b, int chunk, bool done) {
+    const int64_t place = int64_t(chunk) * b.p.n + b.begin + b.column(0);
+#pragma unroll
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      float* const to = static_cast<float*>(b.p.partial[plane]) + place;
+#pragma unroll
+      for (int q = 0; q < 2; ++q)
+        if (done && b.p.partial[plane] && b.has(q))
+          *reinterpret_cast<float4*>(to + q * 4 * b.p.slot_threads) =
+              make_float4(sum[plane][q * 4], sum[plane][q * 4 + 1], sum[plane][q * 4 + 2], sum[plane][q * 4 + 3]);
+    }
+    if (S::kTeam && done) start();
+  }
+  // The slots' chunks are done: their sums as one, by the tree over chunks.
+  __device__ __forceinline__ void leave_together(const BackwardBlock<T, S>& b) {
     const RowBackwardParameters& p = b.p;
-    const int64_t to = int64_t(b.team()) * p.n + b.begin;
+    double* const columns = reinterpret_cast<double*>(dynamic_shared());  // [slot][column]
+    const int row = p.slot_threads * 8, threads = p.slots * p.slot_threads;
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane) {
       if (!p.partial[plane]) continue;
-      if (p.slots == 1 && !p.wide) {
+      if (plane > 0) b.meet_computing();  // the other one is done with
 #pragma unroll
-        for (int q = 0; q < kParts; ++q)
+      for (int q = 0; q < 2; ++q) {
+        if (!b.has(q)) continue;
+        const int c = b.column(q), chunk = b.team * p.slots + b.slot;
+        const double* const wide = p.wide_sums[plane] + int64_t(chunk) * p.n + b.begin + c;
 #pragma unroll
-          for (int j = 0; j < kWidth; j += 4)
-            if (b.has_part(q))
-              *reinterpret_cast<float4*>(static_cast<float*>(p.partial[plane]) + to + b.part_column(q) + j) =
-                  make_float4(sum[plane][q * kWidth + j], sum[plane][q * kWidth + j + 1], sum[plane][q * kWidth + j + 2],
-                              sum[plane][q * kWidth + j + 3]);
-        continue;
+        for (int j = 0; j < 4; ++j)
+          columns[b.slot * row + c + j] = !p.wide ? double(sum[plane][q * 4 + j]) : chunk < p.chunks ? wide[j] : 0.0;
       }
-      add_slots(b, plane, static_cast<double*>(p.partial[plane]) + to);
-    }
-  }
-  __device__ __forceinline__ void add_slots(const BackwardBlock<T>& b, int plane, double* to) {
-    const RowBackwardParameters& p = b.p;
-    double* const columns = reinterpret_cast<double*>(b.memory);  // [slot][column]
-    const int row = p.slot_threads * 8;
-    __syncthreads();  // the ring, or the other plane, is done with
-#pragma unroll
-    for (int q = 0; q < kParts; ++q) {
-      if (!b.has_part(q)) continue;
-      const int c = b.part_column(q);
-      double v[kWidth];
-      if (p.wide) {
-        const double* const chunk = p.wide_sums[plane] + int64_t(b.chunk()) * p.n + b.begin + c;
-#pragma unroll
-        for (int j = 0; j < kWidth; ++j) v[j] = b.chunk() < p.chunks ? chunk[j] : 0.0;
-      } else {
-#pragma unroll
-        for (int j = 0; j < kWidth; ++j) v[j] = double(sum[plane][q * kWidth + j]);
+      for (int step = 1; step < p.slots; step *= 2) {
+        b.meet_computing();
+        for (int i = threadIdx.x; i < p.slots / (2 * step) * row; i += threads) {
+          double* const left = columns + i / row * (2 * step) * row + i % row;
+          *left = *left + left[step * row];
+        }
       }
-#pragma unroll
-      for (int j = 0; j < kWidth; ++j) columns[b.slot * row + c + j] = v[j];
+      b.meet_computing();
+      double* const to = static_cast<double*>(p.partial[plane]) + int64_t(b.team) * p.n;
+      for (int c = threadIdx.x; c < b.width; c += threads) to[c] = columns[c];
     }
-    for (int step = 1; step < p.slots; step *= 2) {
-      __syncthreads();
-      for (int i = threadIdx.x; i < p.slots / (2 * step) * row; i += blockDim.x) {
-        double* const left = columns + i / row * (2 * step) * row + i % row;
-        *left = *left + left[step * row];
-      }
-    }
-    __syncthreads();
-    for (int c = threadIdx.x; c < b.width; c += blockDim.x) to[c] = columns[c];
   }
 };
 
 template <class T, bool kCentered, class S>
-__global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const __grid_constant__ RowBackwardParameters p) {
+__global__ void __launch_bounds__(kBackwardThreads<T> + kHelpers * 32, 1) backward_kernel(const __grid_constant__ RowBackwardParameters p) {
 #ifdef KILTER_ARCHITECTURE_90  // the plan launches it nowhere else
-  char* const memory = dynamic_shared();
-  __shared__ SumExchange exchange;
-  __shared__ GroupRing ring;
   wait_for_predecessor(p.flags & kDependent);
-  const BackwardBlock<T> b(p, memory, S::kCluster ? cluster_rank() : 0, S::kCluster ? cluster_blocks() : 1);
-  const int steps = p.steps;
-  Pace pace(p.progress);
-  ring.start(p.slots);
-  __syncthreads();
+  const InGrid in = InGrid::find<S>(p);
+  const int helper = (int(threadIdx.x) - p.slots * p.slot_threads) >> 5;  // below 0: computes
+  GroupOutput<T, kCentered, S> output;
+  output.start();
+  {
+    const BackwardBlock<T, S> b(p, in);
+    if (helper == 0) {
+      Loader<T, kCentered, S>(b).run();
+    } else if (helper == 1) {
+      b.start_units();
+      barriers_are_ready();
+      b.meet();
+      Storer<T, S>{b}.run();
+    } else if (helper == 2) {
+      b.start_groups();
+      barriers_are_ready();
 #pragma unroll 1
-  for (int i = 0; i + 1 < kStages && i < steps; ++i) ring.load<kCentered>(b, i, i);
-  if (p.padded > p.segments)
-    for (int i = threadIdx.x; i < (p.at.scalars - p.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + p.at.sums)[i] = 0;
-  GroupOutput<T, kCentered> output(b);
-  const GroupSums<T, kCentered, S> sums(b);
-  RowScalars<kCentered>* const scalars =
-      reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
-  const RowScalars<kCentered>* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
-  const auto write = [&](int i, int stage) {
-    if (make_scalars<T, kCentered, S>(b, i, stage, scalars))
-      output.template write<true>(b, own_scalars, i, stage);
-    else
-      output.template write<false>(b, own_scalars, i, stage);
-    if (p.wide && ((i + 1) % kBlockGroups == 0 || i + 1 == steps)) output.join_chunk(b, i < kBlockGroups);
-    __syncwarp();
-  };
-
-  if constexpr (S::kCluster) exchange.start();
-  __syncthreads();                      // the weights are there
-  int stage = kStages - 1, parity = 1;  // of group i; parity of the stage's uses
+      for (uint32_t at = p.at.sums + threadIdx.x % 32 * 4; at < uint32_t(p.at.messages); at += 32 * 4) store_shared(b.base + at, 0.0f);
+      b.meet();
+      ScalarMaker<T, kCentered, S>{b}.run();
+    } else {
+      // Weights go to shared memory, where both phases read them.
 #pragma unroll 1
-  for (int i = -1; i < steps; ++i) {
-    const int next = stage + 1 < kStages ? stage + 1 : 0, next_parity = next == 0 ? parity ^ 1 : parity;
-    if (i + 1 < steps) {
-      barrier_wait(ring.barrier(next), next_parity);
-      sums.take(b, exchange, i + 1, next);
+      for (int q = 0; q < 2; ++q) {
+        if (b.slot != 0 || !b.has(q)) continue;
+        FourWeights<T> weights;
+        weights.load(p, b.begin + b.column(q));
+        store_shared(b.weights(b.column(q)), weights.scaled(p));
+      }
+      b.meet();
     }
-    if (i >= 0) {
-      if constexpr (S::kCluster) exchange.wait(i);
-      write(i, stage);
+    if (helper >= 0) {
+      if (p.slots > 1) __syncthreads();  // the ring is done with
+      return;
     }
-    __syncthreads();  // all are done with group i, and have taken the sums of the next
-    if (i + kStages < steps && int(threadIdx.x) < kGroupRows * p.slots) {
-      if (i >= 0 && threadIdx.x % 32 == 0) pace.wait(p.progress, i);
-      __syncwarp(kGroupRows * p.slots < 32 ? (1u << (kGroupRows * p.slots)) - 1 : 0xFFFFFFFFu);
-      ring.load<kCentered>(b, i + kStages, stage);
-    }
-    stage = next, parity = next_parity;
   }
-  let_successor_start(true);
-  output.leave(b);
+#pragma unroll 1
+  for (int i = -1; i < p.rounds * p.steps; ++i) {
+    {
+      const BackwardBlock<T, S> b(p, in);
+      if (i + 1 < b.groups()) {
+        const Group next = b.group(i + 1);
+        const GroupSums<T, kCentered, S> sums(b);
+        barrier_wait(b.full(next.stage + sums.unit), next.parity);
+        sums.take(b, next);
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) barrier_arrive(b.summed(i + 1));
+      }
+    }
+    if (i < 0) continue;
+    const BackwardBlock<T, S> b(p, in);
+    const Group now = b.group(i);
+    barrier_wait(b.known(i), i >> 1 & 1);
+    const bool usual = __all_sync(0xFFFFFFFFu, load_shared_float(b.usual(i, b.slot)) != 0), has_up = p.flags & kHasResidual;
+    if (!has_up && usual)
+      output.template write<true, false>(b, now);
+    else if (!has_up)
+      output.template write<false, false>(b, now);
+    else if (usual)
+      output.template write<true, true>(b, now);
+    else
+      output.template write<false, true>(b, now);
+    const bool last = now.index + 1 == p.steps;
+    if (p.wide) {
+      if ((now.index + 1) % kBlockGroups == 0 || last) output.join_chunk(b, now.first_chunk + b.slot, now.index < kBlockGroups);
+    } else if (p.slots == 1) {
+      output.leave(b, now.first_chunk, last && now.first_chunk < p.chunks);
+    }
+  }
+  let_successor_start(true);  // the second kernel waits for all of this one
+  if (p.slots == 1) return;
+  __syncthreads();
+  output.leave_together(BackwardBlock<T, S>(p, in));
 #endif
 }
 

@@ -1,30 +1,40 @@
-// Backward's sums over a row: the terms, their exchange between the blocks of a cluster, and what the row's output needs of them.
+// Backward's sums over a row: the terms, and what the row's output needs of them.
 #pragma once
 
-#include "families/rowwise/row_backward_ring.cuh"
+#include "families/rowwise/row_backward_exchange.cuh"
+#include "families/rowwise/row_scalars.cuh"
 
 namespace kilter::cuda {
 
-// Eight columns of the weight as the products read them.
+// Four columns of the weight: as they lie in memory, then as the products read them.
 template <class T>
-__device__ __forceinline__ void scaled_weights(const RowBackwardParameters& p, int column, int k, int left, float (&w)[8]) {
-#pragma unroll
-  for (int j = 0; j < 8; ++j) w[j] = 1;
-  if (!(p.flags & kHasWeight)) return;
-  late_weights<T>(p.weight, p.flags & kFloatWeight, column, k, left, w);
-  if (p.flags & kHasOffset)
-#pragma unroll
-    for (int j = 0; j < 8; ++j) w[j] = w[j] + p.weight_offset;
-}
+struct FourWeights {
+  float4 wide = {};  // fp32 beside 16-bit rows
+  Quad<T> own = {};
 
-// The terms of A, B and H (docs/numerics.md) of a stripe, added to their lanes.  kWhole: all of it lies in the row.  kAgain: with h - lo.
+  __device__ __forceinline__ void load(const RowBackwardParameters& p, int column) {
+    if (p.flags & kFloatWeight)
+      wide = *reinterpret_cast<const float4*>(p.weight + int64_t(column) * 4);
+    else if (p.flags & kHasWeight)
+      own = *reinterpret_cast<const Quad<T>*>(p.weight + int64_t(column) * Packed<T>::kItem);
+  }
+  __device__ __forceinline__ float4 scaled(const RowBackwardParameters& p) const {
+    if (!(p.flags & kHasWeight)) return {1, 1, 1, 1};
+    float4 w = p.flags & kFloatWeight ? wide : make_float4(own[0], own[1], own[2], own[3]);
+    if (p.flags & kHasOffset) w = {w.x + p.weight_offset, w.y + p.weight_offset, w.z + p.weight_offset, w.w + p.weight_offset};
+    return w;
+  }
+};
+
+// The terms of A, B and H (docs/numerics.md) of a stripe, added to their lanes.  kWhole: all of it lies in the row, whose x - mean does not
+// overflow.  kAgain: with h - lo.
 template <class T, bool kCentered, bool kWhole, bool kAgain>
 __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& dy, const float (&w)[8], const RowGradient<float>& s, int k,
                                           int left, bool first, float (&a)[3][8]) {
   float v[8];
 #pragma unroll
   for (int j = 0; j < 8; ++j) v[j] = x[j];
-  if (kCentered && s.halve)
+  if (kCentered && !kWhole && s.halve)
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[j] = v[j] * 0.5f;
 #pragma unroll
@@ -41,26 +51,12 @@ __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& d
   }
 }
 
-// The sums between the blocks of a cluster: four groups' worth, each counted in bytes by an mbarrier.
-struct SumExchange {
-  uint64_t arrived[kSumBuffers];
-
-  __device__ __forceinline__ uint32_t barrier(int i) const { return shared_place(&arrived[i % kSumBuffers]); }
-  __device__ __forceinline__ void start() const {
-    if (threadIdx.x == 0) {
-      for (int k = 0; k < kSumBuffers; ++k) barrier_init(barrier(k), 1);
-      barriers_are_ready();
-    }
-    meet_cluster();
-  }
-  __device__ __forceinline__ void expect(int i, int bytes) const {
-    if (threadIdx.x == 0) barrier_arrive_expecting(barrier(i), bytes);
-  }
-  __device__ __forceinline__ void send(int i, const float* to, float v, int rank) const {
-    send_float(remote_address(shared_place(to), rank), v, remote_address(barrier(i), rank));
-  }
-  __device__ __forceinline__ void wait(int i) const { barrier_wait(barrier(i), i / kSumBuffers & 1); }
-};
+// From a row's saved statistics.
+template <bool kCentered>
+__device__ __forceinline__ void start_row(uint32_t statistics, RowGradient<float>* s) {
+  const uint2 saved = load_shared_pair(statistics);  // mean, rstd
+  s->start(kCentered, kCentered ? __uint_as_float(saved.x) : 0.0f, __uint_as_float(saved.y));
+}
 
 // Phase one: this warp's rows and segment.
 template <class T, bool kCentered, class S>
@@ -69,173 +65,197 @@ struct GroupSums {
   static constexpr int kSums = kCentered ? 3 : 1;
   int t, segment, row;   // of the block's segments; first of the group's rows
   int left, whole_left;  // elements of the block's part from the thread's and from the segment's first on
-  uint32_t x, weights;   // in shared memory
+  int place;             // of the thread's first element in the segment, in the block's part of a row
+  int unit;              // with the rows
 
-  __device__ __forceinline__ explicit GroupSums(const BackwardBlock<T>& b) {
+  __device__ __forceinline__ explicit GroupSums(const BackwardBlock<T, S>& b) {
     const int warp = b.thread / 32;
-    t = threadIdx.x % S::kThreads;
+    t = b.thread % S::kThreads;
     segment = S::kStripes == 4 ? warp / kGroupRows : 0;
     row = S::kStripes == 4 ? warp % kGroupRows : S::kStripes == 2 ? 2 * warp : 0;
-    const int place = segment * kSegmentLength + stripe_place<T>(t, 0);
+    place = segment * kSegmentLength + stripe_place<T>(t, 0);
     left = b.width - place, whole_left = b.width - segment * kSegmentLength;
-    x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
-    weights = b.base + b.p.at.weights + place * 4;
+    unit = b.unit + (row >> b.p.rows_shift);
   }
-  __device__ __forceinline__ void take(const BackwardBlock<T>& b, const SumExchange& exchange, int i, int stage) const {
+  // kWhole: all of the segment is there, and x - mean does not overflow.
+  template <bool kWhole>
+  __device__ __forceinline__ void stripe(const BackwardBlock<T, S>& b, uint32_t x_row, const uint32_t (&weights)[2],
+                                         const RowGradient<float>& s, int k, bool is_first, float (&a)[3][8]) const {
+    Packed<T> xv, dv;
+    float w[8];
+#pragma unroll
+    for (int q = 0; q < Packed<T>::kParts; ++q) {
+      const int c = k * 256 + q * 128;
+      const uint32_t at = x_row + c * Packed<T>::kItem;
+      if (kWhole) {
+        xv.part[q] = load_shared_words(at), dv.part[q] = load_shared_words(at + b.p.at.tensor);
+      } else {
+        xv.part[q] = load_shared_words_if(at, c < left), dv.part[q] = load_shared_words_if(at + b.p.at.tensor, c < left);
+      }
+    }
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+      const float4 f = load_shared(weights[q] + k * 256 * 4);
+      w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
+    }
+    add_terms<T, kCentered, kWhole, false>(xv, dv, w, s, k, left, is_first, a);
+  }
+  __device__ __forceinline__ void take(const BackwardBlock<T, S>& b, const Group& g) const {
+    const int buffer = g.number & 1;
+    const uint32_t x = b.base + b.slot_offset(g) + b.row_offset(row) + place * Packed<T>::kItem;
+    const uint32_t weights[2] = {b.weights(place), b.weights(place + (Packed<T>::kParts == 2 ? 128 : 4))};
     float lanes[3][S::kWarpRows];
 #pragma unroll
     for (int m = 0; m < S::kWarpRows; ++m) {
-      const float* const statistics = b.statistics(stage, row + m);
       RowGradient<float> s;
-      s.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
-      const uint32_t x_row = x + stage * b.p.at.stage + m * b.p.at.row;
+      start_row<kCentered>(b.statistics(g, b.slot, row + m), &s);
+      const uint32_t x_row = x + m * b.p.at.row;  // several rows of a warp: they are neighbours
       float a[3][8];
+      if (S::kStripes * kStripeLength <= whole_left && !s.halve) {
 #pragma unroll
-      for (int k = 0; k < S::kStripes; ++k) {
-        Packed<T> xv, dv;
-        float w[8];
-#pragma unroll
-        for (int q = 0; q < Packed<T>::kParts; ++q) {
-          const int place = k * 256 + q * 128;
-          xv.part[q] = load_shared_words_if(x_row + place * Packed<T>::kItem, place < left);
-          dv.part[q] = load_shared_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
-        }
-#pragma unroll
-        for (int q = 0; q < 2; ++q) {
-          const float4 f = load_shared(weights + (k * 256 + (Packed<T>::kParts == 2 ? q * 128 : q * 4)) * 4);
-          w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
-        }
-        if ((k + 1) * kStripeLength <= whole_left)
-          add_terms<T, kCentered, true, false>(xv, dv, w, s, k, left, k == 0, a);
-        else
-          add_terms<T, kCentered, false, false>(xv, dv, w, s, k, left, k == 0, a);
+        for (int k = 0; k < S::kStripes; ++k) stripe<true>(b, x_row, weights, s, k, k == 0, a);
+      } else {
+#pragma unroll 1
+        for (int k = 0; k < S::kStripes; ++k) stripe<false>(b, x_row, weights, s, k, k == 0, a);
       }
 #pragma unroll
       for (int q = 0; q < kSums; ++q) lanes[q][m] = Tree::template inside<Add>(a[q], t & 1);
     }
-    if constexpr (S::kCluster) exchange.expect(i, kGroupRows * kSums * b.p.segments * 4);
 #pragma unroll
     for (int q = 0; q < kSums; ++q) {
       const float sum = Tree::template between<Add>(lanes[q], t);
-      float* const to = b.sums(i, row + Tree::own_row(t)) + q * b.p.padded + b.rank * b.p.block_segments + segment;
-      if constexpr (S::kCluster) {
-        if (t < b.blocks && whole_left > 0) exchange.send(i, to, sum, t);
-      } else {
-        if (Tree::writes(t)) *to = sum;
-      }
+      if (Tree::writes(t)) store_shared(b.sums(buffer, b.slot, row + Tree::own_row(t)) + (q * b.p.padded + segment) * 4, sum);
     }
   }
 };
 
-// A, B and H of one row of a stage again, with h - lo for h, by one warp from the shared memory of all blocks.  Rare.
+// A, B and H of one row of a slot again, with h - lo for h, over this block's segments, by one warp.  Rare.
 template <class T, class S>
-__device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, int row, float lo, float (&out)[3]) {
+__device__ __noinline__ void sums_again(const BackwardBlock<T, S> b, const Group g, int slot, int row, float lo) {
   using Tree = LaneTree<T, S::kThreads, 1>;
-  const int t = threadIdx.x % S::kThreads, lane = threadIdx.x & 31, block_segments = b.p.block_segments;
+  const int t = threadIdx.x % S::kThreads;
   RowGradient<float> s;
-  s.start(true, b.statistics(stage, row)[0], b.statistics(stage, row)[1]);
+  start_row<true>(b.statistics(g, slot, row), &s);
   s.lo = lo;
-  const char* const memory = b.memory + stage * b.p.at.stage + b.slot_bytes() + row * b.p.at.row;
-  float kept[2][3] = {};  // the sums of segments `lane` and 32 + lane
+  const uint32_t x = b.base + (g.stage + b.unit_of(slot)) * b.p.at.stage + b.place_of(slot) * b.p.at.row + b.row_offset(row);
 #pragma unroll 1
-  for (int segment = 0; segment < b.p.segments; ++segment) {
-    const int owner = segment / block_segments, place = stripe_place<T>(t, 0), left = b.p.n - segment * kSegmentLength - place;
-    const char* const x = memory + ((segment - owner * block_segments) * kSegmentLength + place) * Packed<T>::kItem;
-    const char* const dy = x + b.dy_from_x();
+  for (int segment = 0; segment * kSegmentLength < b.width; ++segment) {
+    const int place = segment * kSegmentLength + stripe_place<T>(t, 0), left = b.width - place;
     float a[3][8] = {};
 #pragma unroll 1
     for (int k = 0; k < S::kStripes; ++k) {
-      Packed<T> v[2] = {};
+      Packed<T> v[2];
       float w[8];
+#pragma unroll
       for (int q = 0; q < Packed<T>::kParts; ++q) {
-        const int c = k * 256 + q * 128, bytes = c * Packed<T>::kItem;
-        if (!(c < left)) continue;
-        if constexpr (S::kCluster)
-          v[0].part[q] = load_remote(remote_address(shared_place(x + bytes), owner)),
-          v[1].part[q] = load_remote(remote_address(shared_place(dy + bytes), owner));
-        else
-          v[0].part[q] = *reinterpret_cast<const uint4*>(x + bytes), v[1].part[q] = *reinterpret_cast<const uint4*>(dy + bytes);
+        const int c = k * 256 + q * 128;
+        v[0].part[q] = load_shared_words_if(x + (place + c) * Packed<T>::kItem, c < left);
+        v[1].part[q] = load_shared_words_if(x + b.p.at.tensor + (place + c) * Packed<T>::kItem, c < left);
       }
-      scaled_weights<T>(b.p, segment * kSegmentLength + place, k, left, w);
+#pragma unroll
+      for (int q = 0; q < 2; ++q) {
+        const float4 f = load_shared(b.weights(place + k * 256 + q * (Packed<T>::kParts == 2 ? 128 : 4)));
+        w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
+      }
       add_terms<T, true, false, true>(v[0], v[1], w, s, k, left, false, a);
     }
 #pragma unroll
     for (int q = 0; q < 3; ++q) {
       float v[1] = {Tree::template inside<Add>(a[q], t & 1)};
       const float sum = Tree::template between<Add>(v, t);
-      if (segment % 32 == lane || S::kThreads < 32) kept[segment / 32][q] = sum;
+      if ((threadIdx.x & 31) == 0) store_shared(b.sums(2, slot, row) + (q * b.p.padded + segment) * 4, sum);
     }
   }
-#pragma unroll
-  for (int q = 0; q < 3; ++q) {
-    float sum = kept[0][q], high = kept[1][q];
-    if (S::kThreads == 32)
-      for (int bit = 1; bit < 32; bit *= 2) sum = sum + exchange(sum, bit), high = high + exchange(high, bit);
-    out[q] = sum + high;
-  }
+  __syncwarp();
 }
 
-// What the output of the rows of group i needs, by each warp for its slot (or two slots), from the segments' sums.  Whether all
-// of these rows are there, and none of them rare.
+// The warp that finds, from the sums of a group's rows, what their output needs.  A thread for each row; of teams, eight.
 template <class T, bool kCentered, class S>
-__device__ __forceinline__ bool make_scalars(const BackwardBlock<T>& b, int i, int stage, RowScalars<kCentered>* out) {
-  const int lane = threadIdx.x & 31;
-  constexpr int kShare = S::kThreads / kGroupRows;  // threads of a row: 8 or 4
-  const int row = lane % S::kThreads / kShare, sub = lane % kShare;
-  const float *const sums = b.sums(i, row), *const statistics = b.statistics(stage, row);
-  float v[3] = {};
+struct ScalarMaker {
+  static constexpr int kSums = kCentered ? 3 : 1, kShare = S::kTeam ? 8 : 1;
+  const BackwardBlock<T, S>& b;
+
+  // Over the segments of a row in this block.
+  __device__ __forceinline__ void own_sums(int buffer, int slot, int row, float (&v)[3]) const {
+    const uint32_t from = b.sums(buffer, slot, row);
 #pragma unroll
-  for (int q = 0; q < (kCentered ? 3 : 1); ++q) {
-    const float* const s = sums + q * b.p.padded;
-    if (S::kStripes < 4) {  // one segment
-      v[q] = s[0];
-      continue;
+    for (int q = 0; q < kSums; ++q) {
+      float s[kMostBlockSegments] = {};
+#pragma unroll
+      for (int k = 0; k < kMostBlockSegments; ++k)
+        if (S::kStripes == 4 ? k < b.p.padded : k == 0) s[k] = load_shared_float(from + (q * b.p.padded + k) * 4);
+      static_assert(kMostBlockSegments == 4);
+      v[q] = (s[0] + s[1]) + (s[2] + s[3]);
     }
-    if (b.p.padded <= 8) {
-      v[q] = sub < b.p.padded ? s[sub] : 0;
-    } else {
-      const int share = b.p.padded / 8;  // 2, 4 or 8 consecutive segments
-      float e[8];
-#pragma unroll
-      for (int k = 0; k < 8; ++k) e[k] = k < share ? s[sub * share + k] : 0;
-      v[q] = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
-    }
-#pragma unroll
-    for (int bit = 1; bit < 8; bit *= 2) v[q] = v[q] + exchange(v[q], bit);
   }
-  const bool valid = row < b.rows(b.slot, i);
-  const float count = float(b.p.n);
-  RowGradient<float> g;
-  g.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
-  if constexpr (kCentered) {
-    const bool rare = g.set(count, v[0], v[1], v[2]) && valid;
-    if (__any_sync(0xFFFFFFFFu, rare)) {
-      const BackwardBlock<T> copy = b;
+
+  // RowGradient's set or set_rms, without a branch for ordinary sums (row_scalars.cuh).
+  __device__ __forceinline__ bool set(RowGradient<float>* s, const float (&v)[3]) const {
+    const float n = float(b.p.n), inverse = b.p.inverse_n;
+    const auto ordinary = [](float a) { return a == 0 || (fabsf(a) >= kLeastSum && fabsf(a) <= 0x1.fffffep127f); };
+    if constexpr (!kCentered) {
+      s->c1 = divide(v[0], n, inverse);
+      if (!ordinary(v[0])) s->set_rms(n, v[0]);
+      return false;
+    }
+    s->lo = divide(v[2], n, inverse);
+    const float rest = v[0] - s->lo * v[1];
+    s->c1 = divide(rest, n, inverse);
+    s->c2 = divide(v[1], n, inverse);
+    if (!(ordinary(v[1]) && ordinary(v[2]) && ordinary(rest))) return s->set(n, v[0], v[1], v[2]);
+    return s->lo > 0.5f || s->lo < -0.5f;
+  }
+
+  __device__ __forceinline__ void run() const {
+    const RowBackwardParameters& p = b.p;
+    const int lane = threadIdx.x & 31;
+    const SumExchange<T, kCentered, S> first = {b, false}, second = {b, true};
+    int rare_exchanges = 0;
 #pragma unroll 1
-      for (int other = 0; other < kGroupRows; ++other) {
-        const int source = (lane & ~(S::kThreads - 1)) + other * kShare;
-        const bool again = __shfl_sync(0xFFFFFFFFu, rare, source);
-        const float lo = __shfl_sync(0xFFFFFFFFu, g.lo, source);
-        if (!__any_sync(0xFFFFFFFFu, again)) continue;
-        float sums_of_row[3];
-        sums_again<T, S>(copy, stage, other, lo, sums_of_row);
-        if (again && row == other) g.refine(count, sums_of_row[0], sums_of_row[1], sums_of_row[2]);
+    for (int i = 0; i < b.groups(); ++i) {
+      const Group g = b.group(i);
+      barrier_wait(b.summed(i), i >> 1 & 1);
+      float v[3] = {};
+      if constexpr (S::kTeam) first.publish(i, i & 1), first.collect(i, v);
+#pragma unroll 1
+      for (int begin = 0; begin < p.slots * kGroupRows; begin += 32 / kShare) {
+        const int r = begin + lane / kShare, slot = r / kGroupRows, row = r % kGroupRows;
+        const bool is = r < p.slots * kGroupRows;
+        if (!S::kTeam && is) own_sums(i & 1, slot, row, v);
+        const bool valid = is && row < b.rows(g, slot);
+        RowGradient<float> s = {};
+        if (valid) start_row<kCentered>(b.statistics(g, slot, row), &s);
+        const float count = float(p.n);
+        if constexpr (kCentered) {
+          const bool rare = set(&s, v) && valid;
+          if (unsigned rows = __ballot_sync(0xFFFFFFFFu, rare)) {
+            const BackwardBlock<T, S> copy = b;
+#pragma unroll 1
+            for (; rows != 0; rows &= ~(((1u << kShare) - 1) << (__ffs(int(rows)) - 1))) {
+              const int other = __ffs(int(rows)) - 1, place = begin + other / kShare;
+              sums_again<T, S>(copy, g, place / kGroupRows, place % kGroupRows, __shfl_sync(0xFFFFFFFFu, s.lo, other));
+            }
+            if constexpr (S::kTeam)
+              second.publish(rare_exchanges, 2), second.collect(rare_exchanges++, v);
+            else if (rare)
+              own_sums(2, slot, row, v);
+            if (rare) s.refine(count, v[0], v[1], v[2]);
+          }
+        } else {
+          set(&s, v);
+        }
+        if (is && lane % kShare == 0) {  // rows that are not there: all zero, so that zeros come of their terms
+          if (!valid) s = {};
+          RowScalars<kCentered>::write(b.scalars(i, slot) + row * kScalarBytes, s);
+        }
+        const bool usual = valid && (!kCentered || (s.lo2 == 0 && !s.halve));
+        const unsigned all = __ballot_sync(0xFFFFFFFFu, usual), mask = (1u << (kGroupRows * kShare - 1)) * 2 - 1;
+        if (is && lane % (kGroupRows * kShare) == 0) store_shared(b.usual(i, slot), (all >> lane & mask) == mask ? 1.0f : 0.0f);
       }
-      if constexpr (S::kCluster) meet_cluster();  // the others have read this block's rows
+      __syncwarp();
+      if (lane == 0) barrier_arrive(b.known(i));
     }
-  } else {
-    g.set_rms(count, v[0]);
   }
-  if (sub == 0) {  // rows that are not there: all zero, so that zeros come of their terms
-    if constexpr (kCentered)
-      out[lane / kShare] = valid ? RowScalars<true>{g.mean, g.h_rstd, g.lo, g.c1, g.c2, g.rstd, g.lo2, g.halve ? 0.5f : 1.0f}
-                                 : RowScalars<true>{0, 0, 0, 0, 0, 0, 0, 1};
-    else
-      out[lane / kShare] = valid ? RowScalars<false>{g.rstd, g.c1} : RowScalars<false>{0, 0};
-  }
-  const bool usual = __all_sync(0xFFFFFFFFu, valid && (!kCentered || (g.lo2 == 0 && !g.halve)));
-  __syncwarp();
-  return usual;
-}
+};
 
 }  // namespace kilter::cuda

@@ -11,22 +11,6 @@
 
 namespace kilter::cuda {
 
-// Four neighbours as they lie in memory.
-template <class T>
-struct Quad {
-  uint2 w;
-  __device__ __forceinline__ float operator[](int j) const {
-    const uint32_t word = j < 2 ? w.x : w.y;
-    return j & 1 ? T::upper(word) : T::lower(word);
-  }
-  __device__ __forceinline__ static Quad pack(const float (&v)[4]) { return {make_uint2(T::pair(v[0], v[1]), T::pair(v[2], v[3]))}; }
-};
-template <>
-struct Quad<float> {
-  float4 w;
-  __device__ __forceinline__ float operator[](int j) const { return j == 0 ? w.x : j == 1 ? w.y : j == 2 ? w.z : w.w; }
-};
-
 template <class T>
 __device__ __forceinline__ Quad<T> read_quad(const char* at, int k, int left) {
   Quad<T> v = {};

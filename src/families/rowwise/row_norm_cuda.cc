@@ -1,7 +1,10 @@
 #include "families/rowwise/row_norm_cuda.h"
 
+#include <algorithm>
+
 #include "cuda/runtime.h"
 #include "families/rowwise/column_sum.h"
+#include "families/rowwise/row_parameters.h"
 #include "kilter/device/row_formulas.h"
 
 namespace kilter {
@@ -14,7 +17,10 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
                 sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
   const RowPartition partition = row_partition(p.rows, p.n);
   const int64_t copies = partition.steps() > kBlockGroups ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
-  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // the counter of Pace, and each part's alignment
+  // Blocks that share a row have at least two segments of it each.
+  const int64_t messages =
+      p.n <= 4096 ? 0 : cuda::message_bytes(partition.chunks, std::min<int64_t>((p.n / 1024 + 2) / 2, cuda::kMostMessages));
+  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum + messages) + 128;  // Pace's counter, each part's alignment
 }
 
 const char* cuda_refuses(const kilter_query& query) {

@@ -130,16 +130,17 @@ inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t st
 
 template <class T, bool kCentered, class S>
 void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
-  Launch(plan.blocks, plan.block, stream)
+  Launch(plan.blocks(), plan.block, stream)
       .shared(p.at.total)
-      .cluster(plan.cluster)
-      .dependent(p.flags & kDependent)(&backward_kernel<T, kCentered, S>, p);
+      .cluster(plan.cluster ? plan.team_blocks : 1)
+      .together(p.messages)
+      .dependent((p.flags & kDependent) && !p.messages)(&backward_kernel<T, kCentered, S>, p);
 }
 
 template <class T, bool kCentered>
 void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
-#define KILTER_ROW_BACKWARD(t, v, c)                                     \
-  if (plan.threads == t && plan.stripes == v && (plan.cluster > 1) == c) \
+#define KILTER_ROW_BACKWARD(t, v, c)                                         \
+  if (plan.threads == t && plan.stripes == v && (plan.team_blocks > 1) == c) \
     return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream);
 #include "families/rowwise/instances.def"
 #undef KILTER_ROW_BACKWARD
@@ -148,28 +149,30 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
 // One pass over x and dy, then a kernel for the sums of chunks.
 template <bool kCentered>
 void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
-  fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
-  fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
-  while (fast->padded < fast->segments) fast->padded *= 2;
-  fast->at = backward_layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
-  fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
-  fast->wide = plan.partition.steps() > kBlockGroups;
-  if (plan.cluster == 1 && fast->x.stride == plan.row_bytes && fast->dy.stride == plan.row_bytes) fast->flags |= kDense;
+  set_plan(plan, fast);
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
-  fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(at) : nullptr;
-  at += 16;
-  const int64_t teams = plan.blocks / plan.cluster;
-  FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
+  const auto take = [&](int64_t bytes) {
+    char* const memory = at;
+    at += (bytes + 15) / 16 * 16;
+    return memory;
+  };
+  fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(take(16)) : nullptr;
+  if (plan.team_blocks > 1 && !plan.cluster) {
+    const int64_t bytes = message_bytes(plan.teams, fast->row_messages);
+    fast->messages = take(bytes);
+    (void)cudaMemsetAsync(fast->messages, 0, size_t(bytes), stream);
+  }
+  fast->at = backward_layout(*fast, plan.row_bytes);
+  const int64_t rows_of_sums = plan.slots == 1 ? plan.partition.chunks : plan.teams;
+  FinishParameters finish = {{}, {}, rows_of_sums, int(p.n), fast->wide || plan.slots > 1};
   int planes = 0;
   const View* const outputs[] = {&p.dweight, &p.dbias};
   for (int k = 0; k < 2; ++k) {
-    fast->partial[k] = nullptr;
     if (!outputs[k]->present()) continue;
-    fast->partial[k] = at;
-    finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
-    at += (teams * p.n * 8 + 15) / 16 * 16;
-    fast->wide_sums[k] = reinterpret_cast<double*>(at);
-    if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
+    fast->partial[k] = take(rows_of_sums * p.n * 8);
+    fast->wide_sums[k] = static_cast<double*>(fast->partial[k]);
+    if (fast->wide && plan.slots > 1) fast->wide_sums[k] = reinterpret_cast<double*>(take(plan.partition.chunks * p.n * 8));
+    finish.partial[planes] = fast->partial[k], finish.out[planes] = *outputs[k], ++planes;
   }
   if (p.dy.dtype == DType::f32)
     launch_groups<float, kCentered>(plan, *fast, stream);
@@ -190,7 +193,8 @@ kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) 
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
   RowBackwardParameters fast;
-  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id));
+  const RowBackwardPlan plan =
+      plan_backward(p.rows, p.n, item_size(p.dy.dtype), kCentered, p.dresidual_out.present(), kernel_traits(p.device.id));
   if (!plan.general && compact(p, &fast) && (kCentered || !p.dbias.present()))
     launch_fused_backward<kCentered>(p, plan, &fast, queue);
   else if (p.dy.dtype == DType::f64)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "families/rowwise/row_norm.h"
+#include "families/rowwise/row_partition.h"
 
 namespace kilter::cuda {
 
@@ -19,7 +20,7 @@ enum RowFlag : uint32_t {
   kHasPostResidual = 512,
   kDependent = 1024,  // launched so: only weights may be read before the wait
   kStreams = 2048,    // forward: y goes around the first cache
-  kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
+  kDense = 4096,      // backward: no tensor has gaps between rows
 };
 
 // Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
@@ -111,46 +112,80 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   return true;
 }
 
-constexpr int kStages = 3;        // of backward's ring of groups in shared memory
-constexpr int kSumBuffers = 4;    // groups whose sums may be under way between the blocks of a cluster
-constexpr int kScalarBytes = 32;  // of what a row's output needs to know of it
+constexpr int kMostUnits = 12;     // of backward's ring in shared memory
+constexpr int kSumBuffers = 3;     // of a group's sums: two in turns, one for rare rows
+constexpr int kExchanges = 4;      // of sums between the blocks of a team, under way at a time
+constexpr int kMessageBytes = 16;  // of an exchange
+constexpr int kHelpers = 3;        // warps of a block that do not compute
+// Blocks of a team that is a cluster; larger ones leave multiprocessors idle: of 132, those of four blocks 12, of sixteen 20.
+constexpr int kMostClusterTeam = 2;
+constexpr int kMostMessages = 128;     // that a row's sums come in
+constexpr int kMostBlockSegments = 4;  // of a row
+constexpr int kScalarBytes = 32;       // of what a row's output needs to know of it
 
-// A block's shared memory in backward: offsets, in bytes.
+// A block's shared memory in backward: offsets and sizes, in bytes.
 struct BackwardLayout {
-  int row;    // a row's part of x (or dy)
-  int stage;  // x, dy of a group of four rows of every slot
-  int weights, statistics, sums, scalars, total;
+  int row;                  // a row's part of a tensor
+  int tensor, stage;        // a unit of one tensor, of all
+  int odd_row, second_row;  // from a slot's row 0 to row 1, and to row 2
+  int weights, statistics, sums, messages, scalars, usual, barriers, total;
 };
-inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int segments, int warps) {
-  BackwardLayout at;
-  at.row = row_bytes;
-  at.stage = 2 * kGroupRows * slots * at.row;
-  at.weights = kStages * at.stage;
-  at.statistics = at.weights + columns * 4;
-  at.sums = at.statistics + kStages * slots * kGroupRows * 8;
-  at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
-  at.total = at.scalars + warps * 2 * kGroupRows * kScalarBytes;
-  if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
-  return at;
-}
 
 struct RowBackwardParameters {
   uint32_t flags;
   int n;
   RowAddress x, dy, dx, mean, rstd;
   const char* weight;
-  float weight_offset;
-  int slots, slot_threads, block_segments;  // of the plan
-  int segments, padded;                     // of a row; to a power of two
+  float weight_offset, inverse_n;
+  int slots, slot_threads, slot_shift;           // of the plan; to the slot of a thread
+  int team_blocks, teams, rounds;                // blocks of a row; teams of all blocks; chunks that each team takes in turn
+  int block_segments, padded, message_segments;  // of a row in a block; to a power of two; in a message
+  int row_messages;                              // of all blocks
+  int slots_shift, rows_shift;                   // a unit's slots and rows, powers of two
+  int units_shift, ring_groups;                  // of a group, a power of two; in shared memory
   BackwardLayout at;
   int64_t rows;
-  int chunks, steps;   // of the partition: P, and groups of its longest chunk
-  unsigned* progress;  // groups done, of all blocks together; null: blocks do not wait for one another
-  void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
-  double* wide_sums[2];  // of chunks, on their way
-  bool wide;             // some chunk is longer than a block of the contract
+  int chunks, steps;             // of the partition: P, and groups of its longest chunk
+  unsigned* progress = nullptr;  // units asked for, of all blocks together; null: blocks do not wait for one another
+  char* messages = nullptr;      // of teams that are no clusters; else null
+  // Sums of dweight's and dbias's chunks: fp32, or fp64 if some chunk is longer than a block of the contract; or, fp64, of a block's
+  // slots together.
+  void* partial[2] = {};
+  double* wide_sums[2] = {};  // of chunks, on their way
+  bool wide;                  // some chunk is longer than a block of the contract
   RowAddress dresidual_out, dresidual;
+
+  KILTER_INLINE int unit_slots() const { return 1 << slots_shift; }
+  KILTER_INLINE int unit_rows() const { return 1 << rows_shift; }
+  KILTER_INLINE int units() const { return 1 << units_shift; }
+  KILTER_INLINE int ring_units() const { return ring_groups << units_shift; }
 };
+
+// Of the exchanges of that many teams in global memory.
+constexpr int64_t message_bytes(int64_t teams, int64_t row_messages) {
+  return teams * (2 * kExchanges * kGroupRows) * row_messages * kMessageBytes;
+}
+
+// What else follows from the parameters that a plan gives.
+inline BackwardLayout backward_layout(const RowBackwardParameters& p, int row_bytes) {
+  BackwardLayout at;
+  at.row = row_bytes;
+  at.tensor = p.unit_slots() * p.unit_rows() * at.row;
+  at.stage = (p.flags & kHasResidual ? 3 : 2) * at.tensor;
+  at.odd_row = p.unit_rows() == 1 ? at.stage : at.row;
+  at.second_row = p.unit_rows() == 4 ? 2 * at.row : 2 / p.unit_rows() * at.stage;
+  const int columns = p.slot_threads * 8;
+  at.weights = p.ring_units() * at.stage;
+  at.statistics = at.weights + columns * 4;
+  at.sums = at.statistics + p.ring_units() * p.unit_slots() * p.unit_rows() * 8;
+  at.messages = (at.sums + kSumBuffers * p.slots * kGroupRows * 3 * p.padded * 4 + 15) / 16 * 16;
+  at.scalars = at.messages + (p.team_blocks > 1 && !p.messages ? int(message_bytes(1, p.row_messages)) : 0);
+  at.usual = at.scalars + 2 * p.slots * kGroupRows * kScalarBytes;
+  at.barriers = (at.usual + 2 * p.slots * 4 + 7) / 8 * 8;
+  at.total = at.barriers + (3 * kMostUnits + 4 + 2 * kExchanges) * 8;
+  if (at.total < p.slots * columns * 8) at.total = p.slots * columns * 8;  // their sums, at the end
+  return at;
+}
 
 inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
   const DType t = p.dy.dtype;
@@ -177,6 +212,7 @@ inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
   if ((reinterpret_cast<uintptr_t>(p.weight.data) & 15) != 0) return false;
   o.weight = p.weight.data;
   o.rows = p.rows, o.n = int(p.n);
+  o.inverse_n = 1.0f / float(o.n);
   o.weight_offset = float(p.weight_offset);
   const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
   flag(p.weight.present(), kHasWeight);

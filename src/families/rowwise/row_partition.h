@@ -8,6 +8,7 @@
 namespace kilter {
 
 constexpr int kGroupRows = 4;     // whose terms add up first
+constexpr int kGroupShift = 2;    // their number's logarithm
 constexpr int kBlockGroups = 32;  // of a chunk, whose sums add up in the terms' type
 
 // Groups of four rows are dealt to P chunks in turn: chunk c has the groups c, c + P, c + 2P, ...
@@ -25,9 +26,9 @@ struct RowPartition {
 
 // Why these numbers: docs/decisions/0006-partition-by-row-length.md.
 KILTER_INLINE constexpr RowPartition row_partition(int64_t rows, int64_t n) {
-  int64_t length = 128;  // n', from 65536 on without effect
-  while (length < n && length < 65536) length *= 2;
-  const int64_t most = (length <= 4096 ? 1 << 19 : 1 << 20) / length;  // Pmax
+  int64_t length = 128;  // n', from 2^15 on without effect
+  while (length < n && length < 1 << 15) length *= 2;
+  const int64_t most = (1 << 19) / length;  // Pmax
   const int64_t groups = rows / kGroupRows + (rows % kGroupRows != 0);
   return {groups, groups < most ? groups : most};
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/runtime.h"
+#include "families/rowwise/row_parameters.h"
 #include "families/rowwise/row_partition.h"
 
 namespace kilter::cuda {
@@ -84,30 +85,42 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
   return p;
 }
 
-// Backward: a block's slots, each `slot_threads` threads that walk one chunk of rows; or blocks of a cluster, each with
-// `block_segments` segments of the rows of one chunk.
+// Backward: a block's slots, each `slot_threads` threads that walk one chunk of rows; or blocks of a team, each with
+// `block_segments` segments of the rows of one chunk.  Three more warps help.
 struct RowBackwardPlan {
   int threads = 32, stripes = 4;
-  int cluster = 1, block_segments = 1;
+  int team_blocks = 1, block_segments = 1;
+  bool cluster = false;  // the team is one; else all blocks are launched at once, or not at all
+  int64_t teams = 0;     // of the grid
+  int rounds = 1;        // chunks that a team takes one after another
   int slots = 1, slot_threads = 0, row_bytes = 0;
-  int block = 0;       // threads
-  int64_t blocks = 0;  // of the grid
+  int unit_slots = 1, unit_rows = 1;  // of a unit of the ring
+  int block = 0;                      // threads
   RowPartition partition = {};
   bool in_step = false;  // blocks wait for one another: all of them are on the device at once
   bool general = false;
+
+  int64_t blocks() const { return teams * team_blocks; }  // of the grid
+  int units() const { return slots / unit_slots * (kGroupRows / unit_rows); }
+  // A team's messages about a row are of whole subtrees of its sums.
+  int message_segments() const { return (block_segments & (block_segments - 1)) == 0 ? block_segments : 1; }
 };
 
-inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device) {
+constexpr int kMostTeam = 128;  // blocks, each with a message for every row
+
+// centered: LayerNorm; adds: dresidual_out to dx.
+inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, bool centered, bool adds, const DeviceTraits& device) {
   RowBackwardPlan p;
   const int64_t segments = (n + 1023) / 1024;
-  // Segments of a block: three groups of four rows of them fit in shared memory.  Two, in twice the blocks, are quicker for 16-bit
-  // rows of 16K to 32K (4096x32768, H100: 319 against 354 us, LayerNorm 389 against 465), slower for 8K (327 against 298).
-  const int most = item_size == 2 && !(segments > 16 && segments <= 32) ? 4 : 2;
-  p.general = rows <= 0 || n <= 0 || segments > 16 * most || (segments > most && !device.has_clusters()) || device.architecture < 90;
-  if (p.general) return p;
+  const int most = item_size == 2 ? 4 : 2;  // segments of a block: groups of four rows of them fit in shared memory
+  const int most_threads = 128 * most;      // that compute
   p.partition = row_partition(rows, n);
-  p.cluster = int((segments + most - 1) / most);
-  p.block_segments = int((segments + p.cluster - 1) / p.cluster);
+  p.team_blocks = int((segments + most - 1) / most);
+  p.general =
+      rows <= 0 || n <= 0 || device.architecture < 90 || segments > most * kMostTeam || p.partition.steps() > INT32_MAX / kMostUnits;
+  if (p.general) return p;
+  p.cluster = p.team_blocks > 1 && p.team_blocks <= kMostClusterTeam;
+  p.block_segments = p.team_blocks > 1 && !p.cluster ? most : int((segments + p.team_blocks - 1) / p.team_blocks);
   if (n <= 1024) {
     p.threads = n <= (item_size == 2 ? 128 : 64) ? 16 : 32;
     p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
@@ -115,20 +128,61 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
     p.row_bytes = int(n) * item_size;
   } else {
     p.slot_threads = p.block_segments * 128;
-    p.row_bytes = p.block_segments * 1024 * item_size;
+    p.row_bytes = p.team_blocks > 1 ? p.block_segments * 1024 * item_size : int(n) * item_size;
   }
-  const int least = p.slot_threads < 32 ? 2 : 1;
-  if (p.cluster == 1) {
-    p.slots = 128 * most / p.slot_threads;
-    while (p.slots > least && p.partition.chunks < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
+  const int64_t chunks = p.partition.chunks;
+  if (p.team_blocks == 1) {
+    const int least = p.slot_threads < 32 ? 2 : 1;
+    const auto teams = [&](int slots) { return (chunks + slots - 1) / slots; };
+    p.slots = most_threads / p.slot_threads;
+    while (p.slots > least && teams(p.slots / 2) <= device.multiprocessors) p.slots /= 2;
+    p.teams = teams(p.slots);
+  } else if (p.cluster) {
+    p.teams = chunks;
+  } else {
+    const int64_t resident = device.multiprocessors / p.team_blocks;
+    p.general = resident == 0;
+    if (p.general) return p;
+    p.rounds = int((chunks + resident - 1) / resident);
+    p.general = p.partition.steps() > INT32_MAX / kMostUnits / p.rounds;
+    if (p.general) return p;
+    p.teams = (chunks + p.rounds - 1) / p.rounds;
   }
-  if (p.slots < least) p.slots = least;
-  p.block = p.slots * p.slot_threads;
-  p.blocks = (p.partition.chunks + p.slots - 1) / p.slots * p.cluster;
-  // Few steps: nothing to gain, each wait costs (2048x4096, four steps: 24.3 us without, 24.6 with).
-  p.in_step = p.cluster == 1 && p.blocks <= int64_t(device.multiprocessors) * (128 * most / p.block) && p.partition.steps() >= 8;
-  p.general = p.blocks > kMaxBlocks || p.partition.steps() > INT32_MAX;
+  const int quarter = most_threads / 4;
+  p.unit_slots = p.slot_threads >= quarter ? 1 : quarter / p.slot_threads < p.slots ? quarter / p.slot_threads : p.slots;
+  p.unit_rows = p.slot_threads <= quarter ? 4 : p.slot_threads <= 2 * quarter ? 2 : 1;
+  p.block = p.slots * p.slot_threads + kHelpers * 32;
+  // In step or not, bf16, us: RMSNorm 8192x4096 74.5, 76.8; 16384x8192 277, 308; 65536x1024 140, 159; 4096x65536 648, 687.  LayerNorm
+  // 65536x1024 148, 162; 262144x256 157, 162; 4096x65536 723, 750; but 8192x4096 80.6, 76.2; 16384x8192 308, 296; 524288x128 163, 151.
+  // With only two groups in the ring, blocks that load and compute at the same times: add + RMSNorm 16384x8192 493, 393.
+  const bool helps = !adds && (!centered || (n > 128 && n <= 1024) || (p.team_blocks > 1 && !p.cluster));
+  p.in_step = helps && p.blocks() <= device.multiprocessors;
+  p.general = p.blocks() > kMaxBlocks;
   return p;
+}
+
+// What the kernel is told of its plan.
+inline void set_plan(const RowBackwardPlan& plan, RowBackwardParameters* p) {
+  p->slots = plan.slots, p->slot_threads = plan.slot_threads;
+  const auto logarithm = [](int v) {
+    int bits = 0;
+    while (1 << bits < v) ++bits;
+    return bits;
+  };
+  p->slot_shift = plan.slots > 1 ? logarithm(plan.slot_threads) : 31;  // several: a power of two
+  p->team_blocks = plan.team_blocks, p->teams = int(plan.teams), p->rounds = plan.rounds;
+  p->block_segments = plan.block_segments, p->message_segments = plan.message_segments();
+  p->padded = 1;
+  while (p->padded < p->block_segments) p->padded *= 2;
+  p->row_messages = plan.team_blocks * (plan.block_segments / p->message_segments);
+  p->slots_shift = logarithm(plan.unit_slots), p->rows_shift = logarithm(plan.unit_rows), p->units_shift = logarithm(plan.units());
+  // Two groups are worked on at a time; a third is on its way where it fits.
+  p->ring_groups = p->flags & kHasResidual ? 2 : 3;
+  p->chunks = int(plan.partition.chunks), p->steps = int(plan.partition.steps());
+  p->wide = plan.partition.steps() > kBlockGroups;
+  const auto is_dense = [&](const RowAddress& a) { return !a.data || a.stride == plan.row_bytes; };
+  if (plan.team_blocks == 1 && is_dense(p->x) && is_dense(p->dy) && is_dense(p->dx) && is_dense(p->dresidual) && is_dense(p->dresidual_out))
+    p->flags |= kDense;
 }
 
 }  // namespace kilter::cuda

@@ -149,7 +149,7 @@ struct ClusterExchange {
     if (threadIdx.x == 0) barrier_arrive_expecting(barrier, N * 4 * blocks * warps);
     if (to < blocks)
       send_float(remote_address(shared_place(&slot[side][term][rank * kWarps + warp]), to), own, remote_address(barrier, to));
-    barrier_wait(barrier, turn >> 1 & 1);
+    barrier_wait_for_cluster(barrier, turn >> 1 & 1);
 #pragma unroll
     for (int q = 0; q < N; ++q) {
       const float4 s = *reinterpret_cast<const float4*>(&slot[side][q][4 * lane]);

@@ -23,11 +23,25 @@ T read_place(uint32_t a) {
 inline float4 load_shared(uint32_t a) { return read_place<float4>(a); }
 inline uint4 load_shared_words(uint32_t a) { return read_place<uint4>(a); }
 inline uint4 load_shared_words_if(uint32_t a, bool is) { return is ? read_place<uint4>(a) : uint4{}; }
+inline float load_shared_float(uint32_t a) { return read_place<float>(a); }
+inline uint2 load_shared_pair(uint32_t a) { return read_place<uint2>(a); }
 inline void store_shared(uint32_t a, float v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, const float4& v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
+inline void store_shared(uint32_t a, const uint2& v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 
 inline uint4 load_streaming(const char* at) { return *reinterpret_cast<const uint4*>(at); }
 inline void store_streaming_if(char* at, const uint4& v, bool) { *reinterpret_cast<uint4*>(at) = v; }
+inline void store_message(char* at, const uint4& v) { *reinterpret_cast<uint4*>(at) = v; }
+template <int kValues>
+inline void wait_for_messages(const char* at, int count, uint32_t number, uint4 (&out)[4]) {
+  const uint4* const messages = reinterpret_cast<const uint4*>(at);
+  emulated::wait_for([messages, count, number] {
+    for (int i = 0; i < count; ++i)
+      if (messages[i].w != number || (kValues < 3 && messages[i].z != number) || (kValues < 2 && messages[i].y != number)) return false;
+    return true;
+  });
+  for (int i = 0; i < count; ++i) out[i] = messages[i];
+}
 
 inline uint32_t bf16_pair(float low, float high) { return float_to_bf16(low) | uint32_t(float_to_bf16(high)) << 16; }
 inline uint32_t half_pair(float low, float high) { return float_to_half(low) | uint32_t(float_to_half(high)) << 16; }
@@ -35,22 +49,29 @@ inline float half_value(uint32_t bits) { return half_to_float(uint16_t(bits)); }
 // Approximations have errors; these are off by a unit in the last place or so.
 inline float approximate_inverse_root(float v) { return std::nextafter(float(1 / std::sqrt(double(v))), 0.0f); }
 inline float approximate_inverse(float v) { return std::nextafter(1 / v, 0.0f); }
+inline int made_again(int v) { return v; }
 inline void forget(uint4&) {}
 inline void forget(float&, uint4&) {}
 
+inline void meet_threads(int id, int threads) { emulated::meet_threads(id, threads); }
 inline void barrier_init(uint32_t barrier, int arrivals) { emulated::barrier_init(barrier, arrivals); }
 inline void barriers_are_ready() {}
-inline void barrier_expect(uint32_t barrier, int bytes) { emulated::barrier_expect(barrier, bytes); }
+inline void barrier_arrive(uint32_t barrier) { emulated::barrier_arrive(barrier); }
 inline void barrier_arrive_expecting(uint32_t barrier, int bytes) {
   emulated::barrier_expect(barrier, bytes);
   emulated::barrier_arrive(barrier);
 }
 inline void barrier_wait(uint32_t barrier, int parity) { emulated::barrier_wait(barrier, parity); }
+inline void barrier_wait_for_cluster(uint32_t barrier, int parity) { emulated::barrier_wait(barrier, parity); }
 
 inline void copy_bulk(uint32_t to, const void* from, int bytes, uint32_t barrier) { emulated::copy_later(to, from, bytes, barrier); }
 inline void copy_words(uint32_t to, const void* from) { emulated::copy_later(to, from, 16, 0); }
 inline void wait_for_own_copies() { emulated::wait_for_own_copies(); }
-inline void prefetch_bulk(const void*, int) {}
+inline void shared_writes_before_copies() {}
+inline void store_bulk(void* to, uint32_t from, int bytes) { emulated::store_later(to, from, bytes); }
+inline void bulk_stores_end() {}
+inline void wait_for_bulk_stores_to_read() { emulated::wait_for_own_stores(); }
+inline void wait_for_bulk_stores() { emulated::wait_for_own_stores(); }
 inline void copy_float(uint32_t to, const void* from) { emulated::copy_later(to, from, 4, 0); }
 inline void barrier_arrive_with_floats(uint32_t barrier) { emulated::arrive_later(barrier); }
 
@@ -69,6 +90,10 @@ inline void send_float(uint32_t remote, float v, uint32_t remote_barrier) {
   store_shared(remote, v);
   emulated::barrier_settle(remote_barrier);
 }
-inline uint4 load_remote(uint32_t remote) { return read_place<uint4>(remote); }
+inline void send_words(uint32_t remote, const uint4& v, uint32_t remote_barrier) {
+  emulated::barrier_expect(remote_barrier, -16);
+  std::memcpy(emulated::at_place(remote), &v, sizeof v);
+  emulated::barrier_settle(remote_barrier);
+}
 
 }  // namespace kilter::cuda
