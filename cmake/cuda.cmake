@@ -17,7 +17,14 @@ target_link_libraries(kilter_objects PRIVATE $<BUILD_INTERFACE:CUDA::cudart_stat
 
 add_library(kilter_objects_cuda OBJECT ${cuda_sources})
 target_include_directories(kilter_objects_cuda PRIVATE include src ${PROJECT_BINARY_DIR}/generated)
-target_compile_options(kilter_objects_cuda PRIVATE -O3 -fmad=false --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden)
+# Single flags from outside are undone; the whole of --use_fast_math cannot be.
+get_directory_property(options_from_outside COMPILE_OPTIONS)
+string(TOUPPER "${CMAKE_BUILD_TYPE}" config)
+if("${options_from_outside} ${CMAKE_CUDA_FLAGS} ${CMAKE_CUDA_FLAGS_${config}} $ENV{NVCC_PREPEND_FLAGS} $ENV{NVCC_APPEND_FLAGS}" MATCHES "use_fast_math")
+  message(FATAL_ERROR "kilter: --use_fast_math breaks the numeric contract of its kernels: leave it out for kilter (for example with "
+                      "add_compile_options behind add_subdirectory)")
+endif()
+target_compile_options(kilter_objects_cuda PRIVATE -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true --expt-relaxed-constexpr -Xcompiler=-fvisibility=hidden)
 set_target_properties(kilter_objects_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
 if(PROJECT_IS_TOP_LEVEL)  # how long each phase takes, for tests/cuda/kernels.py
   foreach(source IN LISTS cuda_sources)

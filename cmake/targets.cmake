@@ -1,10 +1,10 @@
 # SIMD targets of the CPU kernels: name, compiler flags.  Best first; SCALAR, which every CPU runs, is last.
-# -ffp-contract=off everywhere: a fused multiply-add would change bits between targets.
+# No fused multiply-add anywhere (arithmetic.cmake): it would change bits between targets.
 # A build with sanitizers takes -O1: twice as fast to compile.  The one with ASan leaves three checks of UBSan out: a null or
 # wrong address that is used is ASan's to report, and one that is not used harms nobody; a third of the time goes into them.
 set(KILTER_KERNEL_OPTIMIZATION -O3 CACHE STRING "Optimization of the CPU kernels; a list of options")
 mark_as_advanced(KILTER_KERNEL_OPTIMIZATION)
-set(KILTER_KERNEL_FLAGS ${KILTER_KERNEL_OPTIMIZATION} -ffp-contract=off -fno-math-errno -fno-trapping-math -fvisibility=hidden)
+set(KILTER_KERNEL_FLAGS ${KILTER_ARITHMETIC} ${KILTER_KERNEL_OPTIMIZATION} ${KILTER_STACK_PROBES} -fno-math-errno -fno-trapping-math -fvisibility=hidden)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(KILTER_TARGETS AVX3 AVX2 SSE4 SCALAR)
   set(KILTER_FLAGS_AVX3 -march=x86-64-v4 -mprefer-vector-width=512 -DKILTER_VECTOR_BYTES=64)

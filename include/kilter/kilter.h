@@ -2,10 +2,15 @@
  *
  * Every op is one function per direction, taking one argument struct whose first member is its own size and returning a
  * status.  Nothing here throws, aborts, prints (unless the environment variable KILTER_LOG asks) or synchronizes, and
- * every function may be called from any thread.  Host memory: a call allocates nothing; the OpenMP runtime may create
- * its threads during the first call that uses them, and what that runtime cannot do holds here: GCC's ends the process
- * when it can create no thread, and hangs in a process forked after a call on several threads (there, call
- * kilter_set_num_threads(1) first).
+ * every function may be called from any thread.  Host memory: a call allocates nothing and takes less than 32 KiB of the calling
+ * thread's stack, whatever the types and sizes; the OpenMP runtime may create its threads during the first call that uses them
+ * (their stacks are OMP_STACKSIZE's), and GCC's ends the process when it can create no thread.
+ *
+ * The process around it.  A call computes in the default floating-point environment (round to nearest, subnormals kept, no
+ * traps) on every thread, whatever the caller's is, and leaves that as it was, flags included.  After fork, the thread that
+ * remains runs its calls on itself alone if it had called on several threads before; the bits are the same.  (A runtime that
+ * the program itself used before the fork is not known here: GCC's OpenMP then hangs in the child; call
+ * kilter_set_num_threads(1) there.)  Once loaded, the shared library stays: dlclose is safe, also after calls on several threads.
  *
  * Words used throughout.  A tensor is a stack of `rows` rows of `n` elements: n is the last dimension, rows is the
  * product of all others.  "T" is x's type, in backward dy's: fp64, fp32, fp16 or bf16.  A row's statistics, sums and
@@ -351,9 +356,20 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_explain(const kilter_query* que
 
 /* ---------------------------------------------------------------- CPU execution */
 
-/* Threads that later calls from this thread may use; 0 (the start): what OpenMP would take.  Bits never depend on it. */
+/* How many threads a call takes, itself included, is decided in this order; bits never depend on it:
+ *   1. kilter_set_num_threads by the calling thread, for that thread; 0 (the start): none;
+ *   2. else OpenMP's choice for that thread: 1 inside a parallel region, else omp_set_num_threads, else OMP_NUM_THREADS, else
+ *      one for each processor that the process may use;
+ *   3. at most the process's limit: kilter_set_thread_limit, else the environment's KILTER_NUM_THREADS (1 to 4096; another text
+ *      makes every CPU call answer KILTER_INVALID_ARGUMENT), else none.  Whoever calls from a pool of threads sets it to 1: each
+ *      thread of the pool otherwise gets a team of its own.
+ * Small calls take fewer.  OMP_THREAD_LIMIT and OMP_DYNAMIC hold as well. */
 KILTER_NODISCARD KILTER_API kilter_status kilter_set_num_threads(int threads) KILTER_NOEXCEPT;
-KILTER_API int kilter_get_num_threads(void) KILTER_NOEXCEPT;
+KILTER_API int kilter_get_num_threads(void) KILTER_NOEXCEPT; /* what a large call from this thread would take */
+
+/* For every thread of the process, also while calls run (later ones follow it); 0: back to KILTER_NUM_THREADS or none. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_set_thread_limit(int threads) KILTER_NOEXCEPT;
+KILTER_API int kilter_get_thread_limit(void) KILTER_NOEXCEPT; /* 0: none */
 
 /* The SIMD target in use: "AVX3", "AVX2", "SSE4", "SCALAR", "NEON".  The environment variable KILTER_CPU_TARGET forces one;
  * a name that this CPU or build lacks makes every CPU call answer KILTER_INVALID_ARGUMENT. */

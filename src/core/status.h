@@ -1,6 +1,7 @@
 // Failing: every check returns a status and leaves its text in a thread-local buffer (no allocation, no exception).
 #pragma once
 
+#include "core/float_environment.h"
 #include "kilter/kilter.h"
 
 namespace kilter {
@@ -11,9 +12,10 @@ namespace kilter {
 // In a catch block: KILTER_OUT_OF_MEMORY for bad_alloc, else KILTER_INTERNAL.
 [[nodiscard]] kilter_status fail_from_exception(const char* op) noexcept;
 
-// Runs a C entry point's body; nothing escapes.
+// Runs a C entry point's body: nothing escapes from it, and the caller's floating-point environment does not enter.
 template <class F>
 [[nodiscard]] kilter_status catching(const char* op, F&& body) noexcept {
+  const FloatEnvironment environment;
   try {
     return body();
   } catch (...) {

@@ -1,25 +1,84 @@
 #include "cpu/parallel.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-#include "core/status.h"
+#if defined(_OPENMP) && __has_include(<pthread.h>)
+#include <pthread.h>
+#define KILTER_FORKS
+#endif
 
 namespace kilter {
 namespace {
 
+constexpr int kMostThreads = 4096;
+constexpr int kUnreadable = -1;
+
 thread_local int requested_threads = 0;
+std::atomic<int> set_limit{0};
+
+// KILTER_NUM_THREADS: 0 if it is not set, kUnreadable if it is no number of threads.
+int limit_of_environment() {
+  const char* text = std::getenv("KILTER_NUM_THREADS");
+  if (!text || !*text) return 0;
+  char* end = nullptr;
+  errno = 0;
+  const long limit = std::strtol(text, &end, 10);
+  return *end || errno || limit < 1 || limit > kMostThreads ? kUnreadable : int(limit);
+}
+
+int environment_limit() {
+  static const int limit = limit_of_environment();
+  return limit;
+}
+
+// 0: none.
+int thread_limit() {
+  const int limit = set_limit.load(std::memory_order_relaxed);
+  return limit ? limit : std::max(0, environment_limit());
+}
+
+#ifdef KILTER_FORKS
+// GCC's runtime keeps the threads of a thread's teams waiting for its next one.  In a forked process they are gone, and it would
+// wait for them forever: what that thread calls there runs on itself alone.
+thread_local bool has_team = false;
+thread_local bool lost_team = false;
+
+void in_child() { lost_team = lost_team || has_team; }
+
+void expect_forks() {
+  static const int watched = pthread_atfork(nullptr, nullptr, in_child);
+  (void)watched;
+  has_team = true;
+}
+bool may_have_team() { return !lost_team; }
+#else
+void expect_forks() {}
+bool may_have_team() { return true; }
+#endif
 
 }  // namespace
 
 int available_threads() {
-  if (requested_threads > 0) return requested_threads;
+  if (!may_have_team()) return 1;
+  int threads = requested_threads;
 #ifdef _OPENMP
-  return omp_in_parallel() ? 1 : omp_get_max_threads();
+  if (threads == 0) threads = omp_in_parallel() ? 1 : omp_get_max_threads();
 #else
-  return 1;
+  threads = 1;
 #endif
+  const int limit = thread_limit();
+  return limit ? std::min(threads, limit) : threads;
+}
+
+kilter_status check_thread_limit(const char* op) {
+  if (environment_limit() != kUnreadable) return KILTER_OK;
+  return fail(KILTER_INVALID_ARGUMENT, op, "KILTER_NUM_THREADS: expected 1 to %d, got %s", kMostThreads, std::getenv("KILTER_NUM_THREADS"));
 }
 
 void run_blocks(int64_t blocks, int threads, BlockFunction function, void* context) {
@@ -29,8 +88,13 @@ void run_blocks(int64_t blocks, int threads, BlockFunction function, void* conte
     return;
   }
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
-  for (int64_t b = 0; b < blocks; ++b) function(context, b, omp_get_thread_num());
+  expect_forks();
+#pragma omp parallel num_threads(threads)
+  {
+    const FloatEnvironment environment;
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t b = 0; b < blocks; ++b) function(context, b, omp_get_thread_num());
+  }
 #else
   for (int64_t b = 0; b < blocks; ++b) function(context, b, 0);
 #endif
@@ -41,12 +105,21 @@ void run_blocks(int64_t blocks, int threads, BlockFunction function, void* conte
 extern "C" {
 
 kilter_status kilter_set_num_threads(int threads) noexcept {
-  if (threads < 0 || threads > 4096)
-    return kilter::fail(KILTER_INVALID_ARGUMENT, "set_num_threads", "threads: expected 0 to 4096, got %d", threads);
+  if (threads < 0 || threads > kilter::kMostThreads)
+    return kilter::fail(KILTER_INVALID_ARGUMENT, "set_num_threads", "threads: expected 0 to %d, got %d", kilter::kMostThreads, threads);
   kilter::requested_threads = threads;
   return KILTER_OK;
 }
 
 int kilter_get_num_threads(void) noexcept { return kilter::available_threads(); }
+
+kilter_status kilter_set_thread_limit(int threads) noexcept {
+  if (threads < 0 || threads > kilter::kMostThreads)
+    return kilter::fail(KILTER_INVALID_ARGUMENT, "set_thread_limit", "threads: expected 0 to %d, got %d", kilter::kMostThreads, threads);
+  kilter::set_limit.store(threads, std::memory_order_relaxed);
+  return KILTER_OK;
+}
+
+int kilter_get_thread_limit(void) noexcept { return kilter::thread_limit(); }
 
 }  // extern "C"

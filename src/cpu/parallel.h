@@ -3,9 +3,15 @@
 
 #include <cstdint>
 
+#include "core/status.h"
+
 namespace kilter {
 
-int available_threads();  // what the calling thread may use: its kilter_set_num_threads, or OpenMP's default
+// What the calling thread may use: its kilter_set_num_threads or OpenMP's default, within the process's limit.
+int available_threads();
+
+// INVALID_ARGUMENT if KILTER_NUM_THREADS is none: every call on the CPU asks.
+[[nodiscard]] kilter_status check_thread_limit(const char* op);
 
 using BlockFunction = void (*)(void* context, int64_t block, int thread);
 void run_blocks(int64_t blocks, int threads, BlockFunction function, void* context);

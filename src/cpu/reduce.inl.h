@@ -180,6 +180,24 @@ KILTER_INLINE void natural_sums(int m, C (&sums)[N], A ahead, F term) {
   lane_trees(lane, width, sums);
 }
 
+// The same stripe by stripe, for terms that a buffer would have to hold: stripe(begin, count) makes count <= 256 elements from begin
+// on ready and gives what maps their index to their terms.
+template <int N, class C, class A, class F>
+KILTER_INLINE void striped_sums(int m, C (&sums)[N], A ahead, F stripe) {
+  alignas(64) C lane[N][kLanes] = {};
+  for (int begin = 0; begin < m; begin += kLanes) {
+    ahead.fetch(begin / kLanes, (m + kLanes - 1) / kLanes);
+    const int count = m - begin < kLanes ? m - begin : kLanes;
+    const auto term = stripe(begin, count);
+    for (int l = 0; l < count; ++l) {
+      C t[N];
+      term(l, t);
+      for (int j = 0; j < N; ++j) lane[j][l] = lane[j][l] + t[j];
+    }
+  }
+  lane_trees(lane, power_of_two_at_least(m < kLanes ? m : kLanes), sums);
+}
+
 // N sums over one segment in pairs order.  even(i, t) and odd(i, t) give the terms of elements 2i and 2i + 1.
 template <int N, class A, class E, class O>
 KILTER_INLINE void pair_sums(int m, float (&sums)[N], A ahead, E even, O odd) {

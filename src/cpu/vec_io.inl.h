@@ -13,6 +13,11 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 
 constexpr int kSegment = 1024;
 
+// A call takes less than 32 KiB of stack (kilter.h), so buffers are few and hold one piece: in fp32 a segment.
+constexpr int kSmallPiece = 256;
+template <class C>
+constexpr int kPiece = sizeof(C) == 4 ? kSegment : kSmallPiece;
+
 template <class C>
 constexpr DType kDTypeOf = sizeof(C) == 8 ? DType::f64 : DType::f32;
 
@@ -86,7 +91,6 @@ struct Natural {
 
   // Stores m values at p as `type`, each rounded once.
   static void store(DType type, const C* __restrict v, int m, char* p, bool past_caches) {
-    alignas(64) uint16_t narrow[kSegment];
     if (type == kDTypeOf<C>) {
       emit<C>(p, m, past_caches, [v](auto tag, int i) KILTER_INLINE_LAMBDA { return get<decltype(tag)>(v + i); });
       return;
@@ -94,15 +98,22 @@ struct Natural {
     if constexpr (sizeof(C) == 8) {
       for (int i = 0; i < m; ++i) reinterpret_cast<float*>(p)[i] = float(v[i]);
     } else {
-      if (type == DType::bf16)
-        for (int i = 0; i < m; ++i) narrow[i] = float_to_bf16(v[i]);
-      else
-        floats_to_halves(v, m, narrow);
-      if (past_caches)
-        emit<uint16_t>(p, m, past_caches, [&narrow](auto tag, int i) KILTER_INLINE_LAMBDA { return get<decltype(tag)>(narrow + i); });
-      else
-        std::memcpy(p, narrow, size_t(m) * 2);
+      for (int start = 0; start < m; start += kSmallPiece)
+        store_narrow(type, v + start, m - start < kSmallPiece ? m - start : kSmallPiece, p + 2 * start, past_caches);
     }
+  }
+
+ private:
+  static void store_narrow(DType type, const float* __restrict v, int m, char* p, bool past_caches) {
+    alignas(64) uint16_t narrow[kSmallPiece];
+    if (type == DType::bf16)
+      for (int i = 0; i < m; ++i) narrow[i] = float_to_bf16(v[i]);
+    else
+      floats_to_halves(v, m, narrow);
+    if (past_caches)
+      emit<uint16_t>(p, m, past_caches, [&narrow](auto tag, int i) KILTER_INLINE_LAMBDA { return get<decltype(tag)>(narrow + i); });
+    else
+      std::memcpy(p, narrow, size_t(m) * 2);
   }
 };
 
@@ -137,14 +148,17 @@ struct Pairs {
   }
 
   static void store(DType type, const float* __restrict v, int m, char* p, bool past_caches) {
-    alignas(64) float natural[kSegment + 1];
-    const int start = odd_start(m);
-    for (int i = 0; i < m / 2; ++i) {
-      natural[2 * i] = v[i];
-      natural[2 * i + 1] = v[start + i];
+    alignas(64) float natural[kSmallPiece];
+    const float *even = v, *odd = v + odd_start(m);
+    for (int start = 0; start < m; start += kSmallPiece, even += kSmallPiece / 2, odd += kSmallPiece / 2) {
+      const int count = m - start < kSmallPiece ? m - start : kSmallPiece;
+      for (int i = 0; i < count / 2; ++i) {
+        natural[2 * i] = even[i];
+        natural[2 * i + 1] = odd[i];
+      }
+      if (count & 1) natural[count - 1] = even[count / 2];
+      Natural<float>::store(type, natural, count, p + start * item_size(type), past_caches);
     }
-    if (m & 1) natural[m - 1] = v[m / 2];
-    Natural<float>::store(type, natural, m, p, past_caches);
   }
 };
 

@@ -106,23 +106,24 @@ void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, co
   });
 }
 
-// Every other call: whatever is wanted, one loop each.
+// Every other call: whatever is wanted, one loop each.  other: a piece of memory.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_gradients(const RowNormBackward& p, int64_t r, const C* x, const C* dy, const C* w, int m, int64_t start,
-                     const BackwardRow<Order, kCentered>& row, const Terms<C>& terms, bool past_caches) {
+void stage_gradients(const RowNormBackward& p, int64_t r, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
+                     const Terms<C>& terms, C* other, bool past_caches) {
+  C* const h = to_buffer<Order>(row.x(start, m), m, row.x_buffer);     // x at first
+  C* const out = to_buffer<Order>(row.dy(start, m), m, row.dy_buffer);  // dy at first
   const int extent = Order::extent(m);
   const C mean = row.mean, h_rstd = row.h_rstd, lo = row.lo, lo2 = row.lo2, rstd = row.rstd, c1 = row.c1, c2 = row.c2;
-  alignas(64) C h[kSegment], out[kSegment], other[kSegment];
   for (int i = 0; i < extent; ++i) {
-    h[i] = uncorrected_h<kCentered>(x[i], mean, h_rstd);
+    h[i] = uncorrected_h<kCentered>(h[i], mean, h_rstd);
     if constexpr (kCentered) h[i] = (h[i] - lo) - lo2;
   }
   if (C* to = terms.weight)
-    for (int i = 0; i < extent; ++i) to[i] = to[i] + dy[i] * h[i];
+    for (int i = 0; i < extent; ++i) to[i] = to[i] + out[i] * h[i];
   if (C* to = terms.bias)
-    for (int i = 0; i < extent; ++i) to[i] = to[i] + dy[i];
+    for (int i = 0; i < extent; ++i) to[i] = to[i] + out[i];
   if (!p.dx.present() && !p.dresidual.present()) return;
-  for (int i = 0; i < extent; ++i) out[i] = gradient<kCentered>(w ? dy[i] * w[i] : dy[i], h[i], rstd, c1, c2);
+  for (int i = 0; i < extent; ++i) out[i] = gradient<kCentered>(w ? out[i] * w[i] : out[i], h[i], rstd, c1, c2);
   if (p.dresidual_out.present()) {
     const View& up = p.dresidual_out;
     const C* u = Order::load(up.dtype, up.row(r) + start * item_size(up.dtype), m, other);
@@ -136,7 +137,7 @@ void stage_gradients(const RowNormBackward& p, int64_t r, const C* x, const C* d
 template <class Order, bool kCentered>
 void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSums<typename Order::Value>& sums, bool past_caches) {
   using C = typename Order::Value;
-  alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
+  alignas(64) C x_buffer[kPiece<C>], dy_buffer[kPiece<C>], other[kPiece<C>];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
   const bool want_dx = p.dx.present() || p.dresidual.present();
   const bool usual = p.x.dtype == p.dy.dtype && p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() &&
@@ -146,6 +147,7 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
   typename BackwardRow<Order, kCentered>::RowSums row_sums[kGroup];
   char* dx[kGroup];
   bool in_stages[kGroup];
+  for (auto& row : rows) row.x_buffer = x_buffer, row.dy_buffer = dy_buffer;
   RowWalk walk = from;
   int64_t joined = 0;
   for (RowPiece piece = walk.next(block), ahead; piece.count != 0; piece = ahead) {
@@ -165,8 +167,8 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
       in_stages[k] = !usual || rows[k].halve || rows[k].lo2 != 0 || (Order::kPairs && !rows[k].gives_numbers());
       together &= !in_stages[k];
     }
-    for (int64_t start = 0; start < p.n; start += kSegment) {
-      const int m = int(p.n - start < kSegment ? p.n - start : kSegment), extent = Order::extent(m);
+    for (int64_t start = 0; start < p.n; start += kPiece<C>) {
+      const int m = int(p.n - start < kPiece<C> ? p.n - start : kPiece<C>), extent = Order::extent(m);
       const C* w = want_dx ? weight.at(start, m) : nullptr;
       const auto at = [start](C* columns) { return columns ? columns + start : nullptr; };
       const Terms<C> block{at(block_of(sums.weight)), at(block_of(sums.bias))};
@@ -175,8 +177,7 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
         const int h = (place + k) / 2;
         const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
         if (in_stages[k])
-          stage_gradients(p, first + k, rows[k].x(start, m, x_buffer), rows[k].dy(start, m, dy_buffer), w, m, start, rows[k], terms,
-                          past_caches);
+          stage_gradients(p, first + k, w, m, start, rows[k], terms, other, past_caches);
         else
           emit_gradients<1>(&rows[k], start, w, m, &dx[k], terms, past_caches);
       }

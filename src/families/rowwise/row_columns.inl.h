@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "cpu/vec_io.inl.h"
 #include "families/rowwise/row_norm_cpu.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
@@ -71,7 +72,7 @@ void take_rows(Wide<C>* to, Row* rows, int64_t stride, int64_t count, int joined
 // that are missing are zeros, which change no sum.
 template <class C>
 void join_subtrees(const ColumnSum<C>& sum, int64_t stride, int turn, int joined, int64_t index, bool last) {
-  constexpr int64_t kTile = 512;
+  constexpr int64_t kTile = kPiece<Wide<C>>;
   Wide<C> tile[kTile];
   for (int64_t start = 0; start < stride; start += kTile) {
     const int64_t count = stride - start < kTile ? stride - start : kTile, from = turn * stride + start;

@@ -29,10 +29,9 @@ inline bool is_moderate(const View& v, int64_t n) {
 // The sum of x and residual, where the caller wants it: written first, so that y may overwrite either.
 template <class Order, class C = typename Order::Value>
 void write_sum(const RowSource<Order>& source, const View& out, int64_t row, int64_t n) {
-  alignas(64) C buffer[kSegment];
-  for (int64_t start = 0; start < n; start += kSegment) {
-    const int m = int(n - start < kSegment ? n - start : kSegment);
-    Order::store(out.dtype, source.segment(start, m, buffer), m, out.row(row) + start * item_size(out.dtype), false);
+  for (int64_t start = 0; start < n; start += kPiece<C>) {
+    const int m = int(n - start < kPiece<C> ? n - start : kPiece<C>);
+    Order::store(out.dtype, source.piece(start, m), m, out.row(row) + start * item_size(out.dtype), false);
   }
 }
 
@@ -47,9 +46,9 @@ KILTER_INLINE V affine(V x, C mean, C lo, C rstd, const C* w, const C* b, int i)
   return v;
 }
 
-// One segment of kRows rows' y in one loop from the sources to memory, for the usual call.
+// One piece of kRows rows' y in one loop from the sources to memory, for the usual call.
 template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_y_segment(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
+KILTER_INLINE void emit_y_piece(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
                                   const C* b, char* const* y_rows, bool past_caches) {
   C mean[kRows], lo[kRows], rstd[kRows];  // copies, which stores to y cannot touch
   const char *x[kRows], *next[kRows];
@@ -92,19 +91,19 @@ template <int kRows, class Order, bool kCentered, class C = typename Order::Valu
 void emit_y(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w, const C* b,
             char* const* y, bool past_caches) {
   with_flags(w, b, [&](auto weight, auto bias) {
-    emit_y_segment<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
+    emit_y_piece<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
   });
 }
 
-// One segment of y in stages: rounding between the steps, a residual behind them, a second correction of the mean.
+// One piece of y in stages: rounding between the steps, a residual behind them, a second correction of the mean.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_y(const C* x, int m, const RowNormForward& p, int64_t r, int64_t start, const RowStatistics<C>& s, const C* w, const C* b,
-             bool past_caches) {
-  alignas(64) C out[kSegment], other[kSegment];
+void stage_y(const RowSource<Order>& source, int m, const RowNormForward& p, int64_t r, int64_t start, const RowStatistics<C>& s,
+             const C* w, const C* b, bool past_caches) {
+  C* const out = source.own_piece(start, m);
   const DType t = p.x.dtype;
   const int extent = Order::extent(m);
   const C mean = s.m.mean, lo = s.m.lo, lo2 = s.m.lo2, rstd = s.rstd;
-  for (int i = 0; i < extent; ++i) out[i] = kCentered ? (((x[i] - mean) - lo) - lo2) * rstd : x[i] * rstd;
+  for (int i = 0; i < extent; ++i) out[i] = kCentered ? (((out[i] - mean) - lo) - lo2) * rstd : out[i] * rstd;
   const auto round = [&] {
     if (p.round_then_multiply) round_to(t, out, extent);
   };
@@ -119,7 +118,7 @@ void stage_y(const C* x, int m, const RowNormForward& p, int64_t r, int64_t star
   }
   if (p.post_residual.present()) {
     const View& after = p.post_residual;
-    const C* a = Order::load(after.dtype, after.row(r) + start * item_size(after.dtype), m, other);
+    const C* a = Order::load(after.dtype, after.row(r) + start * item_size(after.dtype), m, source.other);
     for (int i = 0; i < extent; ++i) out[i] = out[i] + a[i];
   }
   Order::store(t, out, m, p.y.row(r) + start * item_size(t), past_caches);
@@ -131,13 +130,14 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
   const C eps = C(p.eps);
   const bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
   const bool staged_call = p.round_then_multiply || p.post_residual.present();
-  alignas(64) C x_buffer[kSegment];
+  alignas(64) C buffer[kPiece<C>], other[kPiece<C>];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
   const int block = row_block(p.n, item_size(p.x.dtype));
   RowSource<Order> rows[kGroup];
   RowStatistics<C> statistics[kGroup];
   char* y[kGroup];
   bool in_stages[kGroup];
+  for (RowSource<Order>& row : rows) row.buffer = buffer, row.other = other;
   for (int64_t first = begin; first < end; first += block) {
     const int count = int(end - first < block ? end - first : block);
     bool together = count == kGroup && (!past_caches || one_alignment(p.y, first, count));
@@ -170,14 +170,14 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
           staged_call || s.m.lo2 != 0 || !row.plain() || row.x_type != p.x.dtype || (Order::kPairs ? !numbers : p.x.dtype != kDTypeOf<C>);
       together = together && !in_stages[k];
     }
-    for (int64_t start = 0; start < p.n; start += kSegment) {
-      const int m = int(p.n - start < kSegment ? p.n - start : kSegment);
+    for (int64_t start = 0; start < p.n; start += kPiece<C>) {
+      const int m = int(p.n - start < kPiece<C> ? p.n - start : kPiece<C>);
       const C* w = weight.at(start, m);
       const C* b = bias.at(start, m);
       if (together) emit_y<kGroup, Order, kCentered>(rows, start, m, statistics, w, b, y, past_caches);
       for (int k = 0; k < count && !together; ++k) {
         if (in_stages[k])
-          stage_y<Order, kCentered>(rows[k].segment(start, m, x_buffer), m, p, first + k, start, statistics[k], w, b, past_caches);
+          stage_y<Order, kCentered>(rows[k], m, p, first + k, start, statistics[k], w, b, past_caches);
         else
           emit_y<1, Order, kCentered>(&rows[k], start, m, &statistics[k], w, b, &y[k], past_caches);
       }

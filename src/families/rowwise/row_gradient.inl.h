@@ -43,6 +43,7 @@ struct BackwardRow : RowGradient<typename Order::Value> {
   // this row's is summed, the second while this row's gradient is written (4096 x 4096 LayerNorm backward on two cores of a
   // Zen 4, fp32: half a segment ahead, while summing only, 7.9 ms; a group ahead, while summing only, 6.8 ms; both 6.1 ms).
   const char *next_x, *next_dy;
+  C *x_buffer, *dy_buffer;  // the caller's, a piece each, for what cannot be read where it lies
 
   void start(const RowNormBackward& p, int64_t r, int64_t next, bool is_row) {
     x_row = p.x.row(r), x_type = p.x.dtype;
@@ -65,20 +66,21 @@ struct BackwardRow : RowGradient<typename Order::Value> {
     const int x_item = item_size(x_type), dy_item = item_size(dy_type);
     return {{next_x + start * x_item, m * x_item / 128}, {next_dy + start * dy_item, m * dy_item / 128}};
   }
-  const C* x(int64_t start, int m, C* __restrict buffer) const {
-    const C* v = Order::load(x_type, x_memory(start), m, buffer);
+  // At most a piece; valid until the next call.
+  const C* x(int64_t start, int m) const {
+    const C* v = Order::load(x_type, x_memory(start), m, x_buffer);
     if (!halve) return v;
-    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = v[i] * C(0.5);
-    return buffer;
+    for (int i = 0, extent = Order::extent(m); i < extent; ++i) x_buffer[i] = v[i] * C(0.5);
+    return x_buffer;
   }
-  const C* dy(int64_t start, int m, C* __restrict buffer) const { return Order::load(dy_type, dy_memory(start), m, buffer); }
+  const C* dy(int64_t start, int m) const { return Order::load(dy_type, dy_memory(start), m, dy_buffer); }
 
   static constexpr int kSums = kCentered ? 3 : 1;
   using RowSums = Sums<kSums, C>;
 
   // The sums of g * h over one segment, and of g and h where they are needed.  kAgain: h is less lo.
   template <bool kAgain>
-  RowSums segment_sums(int64_t start, int m, const C* __restrict w) const {
+  RowSums segment_sums(int64_t start, int m, Weights<Order>& weight) const {
     const TwoAhead ahead = ahead_of(start, m);
     const auto term = [mean = mean, scale = h_rstd, lo = lo](C x_value, C g, C* t) KILTER_INLINE_LAMBDA {
       C value = uncorrected_h<kCentered>(x_value, mean, scale);
@@ -93,8 +95,8 @@ struct BackwardRow : RowGradient<typename Order::Value> {
       }
     };
     RowSums s = {};
-    alignas(64) C x_buffer[kSegment], dy_buffer[kSegment];
     if constexpr (Order::kPairs) {
+      const C* __restrict w = weight.at(start, m);
       const int odd = Order::odd_start(m);
       const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd) KILTER_INLINE_LAMBDA {
         if (w)
@@ -117,12 +119,18 @@ struct BackwardRow : RowGradient<typename Order::Value> {
         const char *x_words = x_memory(start), *dy_words = dy_memory(start);
         add(even(x_words), odds(x_words), even(dy_words), odds(dy_words));
       } else {
-        const C *x_values = x(start, m, x_buffer), *dy_values = dy(start, m, dy_buffer);
+        const C *x_values = x(start, m), *dy_values = dy(start, m);
         add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd));
       }
+    } else if constexpr (sizeof(C) == 8) {
+      striped_sums<kSums>(m, s.v, ahead, [&](int first, int count) {
+        const C *x_values = x(start + first, count), *dy_values = dy(start + first, count), *w = weight.at(start + first, count);
+        return [=](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], w ? dy_values[i] * w[i] : dy_values[i], t); };
+      });
     } else {
-      const C* __restrict x_values = x(start, m, x_buffer);
-      const C* __restrict dy_values = dy(start, m, dy_buffer);
+      const C* __restrict w = weight.at(start, m);
+      const C* __restrict x_values = x(start, m);
+      const C* __restrict dy_values = dy(start, m);
       if (w)
         natural_sums<kSums>(m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_values[i], dy_values[i] * w[i], t); });
       else
@@ -136,7 +144,7 @@ struct BackwardRow : RowGradient<typename Order::Value> {
     TreeCounter<RowSums> tree;
     for (int64_t start = 0; start < n; start += kSegment) {
       const int m = int(n - start < kSegment ? n - start : kSegment);
-      const RowSums s = segment_sums<kAgain>(start, m, weight.at(start, m));
+      const RowSums s = segment_sums<kAgain>(start, m, weight);
       if (n <= kSegment) return s;
       tree.push(s, RowSums::add);
     }

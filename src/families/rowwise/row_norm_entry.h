@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "core/tensor.h"
+#include "cpu/parallel.h"
 #include "cpu/target.h"
 #include "families/rowwise/row_norm_cpu.h"
 #include "families/rowwise/row_norm_reference.h"
@@ -21,6 +22,7 @@ template <const auto& kKernels>
 kilter_status run_cpu_forward(const RowNormForward& p, kilter_stream) {
   int target = 0;
   KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
+  KILTER_RETURN_IF_ERROR(check_thread_limit(p.op));
   return row_norm_cpu_forward(p, *kKernels[target]);
 }
 
@@ -28,6 +30,7 @@ template <const auto& kKernels>
 kilter_status run_cpu_backward(const RowNormBackward& p, kilter_stream) {
   int target = 0;
   KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
+  KILTER_RETURN_IF_ERROR(check_thread_limit(p.op));
   return row_norm_cpu_backward(p, *kKernels[target]);
 }
 

@@ -76,12 +76,11 @@ void measure_group(const RowSource<Order>* rows, int count, int64_t n, RowStatis
 // k of the pre-scale, 0 for none.  Rare: only for rows whose moment left the safe range.
 template <class C, bool kCentered>
 int row_prescale_exponent(const RowSource<Natural<C>>& row, const Moments<C>& s, int64_t n, C eps) {
-  alignas(64) C buffer[kSegment];
   C largest = 0;
   bool deviates = false, finite = true;
-  for (int64_t start = 0; start < n; start += kSegment) {
-    const int m = int(n - start < kSegment ? n - start : kSegment);
-    const C* v = row.segment(start, m, buffer);
+  for (int64_t start = 0; start < n; start += kPiece<C>) {
+    const int m = int(n - start < kPiece<C> ? n - start : kPiece<C>);
+    const C* v = row.piece(start, m);
     for (int i = 0; i < m; ++i) {
       const C a = v[i] < 0 ? -v[i] : v[i];
       finite &= a - a == 0;

@@ -6,23 +6,18 @@
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
-// weight + offset in Order, by segment.  Where that takes a conversion, short rows convert once and keep the result.
+// weight + offset in Order, by piece.  Where that takes a conversion, rows of one piece convert once and keep the result.
 template <class Order>
 class Weights {
   using C = typename Order::Value;
-  static constexpr int kKeep = 8192;  // elements: 32 KiB of stack
-
  public:
   Weights(const View& view, C offset, int64_t n) : view_(view), offset_(offset) {
-    kept_ = n <= kKeep && view.present() && (Order::kPairs || offset != 0 || view.dtype != kDTypeOf<C>);
-    for (int64_t start = 0; kept_ && start < n; start += kSegment) {
-      const int m = int(n - start < kSegment ? n - start : kSegment);
-      const C* v = convert(start, m, values_ + start);
-      if (v != values_ + start) std::memcpy(values_ + start, v, sizeof(C) * size_t(m));
-    }
+    if (n > kPiece<C> || !view.present()) return;
+    const C* v = convert(0, int(n), values_);
+    kept_ = v == values_;
   }
 
-  // The segment's weights, null without a weight; valid until the next call.
+  // The weights of elements start to start + m, null without a weight; valid until the next call.
   const C* at(int64_t start, int m) {
     if (!view_.present()) return nullptr;
     return kept_ ? values_ + start : convert(start, m, values_);
@@ -38,8 +33,8 @@ class Weights {
 
   const View& view_;
   const C offset_;
-  bool kept_;
-  alignas(64) C values_[kKeep];
+  bool kept_ = false;
+  alignas(64) C values_[kPiece<C>];
 };
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE
