@@ -42,6 +42,20 @@ TEST(Query, Valid) {
                 [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.x = dlpack_of(DType::f32), q.dy = dlpack_of(DType::bf16); });
 }
 
+TEST(Query, HostAccessibleMemoryAsksForTheCPU) {
+  kilter_query q = question();
+  kilter_candidate candidates[8];
+  size_t count = 0;
+  for (const int32_t type : {KILTER_DEVICE_CUDA_HOST, KILTER_DEVICE_ROCM_HOST, KILTER_DEVICE_CUDA_MANAGED}) {
+    q.device = {type, 1};
+    EXPECT_EQ(kilter_supports(&q), KILTER_OK) << kilter_last_error();
+    ASSERT_EQ(kilter_explain(&q, candidates, 8, &count), KILTER_OK);
+    bool runs = false;
+    for (size_t i = 0; i < count; ++i) runs |= std::string(candidates[i].impl) == "cpu:rowwise" && !candidates[i].reason;
+    EXPECT_TRUE(runs) << type;
+  }
+}
+
 struct QueryTensor {
   const char* name;
   kilter_dtype kilter_query::*type;

@@ -30,6 +30,7 @@ const OpInfo* const kOps[] = {
 kilter_status read_query(const kilter_query* given, kilter_query* query, const OpInfo** op) {
   const char* self = "query";
   KILTER_RETURN_IF_ERROR(read_struct(self, "query", given, sizeof(kilter_query), query));
+  query->device = device_for(query->device);
   *op = query->op ? find_op(query->op) : nullptr;
   if (!*op) return fail(KILTER_INVALID_ARGUMENT, self, "op: expected the name of an op, got %s", query->op ? query->op : "null");
   if (query->direction != KILTER_FORWARD && query->direction != KILTER_BACKWARD)
