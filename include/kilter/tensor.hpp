@@ -96,7 +96,8 @@ concept mutable_element_type = element_type<T> && !std::is_const_v<T>;
 
 // A number of a shape: any integer, or an enumerator.
 template <class T>
-concept size_value = (std::integral<T> && !std::same_as<T, bool>) || (std::is_enum_v<T> && std::convertible_to<T, int64_t>);
+concept size_value = (std::integral<T> && sizeof(T) <= sizeof(int64_t) && !std::same_as<T, bool>) ||
+                     (std::is_enum_v<T> && std::convertible_to<T, int64_t>);
 
 template <class R>
 concept size_range = std::ranges::sized_range<const R> && size_value<std::ranges::range_value_t<const R>>;
@@ -128,6 +129,7 @@ class sizes {
   }
   sizes(const sizes& other) noexcept { *this = other; }
   sizes& operator=(const sizes& other) noexcept {
+    if (this == &other) return *this;
     count_ = other.count_;
     std::copy_n(other.values_, kept(), values_);  // what lies behind has no value yet
     return *this;

@@ -23,7 +23,7 @@ kilter_status fail_from_exception(const char* op) noexcept {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return fail(KILTER_OUT_OF_MEMORY, op, "memory: expected what the call needs of the host, got none");
+    return fail(KILTER_OUT_OF_MEMORY, op, "host memory: expected what the call needs, got none");
   } catch (const std::exception& e) {
     return fail(KILTER_INTERNAL, op, "expected no exception, got %s", e.what());
   } catch (...) {

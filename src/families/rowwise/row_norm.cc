@@ -22,7 +22,7 @@ kilter_status wrong_dtype(const char* op, const char* name, const char* expected
 kilter_status check_type(const char* op, const char* name, const View& v, DType t, const char* what) {
   if (absent(v) || v.dtype == t || v.dtype == DType::f32) return KILTER_OK;
   char expected[64];
-  std::snprintf(expected, sizeof expected, "%s (%s) or fp32", what, dtype_name(t));
+  std::snprintf(expected, sizeof expected, "%s (%s)%s", what, dtype_name(t), t == DType::f32 ? "" : " or fp32");
   return wrong_dtype(op, name, expected, v.dtype);
 }
 
