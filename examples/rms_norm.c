@@ -3,19 +3,14 @@
 #include <kilter/kilter.h>
 #include <stdio.h>
 
-static kilter_tensor fp32(void* data, int32_t ndim, int64_t* shape) {
-  kilter_tensor t = {.data = data, .device = {KILTER_DEVICE_CPU, 0}, .dtype = {KILTER_FLOAT, 32, 1}, .ndim = ndim, .shape = shape};
-  return t;
-}
-
 int main(void) {
   float x[2][4] = {{1, 2, 3, 4}, {-1, 0, 0, 1}}, weight[4] = {1, 1, 1, 1}, y[2][4];
   int64_t shape[] = {2, 4};
 
-  kilter_rms_norm_forward_args args = {.struct_size = sizeof args, .eps = 1e-6};
-  args.x = fp32(x, 2, shape);
-  args.weight = fp32(weight, 1, &shape[1]);
-  args.y = fp32(y, 2, shape);
+  kilter_rms_norm_forward_args args = kilter_rms_norm_forward_defaults(); /* eps 1e-5, everything else absent */
+  args.x = kilter_cpu_tensor(x, KILTER_FP32, 2, shape);
+  args.weight = kilter_cpu_tensor(weight, KILTER_FP32, 1, &shape[1]);
+  args.y = kilter_cpu_tensor(y, KILTER_FP32, 2, shape);
   if (kilter_rms_norm_forward(&args, NULL) != KILTER_OK) {
     fprintf(stderr, "%s\n", kilter_last_error());
     return 1;

@@ -25,7 +25,8 @@ void expect_answer(kilter_status status, const char* word, F change) {
   change(q);
   EXPECT_EQ(kilter_supports(&q), status) << word << ": " << kilter_last_error();
   if (status == KILTER_OK) return;
-  EXPECT_NE(std::string(kilter_last_error()).find(word), std::string::npos) << word << " is missing in: " << kilter_last_error();
+  for (const char* part : {word, "expected", ", got "})
+    EXPECT_NE(std::string(kilter_last_error()).find(part), std::string::npos) << part << " is missing in: " << kilter_last_error();
   size_t count = 77;
   kilter_candidate candidates[8] = {};
   if (status == KILTER_INVALID_ARGUMENT && !q.impl) {
@@ -40,6 +41,20 @@ TEST(Query, Valid) {
   expect_answer(KILTER_OK, "", [](kilter_query& q) { q.op = "rms_norm", q.direction = KILTER_BACKWARD, q.rows = 0, q.n = 0; });
   expect_answer(KILTER_OK, "",
                 [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.x = dlpack_of(DType::f32), q.dy = dlpack_of(DType::bf16); });
+}
+
+TEST(Query, HostAccessibleMemoryAsksForTheCPU) {
+  kilter_query q = question();
+  kilter_candidate candidates[8];
+  size_t count = 0;
+  for (const int32_t type : {KILTER_DEVICE_CUDA_HOST, KILTER_DEVICE_ROCM_HOST, KILTER_DEVICE_CUDA_MANAGED}) {
+    q.device = {type, 1};
+    EXPECT_EQ(kilter_supports(&q), KILTER_OK) << kilter_last_error();
+    ASSERT_EQ(kilter_explain(&q, candidates, 8, &count), KILTER_OK);
+    bool runs = false;
+    for (size_t i = 0; i < count; ++i) runs |= std::string(candidates[i].impl) == "cpu:rowwise" && !candidates[i].reason;
+    EXPECT_TRUE(runs) << type;
+  }
 }
 
 struct QueryTensor {
@@ -79,7 +94,7 @@ TEST(Query, EachTensorHasATypeOfItsOwn) {
         if (!(sum && others == DType::f32)) expect_answer(KILTER_OK, "", with(DType::bf16, others));
         if (!(t.type == &kilter_query::weight && direction == KILTER_BACKWARD && others == DType::bf16))
           expect_answer(KILTER_OK, "", with(DType::f32, others));
-        const std::string reason = std::string(t.name) + " must";
+        const std::string reason = std::string(t.name) + ".dtype: expected";
         expect_answer(KILTER_UNSUPPORTED, reason.c_str(), with(DType::f16, others));
         expect_answer(KILTER_UNSUPPORTED, reason.c_str(), with(DType::f64, others));
       }
@@ -121,6 +136,37 @@ TEST(Query, ValidButWithoutAnImplementation) {
   expect_answer(kNo, "gate", [](kilter_query& q) { q.gate = dlpack_of(DType::bf16); });
   expect_answer(kNo, "dy", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.dy = dlpack_of(DType::f16); });
   expect_answer(kNo, "dy", [](kilter_query& q) { q.direction = KILTER_BACKWARD, q.dy = {0, 32, 1}; });
+}
+
+// A refusal says what there is, and says it once.
+TEST(Query, RefusalsNameWhatTheyGot) {
+  const auto text_of = [](auto change) {
+    kilter_query q = question();
+    change(q);
+    EXPECT_EQ(kilter_supports(&q), KILTER_UNSUPPORTED);
+    return std::string(kilter_last_error());
+  };
+  const struct {
+    std::string text, got;
+  } cases[] = {{text_of([](kilter_query& q) {
+                  q.device = {KILTER_DEVICE_METAL, 5};
+                }),
+                "x.device: expected the CPU (type 1), got type 8, id 5"},
+               {text_of([](kilter_query& q) { q.activation = KILTER_ACTIVATION_GELU_TANH; }), ", got GELU_TANH"},
+               {text_of([](kilter_query& q) { q.output_kind = KILTER_OUTPUT_FP8_E5M2; }), ", got FP8_E5M2"},
+               {text_of([](kilter_query& q) { q.gate = dlpack_of(DType::f16); }), ", got fp16"},
+               {text_of([](kilter_query& q) {
+                  q.x = {9, 8, 1};
+                }),
+                "x.dtype: expected fp64, fp32, fp16 or bf16, got code 9 with 8 bits and 1 lanes"},
+               {text_of([](kilter_query& q) { q.bias = dlpack_of(DType::f64); }), "bias.dtype: expected x's type or fp32, got fp64"},
+               {text_of([](kilter_query& q) { q.post_residual = dlpack_of(DType::f16); }),
+                "cpu:rowwise, reference:f64: post_residual.dtype: expected x's type or fp32, got fp16"}};
+  for (const auto& c : cases) {
+    const size_t at = c.text.find(c.got);
+    EXPECT_NE(at, std::string::npos) << c.got << " is missing in: " << c.text;
+    EXPECT_EQ(c.text.find(c.got, at + 1), std::string::npos) << "twice: " << c.text;
+  }
 }
 
 TEST(Query, ALongerStructNeedsAZeroTail) {

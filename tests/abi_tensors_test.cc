@@ -192,6 +192,42 @@ TYPED_TEST(BadInput, OneTensorOnAnotherDevice) {
   });
 }
 
+constexpr kilter_device kHostMemory[] = {
+    {KILTER_DEVICE_CUDA_HOST, 0}, {KILTER_DEVICE_ROCM_HOST, 0}, {KILTER_DEVICE_CUDA_MANAGED, 0}, {KILTER_DEVICE_CUDA_HOST, 3}};
+
+// Memory that the host can access counts as the CPU's: all tensors in it, or each by itself beside the CPU's.
+TYPED_TEST(BadInput, HostAccessibleMemoryRunsOnTheCPU) {
+  Forward<TypeParam> forward(this->all());
+  Backward<TypeParam> backward(this->all());
+  ASSERT_EQ(forward.run(), KILTER_OK);
+  ASSERT_EQ(backward.run(), KILTER_OK);
+  const auto expect = [&](auto& call, auto& expected) {
+    for (const NamedTensor& t : call.tensors())
+      if (t.output) t.matrix->fill([](int64_t, int64_t) { return 99; });
+    EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+    EXPECT_TRUE(same_outputs(expected, call));
+    call.attach();
+  };
+  const auto each = [&](auto& call, auto& expected) {
+    for (const kilter_device device : kHostMemory) {
+      for (const NamedTensor& t : call.tensors()) t.tensor->device = device;
+      expect(call, expected);
+      for (const NamedTensor& t : call.tensors()) {
+        t.tensor->device = device;
+        expect(call, expected);
+      }
+      // A device of its own is still another one.
+      expect_refused(call, KILTER_INVALID_ARGUMENT, "weight.device", [&] {
+        for (const NamedTensor& t : call.tensors()) t.tensor->device = device;
+        call.args.weight.device = {KILTER_DEVICE_CUDA, 0};
+      });
+      call.attach();
+    }
+  };
+  each(this->forward, forward);
+  each(this->backward, backward);
+}
+
 TYPED_TEST(BadInput, AnEmptyTensorOnAnotherDevice) {
   Spec s;
   s.rows = 0;

@@ -1,4 +1,4 @@
-/* The header is plain C11, and a C program can use all of it. */
+/* A C program can use all of the header. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +28,7 @@ static int failures = 0;
 enum { ROWS = 2, WIDTH = 4 };
 static int64_t matrix_shape[2] = {ROWS, WIDTH}, vector_shape[1] = {WIDTH}, row_shape[1] = {ROWS};
 
-static kilter_tensor tensor(float* data, int32_t ndim, int64_t* shape) {
-  kilter_tensor t = {data, {KILTER_DEVICE_CPU, 0}, ndim, {KILTER_FLOAT, 32, 1}, shape, NULL, 0};
-  return t;
-}
+static kilter_tensor tensor(float* data, int32_t ndim, int64_t* shape) { return kilter_cpu_tensor(data, KILTER_FP32, ndim, shape); }
 static kilter_tensor matrix(float* data) { return tensor(data, 2, matrix_shape); }
 static kilter_tensor vector(float* data) { return tensor(data, 1, vector_shape); }
 static kilter_tensor per_row(float* data) { return tensor(data, 1, row_shape); }
@@ -92,6 +89,26 @@ static void rms_norm(void) {
   CHECK(dx[0] == 3 && dx[1] == 1 && dx[2] == -1 && dx[3] == 1 && dx[4] == 0);
 }
 
+/* From the defaults, a row without variance or without a square is what its eps makes of it; a zero eps is taken as it is. */
+static void defaults(void) {
+  float x[] = {7, 7, 7, 7, 0, 0, 0, 0}, y[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  kilter_layer_norm_forward_args layer = kilter_layer_norm_forward_defaults();
+  kilter_rms_norm_forward_args rms = kilter_rms_norm_forward_defaults();
+  CHECK(layer.struct_size == sizeof layer && layer.eps == KILTER_DEFAULT_EPS && layer.x.data == NULL && layer.impl == NULL);
+  CHECK(rms.struct_size == sizeof rms && rms.eps == KILTER_DEFAULT_EPS);
+  CHECK(kilter_layer_norm_backward_defaults().struct_size == sizeof(kilter_layer_norm_backward_args));
+  CHECK(kilter_rms_norm_backward_defaults().struct_size == sizeof(kilter_rms_norm_backward_args));
+  layer.x = rms.x = matrix(x);
+  layer.y = rms.y = matrix(y);
+  CHECK(kilter_layer_norm_forward(&layer, NULL) == KILTER_OK);
+  for (int i = 0; i < 8; ++i) CHECK(y[i] == 0);
+  CHECK(kilter_rms_norm_forward(&rms, NULL) == KILTER_OK);
+  CHECK(near(y[0], 1) && y[4] == 0 && y[7] == 0);
+  layer.eps = rms.eps = 0;
+  CHECK(kilter_layer_norm_forward(&layer, NULL) == KILTER_OK && isnan(y[0]) && isnan(y[4]));
+  CHECK(kilter_rms_norm_forward(&rms, NULL) == KILTER_OK && y[0] == 1 && isnan(y[4]));
+}
+
 static void questions(void) {
   kilter_query query = {.struct_size = sizeof query,
                         .op = "layer_norm",
@@ -124,6 +141,7 @@ int main(void) {
   questions();
   layer_norm();
   rms_norm();
+  defaults();
   printf("%d failures\n", failures);
   return failures != 0;
 }

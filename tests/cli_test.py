@@ -317,7 +317,7 @@ class CommandTest(CliTest):
         for name in ("weight",) + forward + backward:
             flags = ["--backward"] if name in backward else []
             text = self.kilter("explain", "layer_norm", *flags, "--x-dtype", "bf16", f"--{name}-dtype", "fp16", expect=UNSUPPORTED).err
-            self.assertIn(name.replace("-", "_") if name != "dy" else "x must have dy's type", text)
+            self.assertIn(name.replace("-", "_") if name != "dy" else "x.dtype: expected dy's type", text)
             if name != "gate":
                 self.kilter("explain", "layer_norm", *flags, f"--{name.replace('-', '_')}_dtype", "fp32")
         for name in backward:

@@ -76,7 +76,7 @@ TEST(Command, AnInternalErrorOfTheLibraryIsOneHere) {
   const Outcome o = run_guarded(
       {.command = "run"}, [] { require(catching("layer_norm", []() -> kilter_status { throw std::logic_error("broken invariant"); })); });
   EXPECT_EQ(o.code, 8);
-  EXPECT_EQ(o.err, "kilter run: layer_norm: unexpected exception: broken invariant\n");
+  EXPECT_EQ(o.err, "kilter run: layer_norm: expected no exception, got broken invariant\n");
   EXPECT_EQ(o.out, "");
 }
 
@@ -84,7 +84,7 @@ TEST(Command, MemoryThatRunsOutIsNotInternal) {
   EXPECT_EQ(run_guarded({}, [] { throw std::bad_alloc(); }).code, kExitIo);
   const Outcome o = run_guarded({}, [] { require(catching("rms_norm", []() -> kilter_status { throw std::bad_alloc(); })); });
   EXPECT_EQ(o.code, kExitIo);
-  EXPECT_EQ(o.err, "kilter: rms_norm: out of host memory\n");
+  EXPECT_EQ(o.err, "kilter: rms_norm: host memory: expected what the call needs, got none\n");
 }
 
 TEST(Command, ErrorsCarryTheirOwnCode) {

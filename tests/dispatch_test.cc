@@ -137,7 +137,7 @@ TEST(Dispatch, WithoutAnEntryThereIsNoWorkspace) {
     EXPECT_NE(std::strstr(kilter_last_error(), text), nullptr) << kilter_last_error();
     EXPECT_EQ(dispatch(kList, q, Sum{}, nullptr), status);
   };
-  refused(KILTER_DEVICE_METAL, nullptr, KILTER_UNSUPPORTED, "cuda:a: only CUDA; cpu:b: only the CPU; reference:c: only the CPU");
+  refused(KILTER_DEVICE_METAL, nullptr, KILTER_UNSUPPORTED, "cuda:a: only CUDA; cpu:b, reference:c: only the CPU");
   refused(KILTER_DEVICE_CPU, "cuda:a", KILTER_UNSUPPORTED, "cuda:a: only CUDA");
   refused(KILTER_DEVICE_CPU, "cuda:z", KILTER_INVALID_ARGUMENT, "expected one of cuda:a, cpu:b, reference:c, got cuda:z");
 }

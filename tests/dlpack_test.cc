@@ -34,6 +34,10 @@ static_assert(std::is_same_v<decltype(kilter_tensor::strides), decltype(DLTensor
 static_assert(std::is_same_v<decltype(kilter_tensor::byte_offset), decltype(DLTensor::byte_offset)>);
 static_assert(int(KILTER_DEVICE_CPU) == int(kDLCPU) && int(KILTER_DEVICE_METAL) == int(kDLMetal));
 static_assert(int(KILTER_DEVICE_CUDA) == 2);  // kDLGPU until DLPack 0.5, then kDLCUDA
+static_assert(int(KILTER_DEVICE_CUDA_HOST) == 3);
+#if defined(DLPACK_VERSION) && DLPACK_VERSION >= 60
+static_assert(int(KILTER_DEVICE_ROCM_HOST) == int(kDLROCMHost) && int(KILTER_DEVICE_CUDA_MANAGED) == int(kDLCUDAManaged));
+#endif
 static_assert(int(KILTER_FLOAT) == int(kDLFloat) && int(KILTER_BFLOAT) == int(kDLBfloat));
 
 kilter_tensor as_kilter(const DLTensor& t) { return __builtin_bit_cast(kilter_tensor, t); }

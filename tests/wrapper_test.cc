@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "kilter/kilter.hpp"
@@ -38,20 +39,76 @@ TEST(Wrapper, TypesFollowTheMemory) {
   std::array<double, 1> d = {};
   std::array<kilter::half, 1> h = {};
   std::array<kilter::bfloat16, 1> b = {};
-  EXPECT_EQ(kilter::tensor(d).c().dtype.bits, 64);
-  EXPECT_EQ(kilter::tensor(h).c().dtype.code, KILTER_FLOAT);
-  EXPECT_EQ(kilter::tensor(h).c().dtype.bits, 16);
-  EXPECT_EQ(kilter::tensor(b).c().dtype.code, KILTER_BFLOAT);
+  EXPECT_EQ(kilter::vector_tensor(d).c().dtype.bits, 64);
+  EXPECT_EQ(kilter::vector_tensor(h).c().dtype.code, KILTER_FLOAT);
+  EXPECT_EQ(kilter::vector_tensor(h).c().dtype.bits, 16);
+  EXPECT_EQ(kilter::tensor(b, {1}).c().dtype.code, KILTER_BFLOAT);
   static_assert(!kilter::element_type<int>);
   static_assert(!std::is_constructible_v<kilter::tensor, const float*, kilter::sizes>);
-  static_assert(!std::is_constructible_v<kilter::tensor, const Floats&>);
-  static_assert(std::is_constructible_v<kilter::const_tensor, const Floats&>);
+  static_assert(!std::is_constructible_v<kilter::tensor, const Floats&, kilter::sizes>);
+  static_assert(!std::is_constructible_v<kilter::vector_tensor, const Floats&>);
+  static_assert(std::is_constructible_v<kilter::const_tensor, const Floats&, kilter::sizes>);
+  static_assert(std::is_constructible_v<kilter::const_vector_tensor, const Floats&>);
+}
+
+// A batch without its shape would be one long row.
+TEST(Wrapper, AnActivationWithoutAShapeDoesNotCompile) {
+  static_assert(!std::is_constructible_v<kilter::const_tensor, Floats&>);
+  static_assert(!std::is_constructible_v<kilter::tensor, Floats&>);
+  static_assert(!std::is_assignable_v<kilter::const_tensor&, Floats&>);
+  static_assert(!std::is_assignable_v<kilter::tensor&, Floats&>);
+  using Forward = kilter::layer_norm_forward_args;
+  using Backward = kilter::layer_norm_backward_args;
+  static_assert(!std::is_assignable_v<decltype(Forward::x)&, Floats&> && !std::is_assignable_v<decltype(Forward::y)&, Floats&>);
+  static_assert(!std::is_assignable_v<decltype(Forward::residual)&, Floats&>);
+  static_assert(!std::is_assignable_v<decltype(Backward::dy)&, Floats&> && !std::is_assignable_v<decltype(Backward::dx)&, Floats&>);
+  static_assert(std::is_assignable_v<decltype(Forward::weight)&, Floats&> && std::is_assignable_v<decltype(Forward::rstd)&, Floats&>);
+  static_assert(std::is_assignable_v<decltype(Backward::rstd)&, Floats&> && std::is_assignable_v<decltype(Backward::dbias)&, Floats&>);
+}
+
+TEST(Wrapper, ShapesTakeAnyIntegers) {
+  Floats data(6);
+  const auto expect = [&](const kilter::const_tensor& t) {
+    const kilter_tensor c = t.c();
+    ASSERT_EQ(c.ndim, 2);
+    EXPECT_EQ(c.shape[0], 2);
+    EXPECT_EQ(c.shape[1], 3);
+  };
+  const size_t n = 3, rows = data.size() / n;
+  int int_rows = 2;
+  int16_t short_n = 3;
+  enum { kRows = 2, kWidth = 3 };
+  expect({data, {rows, n}});
+  expect({data, {int_rows, n}});
+  expect({data, {int64_t(2), short_n}});
+  expect({data.data(), {kRows, kWidth}});
+  expect({data, std::vector<int>{2, 3}});
+  expect({data, std::vector<size_t>{2, 3}});
+  expect({data, std::array<int64_t, 2>{2, 3}});
+  const std::vector<int> ints = {2, 3};
+  expect({data, std::span(ints)});
+  const kilter::tensor strided(data, {int_rows, n}, {n, 1});
+  EXPECT_EQ(strided.c().strides[0], 3);
+  EXPECT_EQ(kilter::tensor(data, {2, 2}, std::vector<unsigned>{4, 1}).c().strides[0], 4);
+}
+
+TEST(Wrapper, SizesOwnTheirNumbers) {
+  static_assert(!std::is_constructible_v<kilter::sizes, std::vector<double>> && !std::is_constructible_v<kilter::sizes::value, double>);
+  kilter::sizes kept;
+  {
+    const std::vector<size_t> shape = {2, 3};
+    kept = shape;
+  }
+  const kilter::sizes list = {2, 3};
+  Floats data(6);
+  EXPECT_EQ(kilter::tensor(data, kept).c().shape[1], 3);
+  EXPECT_EQ(kilter::tensor(data, list).c().shape[1], 3);
 }
 
 TEST(Wrapper, AbsentByDefault) {
   EXPECT_TRUE(kilter::tensor().absent());
   EXPECT_EQ(kilter::tensor().c().data, nullptr);
-  EXPECT_FALSE(kilter::const_tensor(Floats(1)).absent());
+  EXPECT_FALSE(kilter::const_vector_tensor(Floats(1)).absent());
 }
 
 kilter_status status_of(auto&& call, std::string* text = nullptr) {
@@ -68,7 +125,7 @@ TEST(Wrapper, ARangeMustHoldItsTensor) {
   Floats data(6);
   const int64_t huge = INT64_MAX;
   const auto make = [&](kilter::sizes shape, kilter::sizes strides = {}) {
-    return status_of([&] { kilter::const_tensor(data, shape, strides); });
+    return status_of([&] { (void)kilter::const_tensor(data, shape, strides).c(); });
   };
   EXPECT_EQ(make({2, 3}), KILTER_OK);
   EXPECT_EQ(make({2, 2}, {4, 1}), KILTER_OK);
@@ -78,10 +135,51 @@ TEST(Wrapper, ARangeMustHoldItsTensor) {
   EXPECT_EQ(make({2, 2}, {5, 1}), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(make({2, 2}, {-2, 1}), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(make({huge, huge, huge, huge}), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(make({huge}, {huge}), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(make({3, 2}, {huge / 2, 1}), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(make({7, 2}, {0, 6}), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(make({7, 2}, {0, 5}), KILTER_OK);
   EXPECT_EQ(make({2, 3}, {1}), KILTER_INVALID_ARGUMENT);
   const std::vector<int64_t> ones(KILTER_MAX_RANK + 1, 1);
-  EXPECT_EQ(make(ones), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(status_of([&] { kilter::rms_norm_forward({.x = {data, ones}, .y = {data, ones}}); }), KILTER_UNSUPPORTED);
   EXPECT_EQ(make(std::span(ones).first(KILTER_MAX_RANK)), KILTER_OK);
+}
+
+TEST(Wrapper, ErrorsNameTensorAndSize) {
+  Floats x(6), y(8);
+  const auto text_of = [](auto&& call) {
+    std::string text;
+    EXPECT_EQ(status_of(call, &text), KILTER_INVALID_ARGUMENT);
+    return text;
+  };
+  const auto forward = [&](const kilter::const_tensor& t) {
+    return text_of([&] { kilter::layer_norm_forward({.x = t, .y = {y, {2, 4}}}); });
+  };
+  EXPECT_EQ(forward({x, {2, 4}}), "layer_norm: x: expected memory of at least 8 elements for shape [2, 4], got 6");
+  EXPECT_EQ(forward({x, {2, 4}, {5, 1}}),
+            "layer_norm: x: expected memory of at least 9 elements for shape [2, 4] and strides [5, 1], got 6");
+  EXPECT_EQ(forward({x, {2, 3}, {-3, 1}}),
+            "layer_norm: x.strides: expected strides >= 0, as a range begins with the first element, got [-3, 1]");
+  EXPECT_EQ(forward({x, {2, 3}, {1}}), "layer_norm: x.strides: expected 2, one per dimension, got 1");
+  EXPECT_EQ(forward({x, {INT64_MAX, 2}}),
+            "layer_norm: x: expected memory of at least 2^63 elements for shape [9223372036854775807, 2], got 6");
+  EXPECT_EQ(text_of([&] {
+              (void)kilter::tensor(x, {x.size() - 7, 4});
+            }),
+            "sizes: expected numbers up to 9223372036854775807, got 18446744073709551615");
+  EXPECT_EQ(text_of([&] {
+              kilter::rms_norm_backward({.x = {x, {2, 3}}, .rstd = {x, {2}}, .dy = {x, {3, 3}}});
+            }),
+            "rms_norm: dy: expected memory of at least 9 elements for shape [3, 3], got 6");
+}
+
+// What a call refuses must not have been looked at: too many sizes are kept nowhere.
+TEST(Wrapper, TooManyDimensionsAreNamed) {
+  const std::vector<int> ones(KILTER_MAX_RANK + 1, 1);
+  Floats x(1), y(1);
+  std::string text;
+  EXPECT_EQ(status_of([&] { kilter::rms_norm_forward({.x = {x, ones, ones}, .y = {y, {1}}}); }, &text), KILTER_UNSUPPORTED);
+  EXPECT_EQ(text, "rms_norm: x.ndim: expected at most 32, got 33");
 }
 
 TEST(Wrapper, AnEmptyRangeIsNotAbsent) {
@@ -120,18 +218,28 @@ TEST(Wrapper, LayerNormForwardAndBackward) {
   EXPECT_EQ(dbias, (Floats{-1, 1, -1, 1}));
 }
 
+// Equal elements have no variance: with the default eps, y is the bias.
+TEST(Wrapper, AConstantRowIsNotNaNByDefault) {
+  const Floats x(6, 7.0f);
+  Floats y(6, 1.0f);
+  kilter::layer_norm_forward({.x = {x, {2, 3}}, .y = {y, {2, 3}}});
+  EXPECT_EQ(y, Floats(6, 0.0f));
+  EXPECT_EQ(kilter::layer_norm_forward_args().eps, kilter_layer_norm_forward_defaults().eps);
+  EXPECT_EQ(kilter::rms_norm_forward_args().eps, kilter_rms_norm_forward_defaults().eps);
+}
+
 TEST(Wrapper, RmsNormWithResidualAndOffset) {
   const Floats x = {1, -1}, residual = {1, -1}, weight = {0, 1}, after = {0, 10};
   Floats y(2), sum(2), rstd(1);
-  kilter::rms_norm_forward({.x = x,
+  kilter::rms_norm_forward({.x = {x, {2}},
                             .weight = weight,
-                            .y = y,
+                            .y = {y, {2}},
                             .rstd = kilter::tensor(rstd.data(), {1}),
                             .eps = 0,
                             .weight_offset = 1,
-                            .residual = residual,
-                            .residual_out = sum,
-                            .post_residual = after});
+                            .residual = {residual, {2}},
+                            .residual_out = {sum, {2}},
+                            .post_residual = {after, {2}}});
   EXPECT_EQ(sum, (Floats{2, -2}));
   EXPECT_EQ(rstd[0], 0.5f);
   EXPECT_EQ(y, (Floats{1, 8}));
@@ -139,7 +247,7 @@ TEST(Wrapper, RmsNormWithResidualAndOffset) {
   const Floats dy = {3, 3};
   Floats dx(2), dweight(2);
   kilter::rms_norm_backward_args args = {
-      .x = sum, .weight = weight, .rstd = rstd, .dy = dy, .dx = dx, .dweight = dweight, .weight_offset = 1};
+      .x = {sum, {2}}, .weight = weight, .rstd = rstd, .dy = {dy, {2}}, .dx = {dx, {2}}, .dweight = dweight, .weight_offset = 1};
   std::vector<std::byte> workspace(kilter::rms_norm_backward_workspace(args));
   args.workspace = workspace;
   kilter::rms_norm_backward(args);
@@ -152,7 +260,7 @@ TEST(Wrapper, EveryFieldReachesTheLibrary) {
   const Floats x(4, 1.0f);
   Floats y(4);
   const auto call = [&](auto change) {
-    kilter::layer_norm_forward_args args = {.x = x, .y = y};
+    kilter::layer_norm_forward_args args = {.x = {x, {4}}, .y = {y, {4}}};
     change(args);
     return status_of([&] { kilter::layer_norm_forward(args); });
   };
@@ -167,14 +275,14 @@ TEST(Wrapper, EveryFieldReachesTheLibrary) {
   EXPECT_EQ(call([](Args a) { a.launch_flags = 2; }), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(call([](Args a) { a.activation = kilter::activation_kind::silu; }), KILTER_UNSUPPORTED);
   EXPECT_EQ(call([](Args a) { a.output = kilter::output_kind::int8; }), KILTER_UNSUPPORTED);
-  EXPECT_EQ(call([&](Args a) { a.residual_out = y; }), KILTER_INVALID_ARGUMENT);  // no residual
+  EXPECT_EQ(call([&](Args a) { a.residual_out = {y, {4}}; }), KILTER_INVALID_ARGUMENT);  // no residual
 }
 
 TEST(Wrapper, ErrorsCarryStatusAndText) {
   const Floats x(4);
   Floats y(3);
   std::string text;
-  EXPECT_EQ(status_of([&] { kilter::rms_norm_forward({.x = x, .y = y}); }, &text), KILTER_INVALID_ARGUMENT);
+  EXPECT_EQ(status_of([&] { kilter::rms_norm_forward({.x = {x, {4}}, .y = {y, {3}}}); }, &text), KILTER_INVALID_ARGUMENT);
   EXPECT_NE(text.find("rms_norm"), std::string::npos) << text;
   EXPECT_NE(text.find('y'), std::string::npos) << text;
   EXPECT_EQ(status_of([] { kilter::set_num_threads(-1); }), KILTER_INVALID_ARGUMENT);

@@ -1,4 +1,5 @@
-/* kilter: the normalization layers of neural networks, forward and backward.  The whole contract, in C11.
+/* kilter: the normalization layers of neural networks, forward and backward.  The whole contract, for C99
+ * and C++98 or later; helpers.h, which comes with it, makes tensors and arguments in one line each.
  *
  * Every op is one function per direction, taking one argument struct whose first member is its own size and returning a
  * status.  Nothing here throws, aborts, prints (unless the environment variable KILTER_LOG asks) or synchronizes, and
@@ -20,7 +21,9 @@
  * implementation "reference:f64", which is there to compare with).
  *
  * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
- * built is KILTER_UNSUPPORTED.
+ * built is KILTER_UNSUPPORTED.  Memory of a GPU's runtime that the host can access counts as the CPU's, whatever its id:
+ * KILTER_DEVICE_CUDA_HOST, KILTER_DEVICE_ROCM_HOST and KILTER_DEVICE_CUDA_MANAGED, alone or beside KILTER_DEVICE_CPU.  What a
+ * GPU still does with it is the caller's to wait for.
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
  * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
@@ -55,15 +58,20 @@
 #define KILTER_API __attribute__((visibility("default")))
 #endif
 
-#if defined(__cplusplus)
+#if defined(__cplusplus) && __cplusplus >= 201703L
 #define KILTER_NODISCARD [[nodiscard]]
-#define KILTER_NOEXCEPT noexcept
 #elif defined(__GNUC__)
 #define KILTER_NODISCARD __attribute__((warn_unused_result))
-#define KILTER_NOEXCEPT
 #else
 #define KILTER_NODISCARD
+#endif
+
+#if !defined(__cplusplus)
 #define KILTER_NOEXCEPT
+#elif __cplusplus >= 201103L || defined(_MSC_VER)
+#define KILTER_NOEXCEPT noexcept
+#else
+#define KILTER_NOEXCEPT throw()
 #endif
 
 #ifdef __cplusplus
@@ -101,7 +109,14 @@ KILTER_API int kilter_version(void) KILTER_NOEXCEPT;
 enum { KILTER_MAX_RANK = 32 };
 
 /* Device and type codes are DLPack's. */
-enum { KILTER_DEVICE_CPU = 1, KILTER_DEVICE_CUDA = 2, KILTER_DEVICE_METAL = 8 };
+enum {
+  KILTER_DEVICE_CPU = 1,
+  KILTER_DEVICE_CUDA = 2,
+  KILTER_DEVICE_CUDA_HOST = 3, /* pinned host memory */
+  KILTER_DEVICE_METAL = 8,
+  KILTER_DEVICE_ROCM_HOST = 11, /* pinned host memory */
+  KILTER_DEVICE_CUDA_MANAGED = 13
+};
 enum { KILTER_FLOAT = 2, KILTER_BFLOAT = 4 };
 
 typedef struct kilter_device {
@@ -188,6 +203,9 @@ typedef struct kilter_quantization {
  * It is a permission: on the CPU, and where no kernel makes use of it, the call runs as without.  Bits never depend on it. */
 enum { KILTER_LAUNCH_DEPENDENT = 1 << 0 };
 
+/* The eps that kilter_..._forward_defaults() (helpers.h), kilter.hpp and the command line begin with. */
+#define KILTER_DEFAULT_EPS 1e-5
+
 /* ---------------------------------------------------------------- layer_norm
  *
  * Layer Normalization (Ba, Kiros, Hinton 2016, arXiv:1607.06450, section 3), per row, biased variance:
@@ -207,7 +225,8 @@ typedef struct kilter_layer_norm_forward_args {
   kilter_tensor y;                         /* output, type T; may be x, residual or post_residual (same type) */
   kilter_tensor mean;                      /* output, optional, fp32 (fp64 if T is fp64) */
   kilter_tensor rstd;                      /* output, optional, fp32 (fp64 if T is fp64) */
-  double eps;                              /* finite; a negative eps computes the root of what it gives (NaN if negative) */
+  double eps;                              /* finite, usually KILTER_DEFAULT_EPS; zero is zero: with it a row of equal elements gives NaN.
+                                              A negative eps computes the root of what it gives (NaN if negative) */
   double weight_offset;                    /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
   int32_t rounding;                        /* kilter_rounding */
   const kilter_prologue* prologue;         /* optional */
@@ -320,7 +339,7 @@ typedef struct kilter_query {
   size_t struct_size;
   const char* op;             /* "layer_norm", "rms_norm" */
   int32_t direction;          /* kilter_direction */
-  kilter_device device;       /* of all tensors */
+  kilter_device device;       /* of all tensors; one whose memory counts as the CPU's asks for the CPU */
   kilter_dtype x;             /* required */
   kilter_dtype weight;        /* both directions */
   kilter_dtype bias;          /* this and the next three: forward only */
@@ -384,5 +403,7 @@ KILTER_API const char* kilter_cpu_target_at(int index) KILTER_NOEXCEPT;
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
+
+#include "kilter/helpers.h"
 
 #endif /* KILTER_KILTER_H_ */

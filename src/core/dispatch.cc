@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
+#include <string_view>
 
 #include "core/dtype.h"
 #include "core/tensor.h"
@@ -30,6 +31,7 @@ const OpInfo* const kOps[] = {
 kilter_status read_query(const kilter_query* given, kilter_query* query, const OpInfo** op) {
   const char* self = "query";
   KILTER_RETURN_IF_ERROR(read_struct(self, "query", given, sizeof(kilter_query), query));
+  query->device = device_for(query->device);
   *op = query->op ? find_op(query->op) : nullptr;
   if (!*op) return fail(KILTER_INVALID_ARGUMENT, self, "op: expected the name of an op, got %s", query->op ? query->op : "null");
   if (query->direction != KILTER_FORWARD && query->direction != KILTER_BACKWARD)
@@ -62,25 +64,73 @@ const OpInfo* find_op(const char* name) {
 
 const OpInfo* op_at(size_t index) { return index < std::size(kOps) ? kOps[index] : nullptr; }
 
+namespace {
+
+struct Text {
+  char text[64] = "";
+};
+
+Text type_text(kilter_dtype t) {
+  Text out;
+  if (dtype_of(t) != DType::none)
+    std::snprintf(out.text, sizeof out.text, "%s", dtype_name(dtype_of(t)));
+  else
+    std::snprintf(out.text, sizeof out.text, "code %u with %u bits and %u lanes", unsigned(t.code), unsigned(t.bits), unsigned(t.lanes));
+  return out;
+}
+
+// What the query has in the field that a reason begins with; "" for a reason that says so itself.
+Text got(const kilter_query& q, std::string_view reason) {
+  constexpr const char* kActivations[] = {"NONE", "SILU", "GELU", "GELU_TANH"};
+  constexpr const char* kKinds[] = {"PLAIN", "FP8_E4M3", "FP8_E5M2", "INT8"};
+  const std::string_view field = reason.substr(0, reason.find(':'));
+  Text out;
+  if (reason.find(", got ") != reason.npos) return out;
+  if (field == "x.device" || field == "x.device.id")
+    std::snprintf(out.text, sizeof out.text, "type %d, id %d", int(q.device.type), int(q.device.id));
+  if (field == "epilogue.activation") std::snprintf(out.text, sizeof out.text, "%s", kActivations[q.activation]);
+  if (field == "quantization.kind") std::snprintf(out.text, sizeof out.text, "%s", kKinds[q.output_kind]);
+  if (field == "prologue.gate") return type_text(q.gate);
+  if (field == "x.dtype") return type_text(q.x);
+  for (const QueryTensor& t : kQueryTensors)
+    if (field.starts_with(t.name) && field.substr(std::strlen(t.name)) == ".dtype") return type_text(q.*t.type);
+  return out;
+}
+
+}  // namespace
+
 kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen) {
   char reasons[700] = "";
   size_t used = 0;
+  const auto add = [&](const char* format, auto... values) {
+    if (used < sizeof reasons) used += size_t(std::snprintf(reasons + used, sizeof reasons - used, format, values...));
+  };
+  const auto asked_for = [&](size_t i) { return !query.impl || std::strcmp(query.impl, candidates[i].impl) == 0; };
   bool known = false;
   for (size_t i = 0; i < count; ++i) {
-    if (query.impl && std::strcmp(query.impl, candidates[i].impl) != 0) continue;
+    if (!asked_for(i)) continue;
     known = true;
     if (!candidates[i].reason) {
       *chosen = i;
       return KILTER_OK;
     }
-    if (used < sizeof reasons)
-      used += size_t(
-          std::snprintf(reasons + used, sizeof reasons - used, "%s%s: %s", used ? "; " : "", candidates[i].impl, candidates[i].reason));
   }
   if (!known) {
-    for (size_t i = 0; i < count && used < sizeof reasons; ++i)
-      used += size_t(std::snprintf(reasons + used, sizeof reasons - used, "%s%s", used ? ", " : "", candidates[i].impl));
+    for (size_t i = 0; i < count; ++i) add("%s%s", used ? ", " : "", candidates[i].impl);
     return fail(KILTER_INVALID_ARGUMENT, query.op, "impl: expected one of %s, got %s", reasons, query.impl);
+  }
+  // Each reason once, behind the names of those that gave it.
+  for (size_t i = 0; i < count; ++i) {
+    if (!asked_for(i)) continue;  // and may have no reason
+    const auto same = [&](size_t j) { return asked_for(j) && std::strcmp(candidates[i].reason, candidates[j].reason) == 0; };
+    bool said = false;
+    for (size_t j = 0; j < i; ++j) said |= same(j);
+    if (said) continue;
+    add("%s%s", used ? "; " : "", candidates[i].impl);
+    for (size_t j = i + 1; j < count; ++j)
+      if (same(j)) add(", %s", candidates[j].impl);
+    const Text there = got(query, candidates[i].reason);
+    add(": %s%s%s", candidates[i].reason, there.text[0] ? ", got " : "", there.text);
   }
   return fail(KILTER_UNSUPPORTED, query.op, "no implementation takes this %s call: %s", direction_name(query.direction), reasons);
 }

@@ -12,7 +12,8 @@ namespace kilter {
 template <class Problem>
 struct Implementation {
   const char* name;
-  const char* (*supports)(const kilter_query&);  // null, or a static sentence that says why not
+  // Null, or why not: a static "field: expected ...", to which a failing call adds what the query has there.
+  const char* (*supports)(const kilter_query&);
   kilter_status (*run)(const Problem&, kilter_stream);
   size_t (*workspace)(const Problem&) = nullptr;  // bytes that run needs; null: none
 };

@@ -23,11 +23,11 @@ kilter_status fail_from_exception(const char* op) noexcept {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    return fail(KILTER_OUT_OF_MEMORY, op, "out of host memory");
+    return fail(KILTER_OUT_OF_MEMORY, op, "host memory: expected what the call needs, got none");
   } catch (const std::exception& e) {
-    return fail(KILTER_INTERNAL, op, "unexpected exception: %s", e.what());
+    return fail(KILTER_INTERNAL, op, "expected no exception, got %s", e.what());
   } catch (...) {
-    return fail(KILTER_INTERNAL, op, "unexpected exception");
+    return fail(KILTER_INTERNAL, op, "expected no exception, got an unknown one");
   }
 }
 

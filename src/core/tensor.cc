@@ -30,6 +30,8 @@ struct Checked {
 // What a caller who forgets a tensor passes: a struct of zeros.
 bool forgotten(const kilter_tensor& t) { return !t.data && !t.shape && t.ndim == 0 && t.dtype.bits == 0 && t.dtype.lanes == 0; }
 
+bool same_device(const kilter_device& a, const kilter_device& b) { return a.type == b.type && a.id == b.id; }
+
 // Everything that does not depend on the other tensors' shapes: type, rank, sizes, device, address arithmetic.
 kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, const kilter_device& device, int contiguous_from,
                           Checked* out) {
@@ -57,7 +59,7 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
   if (out->elements) out->elements = bytes / item;
   if (out->elements && !t.data)
     return fail(KILTER_INVALID_ARGUMENT, op, "%s.data: expected memory for %" PRId64 " elements, got null", name, out->elements);
-  if (t.device.type != device.type || t.device.id != device.id)
+  if (!same_device(device_for(t.device), device))
     return fail(KILTER_INVALID_ARGUMENT, op, "%s.device: expected x's (type %d, id %d), got type %d, id %d", name, int(device.type),
                 int(device.id), int(t.device.type), int(t.device.id));
   if (!out->elements) return KILTER_OK;
@@ -121,12 +123,23 @@ bool absent(const kilter_tensor& t, Need need) { return need == Need::optional &
 
 }  // namespace
 
+kilter_device device_for(kilter_device d) {
+  switch (d.type) {
+    case KILTER_DEVICE_CUDA_HOST:
+    case KILTER_DEVICE_ROCM_HOST:
+    case KILTER_DEVICE_CUDA_MANAGED:
+      return {KILTER_DEVICE_CPU, 0};
+    default:
+      return d;
+  }
+}
+
 kilter_status read_first(const char* op, const char* name, const kilter_tensor& t, Rows* rows, View* out) {
   if (t.ndim < 1 && !forgotten(t))
     return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 1 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   Checked checked;
-  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, t.device, t.ndim > 0 ? t.ndim - 1 : 0, &checked));
-  rows->device = t.device;
+  KILTER_RETURN_IF_ERROR(check_alone(op, name, t, device_for(t.device), t.ndim > 0 ? t.ndim - 1 : 0, &checked));
+  rows->device = device_for(t.device);
   rows->ndim = t.ndim;
   rows->shape = t.shape;
   rows->n = t.shape[t.ndim - 1];

@@ -8,13 +8,16 @@
 
 namespace kilter {
 
+// The device that works on memory of device d: the CPU on all that the host can access.
+kilter_device device_for(kilter_device d);
+
 // What all activations of one call share, read off x.
 struct Rows {
   int ndim = 0;  // of x
   const int64_t* shape = nullptr;
   int64_t rows = 0;
   int64_t n = 0;
-  kilter_device device = {};
+  kilter_device device = {};  // that works on x
 };
 
 // Reads x itself: any shape, any device.  The others must be on that device.  out->data stays null if there are no elements.

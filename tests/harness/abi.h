@@ -261,6 +261,7 @@ void expect_refused(Call& call, kilter_status status, const char* argument, F ch
     const std::string text = kilter_last_error();
     for (const char* part : {Op::name, argument, "expected", "got"})
       EXPECT_NE(text.find(part), std::string::npos) << function << ": '" << part << "' is missing in: " << text;
+    for (const char* vague : {"got another", "got one"}) EXPECT_EQ(text.find(vague), std::string::npos) << function << ": " << text;
   };
   EXPECT_EQ(call.run(), status) << kilter_last_error();
   expect_text("call");

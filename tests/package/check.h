@@ -7,19 +7,11 @@ static int check_rms_norm(const char* consumer) {
   float x[4] = {2, -2, 2, -2}, weight[4] = {1, 2, 3, 4}, y[4];
   const float expected[4] = {1, -2, 3, -4};
   int64_t shape[1] = {4};
-  kilter_rms_norm_forward_args args;
-  memset(&args, 0, sizeof args);
-  args.struct_size = sizeof args;
-  args.x.data = x;
-  args.x.device.type = KILTER_DEVICE_CPU;
-  args.x.dtype.code = KILTER_FLOAT;
-  args.x.dtype.bits = 32;
-  args.x.dtype.lanes = 1;
-  args.x.ndim = 1;
-  args.x.shape = shape;
-  args.weight = args.y = args.x;
-  args.weight.data = weight;
-  args.y.data = y;
+  kilter_rms_norm_forward_args args = kilter_rms_norm_forward_defaults();
+  args.x = kilter_cpu_tensor(x, KILTER_FP32, 1, shape);
+  args.weight = kilter_cpu_tensor(weight, KILTER_FP32, 1, shape);
+  args.y = kilter_cpu_tensor(y, KILTER_FP32, 1, shape);
+  args.eps = 0;
   if (kilter_rms_norm_forward(&args, NULL) != KILTER_OK) {
     fprintf(stderr, "%s: %s\n", consumer, kilter_last_error());
     return 1;

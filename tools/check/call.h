@@ -17,7 +17,7 @@ struct Call {
   bool backward = false;
   kilter_tensor x{}, weight{}, bias{}, residual{}, residual_out{}, post_residual{}, y{}, mean{}, rstd{};
   kilter_tensor dy{}, dresidual_out{}, dx{}, dresidual{}, dweight{}, dbias{};
-  double eps = 1e-5, weight_offset = 0;
+  double eps = KILTER_DEFAULT_EPS, weight_offset = 0;
   int rounding = KILTER_ROUND_ONCE;
   const char* impl = nullptr;
   void* workspace = nullptr;

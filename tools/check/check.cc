@@ -117,7 +117,7 @@ std::string command(const Case& c) {
   type("post-residual", c.post_residual);
   if (c.weight_offset != 0) option("weight-offset", number(c.weight_offset));
   if (c.round_then_multiply) option("rounding", "then-multiply");
-  if (c.eps != 1e-5) option("eps", number(c.eps));
+  if (c.eps != KILTER_DEFAULT_EPS) option("eps", number(c.eps));
   option("fill", fill_name(c.fill));
   option("seed", std::to_string(c.seed));
   if (c.backward) {

@@ -31,7 +31,7 @@ struct Case {
   DType post_residual = DType::none;
   double weight_offset = 0;
   bool round_then_multiply = false;
-  double eps = 1e-5;
+  double eps = KILTER_DEFAULT_EPS;
   Fill fill = Fill::normal;
   uint64_t seed = 0;
   std::string impl;    // "": the first that takes the call

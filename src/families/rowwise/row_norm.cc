@@ -22,7 +22,7 @@ kilter_status wrong_dtype(const char* op, const char* name, const char* expected
 kilter_status check_type(const char* op, const char* name, const View& v, DType t, const char* what) {
   if (absent(v) || v.dtype == t || v.dtype == DType::f32) return KILTER_OK;
   char expected[64];
-  std::snprintf(expected, sizeof expected, "%s (%s) or fp32", what, dtype_name(t));
+  std::snprintf(expected, sizeof expected, "%s (%s)%s", what, dtype_name(t), t == DType::f32 ? "" : " or fp32");
   return wrong_dtype(op, name, expected, v.dtype);
 }
 
@@ -122,8 +122,11 @@ kilter_status check_forward(const RowNormForwardArgs& a, RowNormForward* p, kilt
       return fail(KILTER_INVALID_ARGUMENT, op, "quantization.kind: expected 0 to %d, got %d", KILTER_OUTPUT_INT8, int(q->output_kind));
     if (quantization.from_fp32 != 0 && quantization.from_fp32 != 1)
       return fail(KILTER_INVALID_ARGUMENT, op, "quantization.from_fp32: expected 0 or 1, got %d", int(quantization.from_fp32));
-    if (q->output_kind == KILTER_OUTPUT_PLAIN && (quantization.scale.data || quantization.from_fp32))
-      return fail(KILTER_INVALID_ARGUMENT, op, "quantization: expected no scale and no from_fp32 with kind PLAIN, got one");
+    if (q->output_kind == KILTER_OUTPUT_PLAIN && quantization.from_fp32)
+      return fail(KILTER_INVALID_ARGUMENT, op, "quantization.from_fp32: expected 0 with kind PLAIN, got 1");
+    if (q->output_kind == KILTER_OUTPUT_PLAIN && quantization.scale.data)
+      return fail(KILTER_INVALID_ARGUMENT, op, "quantization.scale: expected none with kind PLAIN, got a tensor of %d dimensions",
+                  int(quantization.scale.ndim));
   }
   if (a.rounding != KILTER_ROUND_ONCE && a.rounding != KILTER_ROUND_THEN_MULTIPLY)
     return fail(KILTER_INVALID_ARGUMENT, op, "rounding: expected 0 or 1, got %d", int(a.rounding));
@@ -236,22 +239,22 @@ kilter_status check_backward(const RowNormBackwardArgs& a, RowNormBackward* p, k
 const char* family_refuses(const kilter_query& q) {
   const bool backward = q.direction == KILTER_BACKWARD;
   const DType x = dtype_of(q.x), t = backward && q.dy.bits ? dtype_of(q.dy) : x;
-  if (x == DType::none) return "x must be fp64, fp32, fp16 or bf16";
-  if (q.activation != KILTER_ACTIVATION_NONE) return "epilogue.activation: expected NONE, got one without a kernel yet";
-  if (q.output_kind != KILTER_OUTPUT_PLAIN) return "quantization.kind: expected PLAIN, got one without a kernel yet";
-  if (q.gate.bits) return "prologue.gate: expected none, got one, without a kernel yet";
-  if (t == DType::none) return "dy must be fp64, fp32, fp16 or bf16";
-  if (x != t && x != DType::f32) return "x must have dy's type or fp32";
+  if (x == DType::none) return "x.dtype: expected fp64, fp32, fp16 or bf16";
+  if (q.activation != KILTER_ACTIVATION_NONE) return "epilogue.activation: expected NONE, as no other has a kernel yet";
+  if (q.output_kind != KILTER_OUTPUT_PLAIN) return "quantization.kind: expected PLAIN, as no other has a kernel yet";
+  if (q.gate.bits) return "prologue.gate: expected none, as gates have no kernel yet";
+  if (t == DType::none) return "dy.dtype: expected fp64, fp32, fp16 or bf16";
+  if (x != t && x != DType::f32) return "x.dtype: expected dy's type or fp32";
   const auto fits = [](kilter_dtype d, DType type) { return d.bits == 0 || dtype_of(d) == type || dtype_of(d) == DType::f32; };
-  if (!fits(q.weight, t)) return backward ? "weight must have dy's type or fp32" : "weight must have x's type or fp32";
-  if (!fits(q.bias, t)) return "bias must have x's type or fp32";
-  if (!fits(q.residual, t)) return "residual must have x's type or fp32";
-  if (!fits(q.post_residual, t)) return "post_residual must have x's type or fp32";
-  if (!fits(q.dresidual_out, t)) return "dresidual_out must have dy's type or fp32";
-  if (!fits(q.dresidual, t)) return "dresidual must have dy's type or fp32";
+  if (!fits(q.weight, t)) return backward ? "weight.dtype: expected dy's type or fp32" : "weight.dtype: expected x's type or fp32";
+  if (!fits(q.bias, t)) return "bias.dtype: expected x's type or fp32";
+  if (!fits(q.residual, t)) return "residual.dtype: expected x's type or fp32";
+  if (!fits(q.post_residual, t)) return "post_residual.dtype: expected x's type or fp32";
+  if (!fits(q.dresidual_out, t)) return "dresidual_out.dtype: expected dy's type or fp32";
+  if (!fits(q.dresidual, t)) return "dresidual.dtype: expected dy's type or fp32";
   const DType sums = q.weight.bits ? dtype_of(q.weight) : t;
-  if (!fits(q.dweight, sums)) return "dweight must have weight's type (dy's without a weight) or fp32";
-  if (!fits(q.dbias, sums)) return "dbias must have weight's type (dy's without a weight) or fp32";
+  if (!fits(q.dweight, sums)) return "dweight.dtype: expected weight's type (dy's without a weight) or fp32";
+  if (!fits(q.dbias, sums)) return "dbias.dtype: expected weight's type (dy's without a weight) or fp32";
   return nullptr;
 }
 

@@ -13,7 +13,7 @@ namespace kilter {
 
 // What the entries that run on the CPU refuse.
 inline const char* cpu_refuses(const kilter_query& query) {
-  if (query.device.type != KILTER_DEVICE_CPU) return "x.device: expected the CPU (type 1), got another";
+  if (query.device.type != KILTER_DEVICE_CPU) return "x.device: expected the CPU (type 1)";
   return family_refuses(query);
 }
 

@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
-    kilter::layer_norm_forward({.x = {x, {2, 2}}, .y = y});
+    kilter::layer_norm_forward({.x = {x, {2, 2}}, .y = {y, {4}}});
     std::fprintf(stderr, "%s: no error for a y of the wrong shape\n", name);
     return 1;
   } catch (const kilter::error& e) {

@@ -1,0 +1,58 @@
+/* Tensors and arguments in one line each, for C; kilter.h includes this, after the types.  Nothing here is part of the library's binary. */
+#ifndef KILTER_HELPERS_H_
+#define KILTER_HELPERS_H_
+
+#include <string.h>
+
+#include "kilter/kilter.h"
+
+static const kilter_dtype KILTER_FP64 = {KILTER_FLOAT, 64, 1};
+static const kilter_dtype KILTER_FP32 = {KILTER_FLOAT, 32, 1};
+static const kilter_dtype KILTER_FP16 = {KILTER_FLOAT, 16, 1};
+static const kilter_dtype KILTER_BF16 = {KILTER_BFLOAT, 16, 1};
+
+/* A row-major tensor in host memory.  It points to shape, which must stay where it is until the call.  data is what the struct has,
+ * void*, for inputs too: under const, compilers complain of the fresh memory of an output. */
+static inline kilter_tensor kilter_cpu_tensor(void* data, kilter_dtype dtype, int32_t ndim, const int64_t* shape) {
+  kilter_tensor t;
+  memset(&t, 0, sizeof t);
+  memcpy(&t.shape, &shape, sizeof t.shape); /* only read; a cast would warn under -Wcast-qual or -Wold-style-cast */
+  t.data = data;
+  t.device.type = KILTER_DEVICE_CPU;
+  t.ndim = ndim;
+  t.dtype = dtype;
+  return t;
+}
+
+/* Arguments to begin with: struct_size and eps (KILTER_DEFAULT_EPS) are set, all else is absent or neutral. */
+static inline kilter_layer_norm_forward_args kilter_layer_norm_forward_defaults(void) {
+  kilter_layer_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  return a;
+}
+
+static inline kilter_layer_norm_backward_args kilter_layer_norm_backward_defaults(void) {
+  kilter_layer_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_rms_norm_forward_args kilter_rms_norm_forward_defaults(void) {
+  kilter_rms_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  return a;
+}
+
+static inline kilter_rms_norm_backward_args kilter_rms_norm_backward_defaults(void) {
+  kilter_rms_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+#endif /* KILTER_HELPERS_H_ */

@@ -1,0 +1,20 @@
+/* Uses all that kilter.h and helpers.h define; headers_test.sh compiles it as C and as C++, by every compiler and for every standard. */
+#include <kilter/kilter.h>
+
+kilter_status every_function(void* memory, float* input);
+
+kilter_status every_function(void* memory, float* input) {
+  const int64_t shape[2] = {2, 3};
+  const kilter_dtype types[4] = {KILTER_FP64, KILTER_FP32, KILTER_FP16, KILTER_BF16};
+  kilter_layer_norm_forward_args layer_norm_forward = kilter_layer_norm_forward_defaults();
+  kilter_layer_norm_backward_args layer_norm_backward = kilter_layer_norm_backward_defaults();
+  kilter_rms_norm_forward_args rms_norm_forward = kilter_rms_norm_forward_defaults();
+  kilter_rms_norm_backward_args rms_norm_backward = kilter_rms_norm_backward_defaults();
+  size_t bytes = 0;
+  rms_norm_forward.x = layer_norm_forward.x = kilter_cpu_tensor(input, types[1], 2, shape);
+  rms_norm_forward.y = layer_norm_forward.y = kilter_cpu_tensor(memory, KILTER_FP32, 2, shape);
+  if (kilter_layer_norm_forward(&layer_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_layer_norm_backward_workspace(&layer_norm_backward, &bytes) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_rms_norm_backward(&rms_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  return kilter_rms_norm_forward(&rms_norm_forward, NULL);
+}
