@@ -221,8 +221,9 @@ void OutputFiles::place(File* f, bool keep) const {
       throw_io(f->tensor, shown_path(f->path), "a file that can be replaced", errno);
     if (::renameat(f->folder, f->temporary.c_str(), f->folder, base) != 0) {
       const int error = errno;
-      ::renameat(f->folder, old.c_str(), f->folder, base);
-      throw_io(f->tensor, shown_path(f->path), "a file that can be replaced", error);
+      const bool back = ::renameat(f->folder, old.c_str(), f->folder, base) == 0;
+      throw_io(f->tensor, shown_path(f->path),
+               back ? "a file that can be replaced" : "a file that can be replaced (its contents are in " + old + " beside it)", error);
     }
     f->temporary = old;
   } else {
