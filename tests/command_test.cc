@@ -297,7 +297,7 @@ TEST(Text, IsFitToPrint) {
   for (int shift = 0; shift < 2; ++shift) {  // never cut inside a character
     std::string path(size_t(shift), '/');
     for (int i = 0; i < 400; ++i) path += "é";
-    const std::string shown = shown_path(path + "/" + name);
+    const std::string shown = shown_path(path.append("/").append(name));
     EXPECT_TRUE(shown.ends_with("/" + name)) << shown;
     EXPECT_NE(shown.find("é.../"), std::string::npos) << shown;
     EXPECT_EQ(shown.find("\\x"), std::string::npos) << shown;

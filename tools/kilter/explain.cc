@@ -1,5 +1,5 @@
 // kilter explain: the walk through an op's implementation list, with every refusal's reason.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <memory>
 
@@ -111,14 +111,15 @@ void add_explain(CLI::App& app, State* state) {
     if (t.directions == 2) option->needs(backward);
   }
   std::vector<std::string> features;
-  for (const Feature& f : kFeatures) features.push_back(f.name);
+  std::string listed;
+  for (const Feature& f : kFeatures) features.push_back(f.name), listed += (listed.empty() ? "" : ",") + features.back();
   command->add_option("--features", o->features, "Further features of the call, with commas between them")
       ->check([features](const std::string& list) {
         for (std::string name : items(list))
-          if (const std::string why = CLI::IsMember(features)(name); !why.empty()) return why;
+          if (std::string why = CLI::IsMember(features)(name); !why.empty()) return why;
         return std::string();
       })
-      ->type_name(fmt::format("{{{}}}", fmt::join(features, ",")));
+      ->type_name("{" + listed + "}");
   command->add_option(option_names("activation"), o->activation, "After the norm")
       ->capture_default_str()
       ->check(CLI::IsMember(names(kActivations)));

@@ -43,7 +43,8 @@ std::string group_of_process(const std::string& root, bool second) {
   for (std::string line; std::getline(file, line);) {
     const size_t first = line.find(':'), last = line.find(':', first + 1);
     if (first == std::string::npos || last == std::string::npos) continue;
-    const std::string controllers = fmt::format(",{},", line.substr(first + 1, last - first - 1)), path = line.substr(last + 1);
+    const std::string controllers = fmt::format(",{},", line.substr(first + 1, last - first - 1));
+    std::string path = line.substr(last + 1);
     const bool found = second ? controllers == ",," : controllers.find(",memory,") != std::string::npos;
     if (found && path.find("/..") == std::string::npos) return path;  // "..": outside of what this process sees
   }
@@ -64,7 +65,7 @@ int64_t available_memory(const std::string& root) {
     std::string path = group_of_process(root, version.second);
     for (;;) {
       while (!path.empty() && path.back() == '/') path.pop_back();
-      available = tightest(available, available_in(root + version.folder + path, version));
+      available = tightest(available, available_in(fmt::format("{}{}{}", root, version.folder, path), version));
       if (path.empty()) break;
       path.erase(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
     }
