@@ -193,7 +193,7 @@ TEST(OutputFiles, AreWrittenWhereCallsAreUnknown) {
     const Folder folder;
     for (const auto& [name, text] : kBefore) folder.put(name, text);
     faults = {.unknown = error};
-    EXPECT_EQ(write_outputs(folder), "");
+    EXPECT_EQ(write_outputs(folder), "") << error;
     faults = {};
     EXPECT_EQ(folder.contents(), kAfter);
   }

@@ -93,9 +93,14 @@ OutputFiles::OutputFiles() { std::signal(SIGXFSZ, SIG_IGN); }
 
 OutputFiles::~OutputFiles() {
   for (File& f : files_) {
-    if (!f.temporary.empty()) ::unlinkat(f.folder, f.temporary.c_str(), 0);
+    drop_temporary(f);
     if (f.folder >= 0) ::close(f.folder);
   }
+}
+
+void OutputFiles::drop_temporary(File& f) {
+  if (!f.temporary.empty()) ::unlinkat(f.folder, f.temporary.c_str(), 0);
+  f.temporary.clear();
 }
 
 // Opens the folder of the target, which a link may put elsewhere: what replaces a file must be of its file system.
@@ -171,7 +176,8 @@ void OutputFiles::declare(const std::string& tensor, const std::string& path, co
   const bool there = ::stat(path.c_str(), &st) == 0;
   if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
     throw Error(kExitIo, KILTER_IO,
-                fmt::format("{}: {}: expected a new or regular file, got a device, pipe or socket", tensor, shown_path(path)));
+                fmt::format("{}: {}: expected a new or regular file (or -, standard output), got a device, pipe or socket", tensor,
+                            shown_path(path)));
   find_folder(&f);
   for (const File& other : files_)
     if (&other != &f && other.base == f.base && other.folder_device == f.folder_device && other.folder_inode == f.folder_inode)
@@ -214,8 +220,8 @@ void OutputFiles::place(File* f, bool keep) const {
   if (keep && f->exists) {
     f->placed = exchange(f->folder, f->temporary.c_str(), base);
     if (f->placed) return;
-    if (!unknown_call(errno)) throw_io(f->tensor, shown_path(f->path), "a file that can be replaced", errno);
-    // A file system without it: the file has no name of its own for a moment.
+    if (!unknown_call(errno) && errno != EPERM) throw_io(f->tensor, shown_path(f->path), "a file that can be replaced", errno);
+    // A file system, or a sandbox, without it: the file has no name of its own for a moment.
     const std::string old = temporary_name();
     if (::renameat(f->folder, base, f->folder, old.c_str()) != 0)
       throw_io(f->tensor, shown_path(f->path), "a file that can be replaced", errno);
@@ -267,8 +273,7 @@ void OutputFiles::commit() {
   }
   for (File& f : files_) {
     if (f.folder < 0) continue;
-    if (!f.temporary.empty()) ::unlinkat(f.folder, f.temporary.c_str(), 0);
-    f.temporary.clear();
+    drop_temporary(f);
     (void)::fsync(f.folder);  // some file systems refuse; the rename stands
   }
   held_.reset();

@@ -51,6 +51,7 @@ class OutputFiles {
   class SignalsHeld;
   void find_folder(File* file) const;
   void check_target(File* file, const std::vector<FileId>& inputs) const;
+  static void drop_temporary(File& file);
   void create(File* file) const;
   void place(File* file, bool keep) const;
   std::string roll_back();
