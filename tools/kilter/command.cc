@@ -177,7 +177,7 @@ CLI::App* add_command(CLI::App& app, State* state, const std::string& name, cons
                       const std::string& notes) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", state->json, "Print one JSON document on stdout, errors included");
-  command->footer(notes + "Example:\n  " + example + "\n");
+  command->footer(notes + "Example:\n  " + example);
   command->preparse_callback([state, name](size_t) { state->command = name; });  // before its options: they may be wrong
   return command;
 }

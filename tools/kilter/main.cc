@@ -25,7 +25,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 ok, 2 usage, 3 bad input file, 4 unsupported, 5 check failed, 6 invalid argument,\n"
       "            7 I/O, device or memory, 8 internal.\n"
-      "Example:\n  kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy\n");
+      "Example:\n  kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy");
   app.require_subcommand(1);
   app.set_version_flag("--version", [] {
     const int v = kilter_version();
