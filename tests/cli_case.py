@@ -90,8 +90,9 @@ class CliTest(unittest.TestCase):
     def kilter(self, *args, expect=OK, **kwargs):
         """Runs the CLI in the test's folder; on failure nothing in the folder may have changed."""
         before = self.snapshot()
-        done = subprocess.run([KILTER, *map(str, args)], cwd=self.dir, capture_output=True, timeout=300, **kwargs)
-        done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+        done = subprocess.run([KILTER, *map(str, args)], cwd=self.dir, timeout=60, **kwargs)
+        done.out, done.err = (done.stdout or b"").decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         self.assertEqual(done.returncode, expect, f"kilter {args}\n{done.out}\n{done.err}")
         if expect not in (OK, CHECK_FAILED):
             self.assertEqual(self.snapshot(), before, f"files changed although the exit code is {expect}")

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 import cli_case
-from cli_case import CliTest, npy, data, with_header, bf16, layer_norm, OK, BAD_FILE, UNSUPPORTED, INVALID
+from cli_case import CliTest, npy, data, with_header, bf16, layer_norm, OK, BAD_FILE, UNSUPPORTED, INVALID, IO
 
 
 class HostileNpyTest(CliTest):
@@ -75,19 +75,29 @@ class HostileNpyTest(CliTest):
         self.header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({1 << 40}, 1024)}}", b"\0" * 8, "got 8", status="KILTER_TRUNCATED")
 
     def test_types(self):
-        for descr, word in ((">f4", "big-endian"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|u1", "|u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
+        for descr, word in (("|f4", "|f4"), (">i4", ">i4"), ("|u2", "|u2"), ("V2", "V2"), ("<V4", "<V4"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|u1", "|u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
                             ("<f4\x1b[31m", "\\x1b[31m"), ("f4", "f4"), ("=f4", "=f4")):
             self.header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}", b"\0" * 8, word)
         self.header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "structured")
-        self.header("{'descr': '<u2', 'fortran_order': False, 'shape': (4,)}", b"\0" * 8, "--x-dtype bf16")
-
-    def test_fortran_order(self):
-        self.header("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2)}", b"\0" * 8, "fortran_order")
+        for descr in ("<u2", ">u2", "<i2", "<V2", "|V2"):
+            for flags in ([], ["--x-dtype", "fp16"]):
+                self.header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (4,)}}", b"\0" * 8, "give --x-dtype bf16", flags=flags)
 
     def test_not_regular(self):
-        os.mkfifo(self.dir / "pipe")
-        for path in (".", "pipe", "/dev/zero"):
+        for path in (".", "/dev/zero"):
             self.assertIn("regular file", self.kilter("run", "layer_norm", "--x", path, "--y", "y.npy", expect=BAD_FILE).err)
+
+    def test_pipes(self):
+        """What a pipe holds is as hostile as a file, and does not tell its size."""
+        good = npy([1.0, 2.0], (1, 2))
+        huge = with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({1 << 40}, 1024)}}", b"")
+        for raw, word, code in ((b"", "end of the file", BAD_FILE), (good[:9], "end of the file", BAD_FILE), (good[:-1], "end of the file", BAD_FILE),
+                                (good + b"\0", "got more", BAD_FILE), (b"PK" + good, "NUMPY", BAD_FILE), (huge, "memory", IO)):
+            for path in ("-", "/dev/stdin"):
+                self.assertIn(word, self.kilter("run", "layer_norm", "--x", path, "--y", "y.npy", input=raw, expect=code).err)
+        folder = os.open(self.dir, os.O_RDONLY)
+        self.assertIn("folder", self.kilter("run", "layer_norm", "--x", "-", "--y", "y.npy", stdin=folder, expect=BAD_FILE).err)
+        os.close(folder)
 
     def test_random_damage(self):
         good = npy(self.x, (self.rows, self.n))

@@ -8,123 +8,15 @@ import json
 import math
 import os
 import resource
-import struct
 import subprocess
 import sys
 import unittest
 
 import cli_case
-from cli_case import CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm, OK, USAGE, UNSUPPORTED, CHECK_FAILED, INVALID, IO
+from cli_case import CliTest, npy, with_header, OK, USAGE, UNSUPPORTED, CHECK_FAILED, INVALID, IO
 from cli_npy_cases import HostileNpyTest  # noqa: F401, found by unittest
 from cli_output_cases import OutputTest  # noqa: F401
-
-
-class RunTest(CliTest):
-    def test_layer_norm_forward(self):
-        self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "w.npy", "--bias", "b.npy", "--y", "y.npy", "--mean", "m.npy", "--rstd", "r.npy")
-        descr, shape, y = load(self.dir / "y.npy")
-        self.assertEqual((descr, shape), ("<f4", (self.rows, self.n)))
-        self.assertEqual(load(self.dir / "m.npy")[:2], ("<f4", (self.rows,)))
-        for r in range(self.rows):
-            want, mean, rstd = layer_norm(self.x[r * self.n:(r + 1) * self.n], self.w, self.b)
-            self.near(y[r * self.n:(r + 1) * self.n], want)
-            self.near([load(self.dir / "m.npy")[2][r], load(self.dir / "r.npy")[2][r]], [mean, rstd])
-
-    def forward(self, op="layer_norm"):
-        mean = ["--mean", "m.npy"] if op == "layer_norm" else []
-        self.kilter("run", op, "--x", "x.npy", "--weight", "w.npy", "--y", "y.npy", *mean, "--rstd", "r.npy")
-        return mean
-
-    def test_backward_of_both_ops(self):
-        for op in ("layer_norm", "rms_norm"):
-            mean = self.forward(op)
-            done = self.kilter("run", op, "--backward", "--x", "x.npy", "--weight", "w.npy", *mean, "--rstd", "r.npy", "--dy", "dy.npy",
-                               "--dx", "dx.npy", "--dweight", "dw.npy", "--dbias", "db.npy", "--json")
-            self.assertEqual([o["name"] for o in json.loads(done.out)["outputs"]], ["dx", "dweight", "dbias"])
-            self.near(load(self.dir / "db.npy")[2], [math.fsum(self.dy[i::self.n]) for i in range(self.n)])
-            rstd = load(self.dir / "r.npy")[2]
-            means = load(self.dir / "m.npy")[2] if mean else [0] * self.rows
-            xhat = [(v - means[i // self.n]) * rstd[i // self.n] for i, v in enumerate(self.x)]
-            dw = [math.fsum(self.dy[r * self.n + i] * xhat[r * self.n + i] for r in range(self.rows)) for i in range(self.n)]
-            self.near(load(self.dir / "dw.npy")[2], dw)
-            dx = load(self.dir / "dx.npy")[2]
-            for r in range(self.rows):
-                span = range(r * self.n, (r + 1) * self.n)
-                g = [self.dy[i] * self.w[i % self.n] for i in span]
-                c1 = math.fsum(a * xhat[i] for a, i in zip(g, span)) / self.n
-                c2 = math.fsum(g) / self.n if mean else 0
-                self.near(dx[r * self.n:(r + 1) * self.n], [rstd[r] * (a - c2 - xhat[i] * c1) for a, i in zip(g, span)])
-
-    def test_residuals_and_dashes(self):
-        self.kilter("run", "layer_norm", "--x", "x.npy", "--residual", "dy.npy", "--residual-out", "s.npy", "--post-residual", "x.npy", "--y", "y.npy")
-        sums = [struct.unpack("<f", struct.pack("<f", a + b))[0] for a, b in zip(self.x, self.dy)]
-        self.assertEqual(list(load(self.dir / "s.npy")[2]), sums)
-        want = [v for r in range(self.rows) for v in layer_norm(sums[r * self.n:(r + 1) * self.n], [1] * self.n, [0] * self.n)[0]]
-        self.near(load(self.dir / "y.npy")[2], [a + b for a, b in zip(want, self.x)])
-
-    def test_types(self):
-        for descr, flag, tolerance in (("<f8", [], 1e-12), ("<f2", [], 2e-3), ("<u2", ["--x-dtype", "bf16"], 1e-2)):
-            values = [bf16(v) for v in self.x] if descr == "<u2" else self.x
-            self.put("t.npy", npy(values, (self.rows, self.n), descr))
-            x = [from_bf16(v) for v in values] if descr == "<u2" else load(self.dir / "t.npy")[2]
-            self.kilter("run", "rms_norm", "--x", "t.npy", "--y", "y.npy", "--rstd", "r.npy", *flag)
-            got, shape, y = load(self.dir / "y.npy")
-            self.assertEqual((got, shape), (descr, (self.rows, self.n)))
-            self.assertEqual(load(self.dir / "r.npy")[0], "<f8" if descr == "<f8" else "<f4")
-            y = [from_bf16(v) for v in y] if descr == "<u2" else y
-            for r in range(self.rows):
-                row = x[r * self.n:(r + 1) * self.n]
-                rstd = 1 / math.sqrt(math.fsum(v * v for v in row) / self.n + 1e-5)
-                self.near(y[r * self.n:(r + 1) * self.n], [v * rstd for v in row], tolerance)
-
-    def test_options_reach_the_op(self):
-        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y1.npy", "--eps", "1", "--threads", "2", "--impl", "reference:f64", "--backend", "cpu")
-        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y2.npy")
-        self.assertNotEqual(load(self.dir / "y1.npy")[2], load(self.dir / "y2.npy")[2])
-        self.put("w0.npy", npy([0.0] * self.n, (self.n,)))
-        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y3.npy", "--weight", "w0.npy", "--weight_offset", "1")
-        self.assertEqual(load(self.dir / "y3.npy")[2], load(self.dir / "y2.npy")[2])
-        half = [bf16(v) for v in self.x]
-        self.put("h.npy", npy(half, (self.rows, self.n), "<u2"))
-        y = []
-        for rounding in ("once", "then-multiply"):
-            self.kilter("run", "rms_norm", "--x", "h.npy", "--x-dtype", "bf16", "--weight", "w.npy", "--y", "y.npy", "--rounding", rounding)
-            y.append(load(self.dir / "y.npy")[2])
-        self.assertNotEqual(*y)
-
-    def test_ranks_and_empty_arrays(self):
-        for shape, stats in (((5,), ()), ((2, 3, 4), (2, 3)), ((0, 4), (0,)), ((3, 0), (3,)), ((1, 1, 1, 6), (1, 1, 1))):
-            self.put("t.npy", npy([1.0] * math.prod(shape), shape))
-            self.kilter("run", "layer_norm", "--x", "t.npy", "--y", "y.npy", "--mean", "m.npy")
-            self.assertEqual(load(self.dir / "y.npy")[1], shape)
-            self.assertEqual(load(self.dir / "m.npy")[1], stats)
-
-    def test_dweight_dtype(self):
-        half = npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2")
-        self.put("h.npy", half)
-        self.put("hw.npy", npy([bf16(v) for v in self.w], (self.n,), "<u2"))
-        flags = ["--x-dtype", "bf16"]
-        self.kilter("run", "rms_norm", "--x", "h.npy", "--weight", "hw.npy", "--y", "y.npy", "--rstd", "r.npy", *flags)
-        for name, descr in (("fp32", "<f4"), ("weight", "<u2")):
-            self.kilter("run", "rms_norm", "--backward", "--x", "h.npy", "--weight", "hw.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dweight", "dw.npy",
-                        "--dweight-dtype", name, *flags)
-            self.assertEqual(load(self.dir / "dw.npy")[0], descr)
-
-    def test_fp32_residual_stream(self):
-        self.put("h.npy", npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2"))
-        self.kilter("run", "rms_norm", "--x", "h.npy", "--residual", "dy.npy", "--residual_out", "s.npy", "--y", "y.npy", "--rstd", "r.npy", "--x-dtype", "bf16")
-        self.kilter("run", "rms_norm", "--backward", "--x", "s.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dx", "dx.npy", "--dresidual", "dr.npy",
-                    "--x-dtype", "bf16")
-        self.assertEqual((load(self.dir / "dx.npy")[0], load(self.dir / "dr.npy")[0]), ("<u2", "<f4"))
-
-    def test_versions_two_and_three(self):
-        text = "{\"descr\": \"<f4\", 'shape': (1, 2), 'fortran_order': False}"
-        for version in ((1, 0), (2, 0), (3, 0)):
-            self.put("v.npy", with_header(text, data([1.0, 3.0]), version))
-            self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")
-            self.near(load(self.dir / "y.npy")[2], [-1, 1])
-        self.put("v.npy", with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", data([1.0, 3.0])))
-        self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")  # one dimension has one order
+from cli_run_cases import RunTest  # noqa: F401
 
 
 class ExitCodeTest(CliTest):
@@ -143,6 +35,38 @@ class ExitCodeTest(CliTest):
             self.assertIn(f"--{name}: expected a file name, got an empty one", done.err)
         error = json.loads(self.kilter("run", "nonsense", "--json", expect=USAGE).out)["error"]
         self.assertEqual(error["exit_code"], USAGE)
+
+    def test_numbers(self):
+        """The whole text is the number, in its type's range; no option takes nothing for zero."""
+        run = ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy")
+        options = [(run, "eps", float), (run, "weight_offset", float), (run, "threads", int)]
+        options += [(("check", "layer_norm"), name, float if name in ("eps", "weight-offset") else int)
+                    for name in ("rows", "n", "first-row", "seed", "weight-offset", "eps", "threads")]
+        options += [(("bench", "layer_norm"), name, int) for name in ("rows", "n", "reps", "threads")]
+        options += [(("explain", "layer_norm"), name, int) for name in ("rows", "n")]
+        for command, name, kind in options:
+            bad = ["1.5x"] + (["1e999"] if kind is float else ["1.5", str(1 << 64)])
+            if name in ("eps", "seed"):
+                bad += [" ", "x", "1x", "0x", "1 ", " 1", "1,5", "1e", "{}"] + (["-1e999", "1e-999"] if kind is float else ["1e3", "0x10", "-1"])
+            for text in bad:
+                done = self.kilter(*command, f"--{name}", text, expect=USAGE)
+                self.assertRegex(done.err, f"--{name.replace('-offset', '_offset')}: expected a (whole |whole, not negative )?number.*, got ")
+            self.assertIn("expected a number, got an empty one", self.kilter(*command, f"--{name}", "", expect=USAGE).err)
+            self.kilter(*command, f"--{name}=", expect=USAGE)
+        for number in (1 << 31, -(1 << 31) - 1):
+            self.assertIn("fits 32 bits", self.kilter(*run, "--threads", number, expect=USAGE).err)
+        for text in ("1e-5", "0x1p-10", "1", ".5", "5e-324"):
+            self.kilter(*run, "--eps", text)
+        self.assertIn("--rows 9 ", self.kilter("check", "rms_norm", "--rows", "09", "--n", "3").out)  # decimal, not octal
+
+    def test_names_are_not_empty(self):
+        for command, names in ((("run", "layer_norm", "--x", "x.npy", "--y", "y.npy"), ("impl", "x-dtype", "rounding", "backend", "dweight-dtype")),
+                               (("check", "layer_norm"), ("impl", "target", "x-dtype", "fill", "rounding", "residual")), (("bench", "layer_norm"), ("impl", "x-dtype")),
+                               (("explain", "layer_norm"), ("impl", "x-dtype", "features", "activation", "output-kind", "backend"))):
+            for name in names:
+                self.kilter(*command, f"--{name}", "", expect=USAGE)
+        for features in (",", "weight_offset,", ",weight_offset", "weight_offset,,round_then_multiply"):
+            self.kilter("explain", "layer_norm", "--weight-dtype", "fp32", "--features", features, expect=USAGE)
 
     def test_numbers_beyond_64_bits(self):
         for args in (("check", "layer_norm", "--rows", 1 << 63), ("check", "layer_norm", "--n", -(1 << 70)), ("check", "layer_norm", "--first-row", 1 << 63),
@@ -249,6 +173,9 @@ class CommandTest(CliTest):
             self.assertIn("Example:", text)
             self.assertIn(f"kilter {command}", text)
             self.assertIn("--json", text)
+        text = self.kilter("run", "--help").out
+        for word in ("<f4", "<V2", "--x-dtype bf16", "ml_dtypes", "Big-endian", "Fortran", "standard input", "--json", "--x - --y -"):
+            self.assertIn(word, text)
         self.assertRegex(self.kilter("--version").out, r"kilter \d+\.\d+\.\d+")
 
     def test_check(self):

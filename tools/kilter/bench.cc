@@ -242,12 +242,12 @@ void add_bench(CLI::App& app, State* state) {
                                   "kilter bench layer_norm --rows 4096 --n 4096 --x-dtype bf16\n  kilter bench rms_norm --suite --json");
   add_op(command, &o->op);
   const auto at_least_one = CLI::Range(int64_t(1), std::numeric_limits<int64_t>::max());
-  command->add_option("--rows", o->c.rows, "Rows")->capture_default_str()->check(fits_int64)->check(at_least_one);
-  command->add_option("--n", o->c.n, "Row length")->capture_default_str()->check(fits_int64)->check(at_least_one);
+  add_number(command, "--rows", &o->c.rows, "Rows")->check(at_least_one);
+  add_number(command, "--n", &o->c.n, "Row length")->check(at_least_one);
   add_dtype(command, "--x-dtype", &o->c.x, "Type of all activations and the weights [fp32]");
-  command->add_option("--reps", o->reps, "Repetitions, copies and op in turn")->capture_default_str()->check(CLI::Range(1, 1000000));
-  command->add_option("--threads", o->threads, "0: what OpenMP would take")->capture_default_str();
-  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain");
+  add_number(command, "--reps", &o->reps, "Repetitions, copies and op in turn")->check(CLI::Range(1, 1000000));
+  add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
+  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain")->check(names_something);
   command->add_flag("--suite", o->suite, "The six standard rows: fp32 and bf16 4096x4096, fp32 65536x384, both directions");
   for (const char* name : {"--backward", "--rows", "--n", "--x-dtype"}) command->get_option(name)->excludes("--suite");
   command->final_callback([o, state] { run_bench(*o, state); });

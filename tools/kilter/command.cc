@@ -2,40 +2,31 @@
 
 #include <fmt/core.h>
 
+#include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
+#include <cstring>
 #include <new>
 #include <system_error>
+#include <type_traits>
 
 #include "check/call.h"
+#include "kilter/memory.h"
+#include "kilter/text.h"
 
 namespace kilter::cli {
 namespace {
 
 constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
 
-// A number of bytes from a file that holds "NAME: 123 kB" or just "123"; -1 if it cannot be had.
-int64_t bytes_in(const char* path, const std::string& name) {
-  std::ifstream file(path);
-  std::string word;
-  int64_t value = 0;
-  if (name.empty()) return file >> value ? value : -1;
-  while (file >> word)
-    if (word == name && file >> value) return value * 1024;
-  return -1;
-}
-
-int64_t available_memory() {
-  int64_t available = bytes_in("/proc/meminfo", "MemAvailable:");
-  const int64_t limit = bytes_in("/sys/fs/cgroup/memory.max", ""), used = bytes_in("/sys/fs/cgroup/memory.current", "");
-  if (limit >= 0 && used >= 0 && (available < 0 || limit - used < available)) available = std::max<int64_t>(limit - used, 0);
-  return available;
-}
-
 }  // namespace
+
+void throw_io(const std::string& tensor, const std::string& where, const std::string& expected, int error) {
+  throw Error(kExitIo, KILTER_IO, fmt::format("{}: {}: expected {}, got: {}", tensor, where, expected, std::strerror(error)));
+}
 
 ExitCode exit_code_of(kilter_status status) {
   switch (status) {
@@ -61,7 +52,8 @@ ExitCode exit_code_of(kilter_status status) {
   return kExitInternal;
 }
 
-void report(State& state, ExitCode code, const char* status, const std::string& message) {
+void report(State& state, ExitCode code, const char* status, const std::string& text) {
+  const std::string message = printable(text);  // it may quote arguments
   state.exit_code = code;
   if (state.json) {
     const Json command = state.command.empty() ? Json(nullptr) : Json(state.command);
@@ -134,17 +126,45 @@ CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, 
       ->type_name("TYPE");
 }
 
-std::string fits_int64(const std::string& text) {
-  errno = 0;
-  (void)std::strtoll(text.c_str(), nullptr, 10);
-  return errno == ERANGE ? fmt::format("expected a number that fits 64 bits, got {}", text) : "";
+template <class T>
+std::string parse_number(const std::string& text, T* out) {
+  if (text.empty()) return "expected a number, got an empty one";
+  const char* const end = text.data() + text.size();
+  if constexpr (std::is_integral_v<T>) {
+    const auto [stop, error] = std::from_chars(text.data(), end, *out);
+    if (error == std::errc::result_out_of_range && stop == end)
+      return fmt::format("expected a number that fits {} bits, got {}", sizeof(T) * 8, text);
+    if (error != std::errc() || stop != end)
+      return fmt::format("expected a {}number, got '{}'", std::is_signed_v<T> ? "whole " : "whole, not negative ", text);
+  } else {
+    char* stop = nullptr;
+    errno = 0;
+    *out = std::strtod(text.c_str(), &stop);
+    if (stop != end || std::isspace(static_cast<unsigned char>(text[0]))) return fmt::format("expected a number, got '{}'", text);
+    if (errno == ERANGE && (*out == 0 || std::isinf(*out))) return fmt::format("expected a number that fits fp64, got {}", text);
+  }
+  return "";
 }
 
-std::string fits_uint64(const std::string& text) {
-  errno = 0;
-  (void)std::strtoull(text.c_str(), nullptr, 10);
-  return errno == ERANGE ? fmt::format("expected a number that fits 64 bits, got {}", text) : "";
+template <class T>
+CLI::Option* add_number(CLI::App* command, const std::string& names, T* out, const std::string& help) {
+  return command
+      ->add_option_function<std::string>(
+          names, [out](const std::string& text) { (void)parse_number(text, out); }, help)
+      ->check([](const std::string& text) {
+        T ignored;
+        return parse_number(text, &ignored);
+      })
+      ->default_str(fmt::format("{}", *out))
+      ->type_name(std::is_integral_v<T> ? "INT" : "FLOAT");
 }
+
+template CLI::Option* add_number(CLI::App*, const std::string&, int*, const std::string&);
+template CLI::Option* add_number(CLI::App*, const std::string&, int64_t*, const std::string&);
+template CLI::Option* add_number(CLI::App*, const std::string&, uint64_t*, const std::string&);
+template CLI::Option* add_number(CLI::App*, const std::string&, double*, const std::string&);
+
+std::string names_something(const std::string& text) { return text.empty() ? "expected a name, got an empty one" : ""; }
 
 std::string option_names(const std::string& name) {
   std::string dashed = name;
@@ -153,10 +173,11 @@ std::string option_names(const std::string& name) {
   return dashed == name ? "--" + name : "--" + name + ",--" + dashed;
 }
 
-CLI::App* add_command(CLI::App& app, State* state, const std::string& name, const std::string& help, const std::string& example) {
+CLI::App* add_command(CLI::App& app, State* state, const std::string& name, const std::string& help, const std::string& example,
+                      const std::string& notes) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", state->json, "Print one JSON document on stdout, errors included");
-  command->footer("Example:\n  " + example);
+  command->footer(notes + "Example:\n  " + example);
   command->preparse_callback([state, name](size_t) { state->command = name; });  // before its options: they may be wrong
   return command;
 }

@@ -43,15 +43,20 @@ void add_op(CLI::App* command, OpOptions* options);
 // An element type by its name; "none" where that has a meaning.
 CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none = false);
 
-// Validators for numbers of 64 bits: CLI11 makes of a larger one the largest.
-std::string fits_int64(const std::string& text);
-std::string fits_uint64(const std::string& text);
+// A number in decimal (a double also in C's hexadecimal): the whole text, in the range of its type.  CLI11 itself takes nothing
+// for 0, a leading 0 for octal, and makes of what is too large the largest.  For int, int64_t, uint64_t and double.
+template <class T>
+CLI::Option* add_number(CLI::App* command, const std::string& names, T* out, const std::string& help);
+
+// Validator: a variable that a script left unset is not the same as an option left out.
+std::string names_something(const std::string& text);
 
 // "--residual_out,--residual-out" of "residual_out": tensors are named as in the ABI, dashes do as well.
 std::string option_names(const std::string& name);
 
-// A subcommand with --json, whose body runs after parsing, inside the error handling of main.
-CLI::App* add_command(CLI::App& app, State* state, const std::string& name, const std::string& help, const std::string& example);
+// A subcommand with --json, whose body runs after parsing, inside the error handling of main.  notes: lines for --help.
+CLI::App* add_command(CLI::App& app, State* state, const std::string& name, const std::string& help, const std::string& example,
+                      const std::string& notes = "");
 
 void add_run(CLI::App& app, State* state);
 void add_check(CLI::App& app, State* state);

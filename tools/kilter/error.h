@@ -27,6 +27,9 @@ struct Error : std::runtime_error {
   kilter_status status;
 };
 
+// "tensor: where: expected ..., got: " and the system's reason; an I/O error.
+[[noreturn]] void throw_io(const std::string& tensor, const std::string& where, const std::string& expected, int error);
+
 ExitCode exit_code_of(kilter_status status);
 
 // Throws kilter_last_error() unless KILTER_OK.

@@ -27,6 +27,17 @@ std::vector<std::string> names(const Named (&list)[N]) {
 // "--dweight-dtype"; with underscores in the name, either spelling of it.
 std::string dtype_option(const std::string& name) { return option_names(name + "_dtype"); }
 
+// Items between commas; also empty ones, which a script's unset variable leaves.
+std::vector<std::string> items(const std::string& list) {
+  std::vector<std::string> s(1);
+  for (const char c : list)
+    if (c == ',')
+      s.emplace_back();
+    else
+      s.back() += c;
+  return s;
+}
+
 template <size_t N>
 int value_of(const Named (&list)[N], const std::string& name) {
   for (const Named& e : list)
@@ -38,9 +49,10 @@ kilter_query query_of(const ExplainOptions& o) {
   kilter_query q = make_query(o.op, o.backward, value_of(kDevices, o.backend), o.x);
   for (size_t i = 0; i < std::size(kQueryTensors); ++i)
     if (o.tensors[i] != DType::none) q.*kQueryTensors[i].type = dlpack_of(o.tensors[i]);
-  for (const std::string& name : o.features)
-    for (const Feature& f : kFeatures)
-      if (name == f.name) q.features |= f.bit;
+  for (const std::string& list : o.features)
+    for (const std::string& name : items(list))
+      for (const Feature& f : kFeatures)
+        if (name == f.name) q.features |= f.bit;
   q.activation = value_of(kActivations, o.activation), q.output_kind = value_of(kOutputKinds, o.output_kind);
   q.rows = o.rows, q.n = o.n;
   q.impl = o.impl.empty() ? nullptr : o.impl.c_str();
@@ -99,8 +111,15 @@ void add_explain(CLI::App& app, State* state) {
     if (t.directions == 2) option->needs(backward);
   }
   std::vector<std::string> features;
-  for (const Feature& f : kFeatures) features.push_back(f.name);
-  command->add_option("--features", o->features, "Further features of the call")->check(CLI::IsMember(features))->delimiter(',');
+  std::string listed;
+  for (const Feature& f : kFeatures) features.push_back(f.name), listed += (listed.empty() ? "" : ",") + features.back();
+  command->add_option("--features", o->features, "Further features of the call, with commas between them")
+      ->check([features](const std::string& list) {
+        for (std::string name : items(list))
+          if (std::string why = CLI::IsMember(features)(name); !why.empty()) return why;
+        return std::string();
+      })
+      ->type_name("{" + listed + "}");
   command->add_option(option_names("activation"), o->activation, "After the norm")
       ->capture_default_str()
       ->check(CLI::IsMember(names(kActivations)));
@@ -108,9 +127,9 @@ void add_explain(CLI::App& app, State* state) {
       ->capture_default_str()
       ->check(CLI::IsMember(names(kOutputKinds)));
   command->add_option("--backend", o->backend, "Where to run")->capture_default_str()->check(CLI::IsMember(names(kDevices)));
-  command->add_option("--rows", o->rows, "Rows; -1: any")->capture_default_str()->check(fits_int64);
-  command->add_option("--n", o->n, "Row length; -1: any")->capture_default_str()->check(fits_int64);
-  command->add_option("--impl", o->impl, "Ask about this implementation only");
+  add_number(command, "--rows", &o->rows, "Rows; -1: any");
+  add_number(command, "--n", &o->n, "Row length; -1: any");
+  command->add_option("--impl", o->impl, "Ask about this implementation only")->check(names_something);
   command->final_callback([o, state] { explain(*o, state); });
 }
 

@@ -1,23 +1,24 @@
-// Output files that appear whole or not at all.
+// Output files that appear whole or not at all, all of them or none.
 //
 //   OutputFiles out;
-//   out.declare("y", "y.npy", inputs);      // refuses early: a link, a directory, an input, a missing folder
+//   out.declare("y", "y.npy", inputs);      // refuses early: a directory, a read-only file, an input, a missing folder
 //   out.write(0, header, data, bytes);      // beside the target, synced
-//   out.commit();                           // renames all; without it nothing remains
+//   out.commit();                           // replaces all; without it, or when it throws, everything is as before
+//
+// A link is followed and stays.  A file that is replaced keeps its mode, its owner and group where this user may set them (else
+// no one gains a right), not its other names.  "-" is standard output, written last.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-namespace kilter::cli {
+#include "kilter/source.h"
 
-// An input file's identity: device and inode.
-struct FileId {
-  uint64_t device = 0, inode = 0;
-  std::string name;  // of its tensor
-};
+namespace kilter::cli {
 
 class OutputFiles {
  public:
@@ -32,22 +33,30 @@ class OutputFiles {
 
  private:
   struct File {
-    std::string tensor, path, base, temporary;  // temporary: "" when there is none
-    int folder = -1;
+    std::string tensor, path, base;
+    std::string temporary;  // beside the target: what is to replace it, then what it replaced; "" when there is none
+    int folder = -1;        // -1: standard output
     uint64_t folder_device = 0, folder_inode = 0;
-    uint32_t folder_owner = 0;
+    uid_t folder_owner = 0;
     bool sticky = false;  // the folder: only owners replace files
+    bool exists = false, placed = false;
+    mode_t mode = 0;  // of what exists
+    uid_t owner = 0;
+    gid_t group = 0;
+    // For standard output, until commit.
+    std::string header;
+    const void* data = nullptr;
+    size_t bytes = 0;
   };
   class SignalsHeld;
-  void check_target(const File& file, const std::vector<FileId>& inputs) const;
+  void find_folder(File* file) const;
+  void check_target(File* file, const std::vector<FileId>& inputs) const;
+  static void drop_temporary(File& file);
+  void create(File* file) const;
+  void place(File* file, bool keep) const;
+  std::string roll_back();
   std::vector<File> files_;
   std::unique_ptr<SignalsHeld> held_;  // from the first file written until all are in place, or gone
 };
-
-// "folder: expected ..., got ..." with the system's reason; thrown as an I/O error.
-[[noreturn]] void throw_io(const std::string& tensor, const std::string& path, const std::string& expected, int error);
-
-// Bytes of a file or of a command line, printable: quotes, control characters and non-ASCII as \xNN.
-std::string escaped(const std::string& text, size_t limit = 200);
 
 }  // namespace kilter::cli

@@ -1,66 +1,18 @@
 #include "kilter/npy.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "kilter/error.h"
+#include "kilter/text.h"
 
 namespace kilter::cli {
 namespace {
 
 constexpr int64_t kMaxHeader = 65536;
-
-struct Source {
-  std::string tensor, path;
-  [[noreturn]] void refuse(kilter_status status, const std::string& why) const {
-    throw Error(kExitBadFile, status, fmt::format("{}: {}: {}", tensor, escaped(path), why));
-  }
-  [[noreturn]] void bad(const std::string& why) const { refuse(KILTER_BAD_FORMAT, why); }
-};
-
-class File {
- public:
-  File(const Source& source, FileId* id) : source_(source) {
-    // Nonblocking: opening a pipe would wait for its other end.
-    fd_ = ::open(source.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd_ < 0) throw_io(source.tensor, source.path, "a file that can be read", errno);
-    struct stat st;
-    if (::fstat(fd_, &st) != 0) throw_io(source.tensor, source.path, "a file that can be read", errno);
-    if (!S_ISREG(st.st_mode)) source.bad("expected a regular file, got a folder, device, pipe or socket");
-    size_ = st.st_size;
-    if (id) *id = {uint64_t(st.st_dev), uint64_t(st.st_ino), source.tensor};
-  }
-  ~File() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-
-  int64_t size() const { return size_; }
-
-  void read(char* out, int64_t bytes) {
-    while (bytes > 0) {
-      const ssize_t got = ::read(fd_, out, size_t(std::min<int64_t>(bytes, 1 << 30)));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw_io(source_.tensor, source_.path, "a file that can be read", errno);
-      if (got == 0) source_.refuse(KILTER_TRUNCATED, fmt::format("expected {} more bytes, got the end of the file", bytes));
-      out += got;
-      bytes -= got;
-    }
-  }
-
- private:
-  const Source& source_;
-  int fd_ = -1;
-  int64_t size_ = 0;
-};
 
 struct Header {
   std::string descr;
@@ -170,37 +122,84 @@ class HeaderParser {
   size_t at_ = 0;
 };
 
-DType type_of(const Source& source, const std::string& descr, bool bf16) {
-  if (descr == "<f8") return DType::f64;
-  if (descr == "<f4") return DType::f32;
-  if (descr == "<f2") return DType::f16;
-  if (descr == "<u2" && bf16) return DType::bf16;
-  const std::string got = fmt::format("descr: expected '<f4', '<f2', '<f8' or '<u2' for bf16, got '{}'", escaped(descr, 40));
-  if (descr == "<u2") source.bad(got + ": give --x-dtype bf16 if these are bf16 words");
-  if (!descr.empty() && descr[0] == '>') source.bad(got + ": big-endian data is not read");
+struct Type {
+  DType dtype;
+  bool swapped;  // the other order of bytes
+};
+
+// NumPy knows no bf16: its words come as uint16, as int16, or, saved by the types of JAX, as two bytes of void.
+Type type_of(const Source& source, const std::string& descr, bool bf16) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+  const bool swapped = !descr.empty() && descr[0] == '>';
+  const std::string kind = descr.size() == 3 && (swapped || descr[0] == '<' || descr == "|V2") ? descr.substr(1) : "";
+  const bool words = kind == "u2" || kind == "i2" || kind == "V2";
+  if (kind == "f8") return {DType::f64, swapped};
+  if (kind == "f4") return {DType::f32, swapped};
+  if (kind == "f2") return {DType::f16, swapped};
+  if (words && bf16) return {DType::bf16, swapped};
+  const std::string got =
+      fmt::format("descr: expected '<f4', '<f2', '<f8', or '<u2', '<i2' or '<V2' for bf16, got '{}'", escaped(descr, 40));
+  if (words) source.bad(got + ": give --x-dtype bf16 if these are bf16 words");
   if (descr.find('O') != std::string::npos) source.bad(got + ": object arrays are not read");
   source.bad(got);
 }
 
-int64_t header_size(const Source& source, File& file, int* prefix) {
-  unsigned char start[12];
-  if (file.size() < 10) source.refuse(KILTER_TRUNCATED, fmt::format("expected at least 10 bytes, got {}", file.size()));
-  file.read(reinterpret_cast<char*>(start), 8);
+int64_t header_size(Source& source) {
+  unsigned char start[8], size[4];
+  source.expect(10, "at least");
+  source.read(reinterpret_cast<char*>(start), 8);
   if (std::memcmp(start, "\x93NUMPY", 6) != 0)
     source.bad(
-        fmt::format("expected a .npy file (first bytes \\x93NUMPY), got '{}'", escaped(std::string(reinterpret_cast<char*>(start), 6))));
+        fmt::format("expected a .npy file (first bytes \\x93NUMPY), got '{}'", escaped(std::string(reinterpret_cast<char*>(start), 6), 6)));
   const int major = start[6], minor = start[7];
   if (major < 1 || major > 3 || minor != 0) source.bad(fmt::format("expected .npy version 1.0, 2.0 or 3.0, got {}.{}", major, minor));
   const int width = major == 1 ? 2 : 4;
-  *prefix = 8 + width;
-  if (file.size() < *prefix) source.refuse(KILTER_TRUNCATED, fmt::format("expected at least {} bytes, got {}", *prefix, file.size()));
-  file.read(reinterpret_cast<char*>(start), width);
+  source.read(reinterpret_cast<char*>(size), width);
   int64_t length = 0;
-  for (int i = width - 1; i >= 0; --i) length = length * 256 + start[i];
+  for (int i = width - 1; i >= 0; --i) length = length * 256 + size[i];
   if (length > kMaxHeader) source.bad(fmt::format("expected a header of at most {} bytes, got {}", kMaxHeader, length));
-  if (length > file.size() - *prefix)
-    source.refuse(KILTER_TRUNCATED, fmt::format("expected a header of {} bytes, got {}", length, file.size() - *prefix));
+  source.expect(length, "of header");
   return length;
+}
+
+template <class T>
+void swap_bytes(T* data, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (sizeof(T) == 2) data[i] = __builtin_bswap16(data[i]);
+    if constexpr (sizeof(T) == 4) data[i] = __builtin_bswap32(data[i]);
+    if constexpr (sizeof(T) == 8) data[i] = __builtin_bswap64(data[i]);
+  }
+}
+
+// From the order in which the first index runs fastest to that in which the last one does.
+template <class T>
+void reorder(const T* from, T* to, const std::vector<int64_t>& shape) {
+  const size_t rank = shape.size();
+  std::vector<int64_t> index(rank), stride(rank);
+  int64_t count = 1;
+  for (size_t d = 0; d < rank; ++d) stride[d] = count, count *= shape[d];
+  for (int64_t i = 0, at = 0; i < count; ++i) {
+    to[i] = from[at];
+    for (size_t d = rank; d-- > 0;) {
+      at += stride[d];
+      if (++index[d] < shape[d]) break;
+      at -= stride[d] * shape[d];
+      index[d] = 0;
+    }
+  }
+}
+
+// The data behind a header, as this machine and the library take them.
+template <class T>
+void read_data(Source& source, bool swapped, bool fortran, Array* a) {
+  T* const data = reinterpret_cast<T*>(a->data.get());
+  Array other;  // as the file has them, where the order differs
+  if (fortran) other = make_array(source.tensor(), a->dtype, a->shape);
+  T* const there = fortran ? reinterpret_cast<T*>(other.data.get()) : data;
+  source.read(reinterpret_cast<char*>(there), a->bytes);
+  source.expect_end(a->bytes);
+  if (swapped) swap_bytes(there, a->bytes / int64_t(sizeof(T)));
+  if (fortran) reorder(there, data, a->shape);
 }
 
 const char* descr_of(DType dtype) {
@@ -240,21 +239,27 @@ Array make_array(const std::string& what, DType dtype, std::vector<int64_t> shap
 }
 
 Array read_npy(const std::string& tensor, const std::string& path, bool bf16, FileId* id) {
-  const Source source{tensor, path};
-  File file(source, id);
-  int prefix = 0;
-  const int64_t length = header_size(source, file, &prefix);
-  std::string text(size_t(length), '\0');
-  file.read(text.data(), length);
+  Source source(tensor, path);
+  *id = source.id();
+  std::string text(size_t(header_size(source)), '\0');
+  source.read(text.data(), int64_t(text.size()));
   Header header = HeaderParser(source, text).parse();
-  const DType dtype = type_of(source, header.descr, bf16);
-  if (header.fortran && header.shape.size() > 1) source.bad("fortran_order: expected False for more than one dimension, got True");
-  const int64_t bytes = array_bytes(dtype, header.shape), there = file.size() - prefix - length;
+  const Type type = type_of(source, header.descr, bf16);
+  const int64_t bytes = array_bytes(type.dtype, header.shape);
   if (bytes < 0) source.bad("shape: expected less than 2^63 bytes, got more");
-  if (there < bytes) source.refuse(KILTER_TRUNCATED, fmt::format("expected {} bytes of data for its shape, got {}", bytes, there));
-  if (there > bytes) source.bad(fmt::format("expected {} bytes of data for its shape, got {}", bytes, there));
-  Array a = make_array(tensor, dtype, std::move(header.shape));
-  file.read(a.data.get(), bytes);
+  source.expect(bytes, "of data for its shape");
+  const bool fortran = header.fortran && header.shape.size() > 1;
+  Array a = make_array(tensor, type.dtype, std::move(header.shape));
+  switch (item_size(type.dtype)) {
+    case 8:
+      read_data<uint64_t>(source, type.swapped, fortran, &a);
+      break;
+    case 4:
+      read_data<uint32_t>(source, type.swapped, fortran, &a);
+      break;
+    default:
+      read_data<uint16_t>(source, type.swapped, fortran, &a);
+  }
   return a;
 }
 

@@ -1,4 +1,5 @@
-// NumPy's .npy files, versions 1 to 3, read as if hostile: every size is checked against the file before memory is taken.
+// NumPy's .npy files, versions 1 to 3, read as if hostile: every size is checked against the file before memory is taken (against
+// the memory there is, where a pipe does not tell its size).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "kilter/files.h"
+#include "kilter/source.h"
 
 namespace kilter::cli {
 
@@ -27,7 +28,8 @@ int64_t array_bytes(DType dtype, const std::vector<int64_t>& shape);
 // Memory without contents.  `what` names the tensor in the error if there is not enough.
 Array make_array(const std::string& what, DType dtype, std::vector<int64_t> shape);
 
-// Reads a whole file.  bf16: what `<u2` means; without it such a file is refused.  Throws Error.
+// Reads a whole file, of either order of bytes and of elements.  bf16: what words of 16 bits mean; without it such a file is
+// refused.  Throws Error.
 Array read_npy(const std::string& tensor, const std::string& path, bool bf16, FileId* id);
 
 // What stands before the data.

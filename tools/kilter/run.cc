@@ -1,12 +1,15 @@
 // kilter run: one call of the library, tensors from and to .npy files.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
 #include "check/call.h"
 #include "kilter/command.h"
+#include "kilter/files.h"
 #include "kilter/npy.h"
+#include "kilter/text.h"
 
 namespace kilter::cli {
 namespace {
@@ -47,7 +50,10 @@ struct RunOptions {
   std::string rounding = "once", backend = "cpu", impl, dweight_dtype;
   DType x_dtype = DType::none;
   int threads = 0;
+  bool json = false;
 };
+
+const std::string kStandard = "-";  // standard input or output
 
 [[noreturn]] void usage(const std::string& message) { throw Error(kExitUsage, KILTER_INVALID_ARGUMENT, message); }
 
@@ -58,6 +64,12 @@ class Run {
     call_.eps = o.eps, call_.weight_offset = o.weight_offset;
     call_.rounding = o.rounding == "once" ? KILTER_ROUND_ONCE : KILTER_ROUND_THEN_MULTIPLY;
     call_.impl = o.impl.empty() ? nullptr : o.impl.c_str();
+  }
+
+  // Standard output is a tensor's: nothing else may be printed there.
+  bool prints_tensor() const {
+    return std::any_of(std::begin(kSlots), std::end(kSlots),
+                       [&](const Slot& s) { return use(s) & kOutput && has(s) && o_.files.at(s.name) == kStandard; });
   }
 
   Json execute() {
@@ -91,12 +103,20 @@ class Run {
 
   void check_files() const {
     bool any = false;
+    const char *read = nullptr, *written = nullptr;  // from and to standard input and output
     for (const Slot& s : kSlots) {
       const std::string what = fmt::format("{} {}", op_.name, o_.op.backward ? "backward" : "forward");
       if (has(s) && !use(s)) usage(fmt::format("--{}: expected a tensor of {}, which has none of that name", s.name, what));
       if (!has(s) && use(s) & kRequired) usage(fmt::format("--{}: expected a file, {} needs it", s.name, what));
       any = any || (has(s) && use(s) & kOutput);
+      if (!has(s) || o_.files.at(s.name) != kStandard) continue;
+      const char*& other = use(s) & kInput ? read : written;
+      if (other)
+        usage(
+            fmt::format("--{}: expected a file, got - (standard {}), which is {}'s", s.name, use(s) & kInput ? "input" : "output", other));
+      other = s.name;
     }
+    if (written && o_.json) usage(fmt::format("--{}: expected a file, got - (standard output), which is --json's", written));
     if (!any) usage("expected at least one output, --dx, --dresidual, --dweight or --dbias, got none");
   }
 
@@ -107,7 +127,7 @@ class Run {
     const bool is_t = s.tensor == (o_.op.backward ? &Call::dy : &Call::x);
     if (is_t && o_.x_dtype != DType::none && a.dtype != o_.x_dtype)
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,
-                  fmt::format("{}: {}: expected {} (--x-dtype), got {}", s.name, escaped(o_.files.at(s.name)), dtype_name(o_.x_dtype),
+                  fmt::format("{}: {}: expected {} (--x-dtype), got {}", s.name, shown_path(o_.files.at(s.name)), dtype_name(o_.x_dtype),
                               dtype_name(a.dtype)));
     call_.*s.tensor = a.tensor();
   }
@@ -167,6 +187,13 @@ class Run {
   OutputFiles files_;
 };
 
+constexpr char kFiles[] =
+    "Files: .npy, versions 1 to 3, of fp64, fp32, fp16 (<f8, <f4, <f2) or, with --x-dtype bf16, bf16: its words as uint16 or int16\n"
+    "  (<u2, <i2), or as NumPy saves the bfloat16 of JAX and ml_dtypes (<V2). Big-endian files and those in Fortran order are read too.\n"
+    "  Written: little-endian, C order, bf16 as <u2: numpy.load(file).view(ml_dtypes.bfloat16).\n"
+    "  - is standard input for one tensor and standard output for one; nothing else is printed there then, so not with --json.\n"
+    "  Pipes are read. Outputs appear all or none; one that exists keeps its mode, a link is followed, a read-only file is refused.\n";
+
 }  // namespace
 
 void add_run(CLI::App& app, State* state) {
@@ -174,7 +201,9 @@ void add_run(CLI::App& app, State* state) {
   CLI::App* command =
       add_command(app, state, "run", "Run an op on .npy files",
                   "kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy --mean mean.npy --rstd rstd.npy\n"
-                  "  kilter run layer_norm --backward --x x.npy --weight w.npy --mean mean.npy --rstd rstd.npy --dy dy.npy --dx dx.npy");
+                  "  kilter run layer_norm --backward --x x.npy --weight w.npy --mean mean.npy --rstd rstd.npy --dy dy.npy --dx dx.npy\n"
+                  "  cat x.npy | kilter run rms_norm --x - --y - > y.npy",
+                  kFiles);
   add_op(command, &o->op);
   // A variable that a script left unset must not drop a tensor.
   const auto named = [](const std::string& file) { return std::string(file.empty() ? "expected a file name, got an empty one" : ""); };
@@ -183,24 +212,29 @@ void add_run(CLI::App& app, State* state) {
         ->type_name("FILE")
         ->check(named)
         ->group(s.forward & kOutput || s.backward & kOutput ? "Tensors written" : "Tensors read");
-  command->add_option("--eps", o->eps, "Added to the variance")->capture_default_str();
-  command->add_option(option_names("weight_offset"), o->weight_offset, "Added to weight; 1 for models that store weight - 1")
-      ->capture_default_str();
+  add_number(command, "--eps", &o->eps, "Added to the variance");
+  add_number(command, option_names("weight_offset"), &o->weight_offset, "Added to weight; 1 for models that store weight - 1");
   command->add_option("--rounding", o->rounding, "once: y = T(xhat * w + b); then-multiply: T(T(T(xhat) * w) + b)")
       ->capture_default_str()
       ->check(CLI::IsMember({"once", "then-multiply"}));
   command->add_option("--backend", o->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
-  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain");
-  command->add_option("--threads", o->threads, "0: what OpenMP would take")->capture_default_str();
-  add_dtype(command, "--x-dtype", &o->x_dtype, "bf16: <u2 files hold bf16; other types: what x (backward: dy) must have");
+  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain")->check(names_something);
+  add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
+  add_dtype(command, "--x-dtype", &o->x_dtype,
+            "bf16: words of 16 bits in any of the files are bf16; other types: what x (backward: dy) must have");
   command->add_option("--dweight-dtype", o->dweight_dtype, "Type of dweight and dbias [fp32; weight for fp64]")
       ->check(CLI::IsMember({"fp32", "weight"}));
   command->final_callback([o, state] {
-    const Json json = Run(*o).execute();
+    o->json = state->json;
+    for (auto& [name, file] : o->files)
+      if (file == "/dev/stdout") file = kStandard;  // no place for a temporary file beside it
+    Run run(*o);
+    const Json json = run.execute();
+    if (run.prints_tensor()) return;
     if (state->json) return print_json(json);
     for (const Json& out : json["outputs"])
-      fmt::print("{}: {} {} {} by {}\n", out["file"].get<std::string>(), out["name"].get<std::string>(), out["dtype"].get<std::string>(),
-                 out["shape"].dump(), json["impl"].get<std::string>());
+      fmt::print("{}: {} {} {} by {}\n", shown_path(out["file"].get<std::string>()), out["name"].get<std::string>(),
+                 out["dtype"].get<std::string>(), out["shape"].dump(), json["impl"].get<std::string>());
   });
 }
 

@@ -1,0 +1,145 @@
+"""What kilter run computes and writes: ops, directions, types, files as others write them."""
+import json
+import math
+import struct
+
+from cli_case import CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm
+
+
+class RunTest(CliTest):
+    def test_layer_norm_forward(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "w.npy", "--bias", "b.npy", "--y", "y.npy", "--mean", "m.npy", "--rstd", "r.npy")
+        descr, shape, y = load(self.dir / "y.npy")
+        self.assertEqual((descr, shape), ("<f4", (self.rows, self.n)))
+        self.assertEqual(load(self.dir / "m.npy")[:2], ("<f4", (self.rows,)))
+        for r in range(self.rows):
+            want, mean, rstd = layer_norm(self.x[r * self.n:(r + 1) * self.n], self.w, self.b)
+            self.near(y[r * self.n:(r + 1) * self.n], want)
+            self.near([load(self.dir / "m.npy")[2][r], load(self.dir / "r.npy")[2][r]], [mean, rstd])
+
+    def forward(self, op="layer_norm"):
+        mean = ["--mean", "m.npy"] if op == "layer_norm" else []
+        self.kilter("run", op, "--x", "x.npy", "--weight", "w.npy", "--y", "y.npy", *mean, "--rstd", "r.npy")
+        return mean
+
+    def test_backward_of_both_ops(self):
+        for op in ("layer_norm", "rms_norm"):
+            mean = self.forward(op)
+            done = self.kilter("run", op, "--backward", "--x", "x.npy", "--weight", "w.npy", *mean, "--rstd", "r.npy", "--dy", "dy.npy",
+                               "--dx", "dx.npy", "--dweight", "dw.npy", "--dbias", "db.npy", "--json")
+            self.assertEqual([o["name"] for o in json.loads(done.out)["outputs"]], ["dx", "dweight", "dbias"])
+            self.near(load(self.dir / "db.npy")[2], [math.fsum(self.dy[i::self.n]) for i in range(self.n)])
+            rstd = load(self.dir / "r.npy")[2]
+            means = load(self.dir / "m.npy")[2] if mean else [0] * self.rows
+            xhat = [(v - means[i // self.n]) * rstd[i // self.n] for i, v in enumerate(self.x)]
+            dw = [math.fsum(self.dy[r * self.n + i] * xhat[r * self.n + i] for r in range(self.rows)) for i in range(self.n)]
+            self.near(load(self.dir / "dw.npy")[2], dw)
+            dx = load(self.dir / "dx.npy")[2]
+            for r in range(self.rows):
+                span = range(r * self.n, (r + 1) * self.n)
+                g = [self.dy[i] * self.w[i % self.n] for i in span]
+                c1 = math.fsum(a * xhat[i] for a, i in zip(g, span)) / self.n
+                c2 = math.fsum(g) / self.n if mean else 0
+                self.near(dx[r * self.n:(r + 1) * self.n], [rstd[r] * (a - c2 - xhat[i] * c1) for a, i in zip(g, span)])
+
+    def test_residuals_and_dashes(self):
+        self.kilter("run", "layer_norm", "--x", "x.npy", "--residual", "dy.npy", "--residual-out", "s.npy", "--post-residual", "x.npy", "--y", "y.npy")
+        sums = [struct.unpack("<f", struct.pack("<f", a + b))[0] for a, b in zip(self.x, self.dy)]
+        self.assertEqual(list(load(self.dir / "s.npy")[2]), sums)
+        want = [v for r in range(self.rows) for v in layer_norm(sums[r * self.n:(r + 1) * self.n], [1] * self.n, [0] * self.n)[0]]
+        self.near(load(self.dir / "y.npy")[2], [a + b for a, b in zip(want, self.x)])
+
+    def test_types(self):
+        for descr, flag, tolerance in (("<f8", [], 1e-12), ("<f2", [], 2e-3), ("<u2", ["--x-dtype", "bf16"], 1e-2)):
+            values = [bf16(v) for v in self.x] if descr == "<u2" else self.x
+            self.put("t.npy", npy(values, (self.rows, self.n), descr))
+            x = [from_bf16(v) for v in values] if descr == "<u2" else load(self.dir / "t.npy")[2]
+            self.kilter("run", "rms_norm", "--x", "t.npy", "--y", "y.npy", "--rstd", "r.npy", *flag)
+            got, shape, y = load(self.dir / "y.npy")
+            self.assertEqual((got, shape), (descr, (self.rows, self.n)))
+            self.assertEqual(load(self.dir / "r.npy")[0], "<f8" if descr == "<f8" else "<f4")
+            y = [from_bf16(v) for v in y] if descr == "<u2" else y
+            for r in range(self.rows):
+                row = x[r * self.n:(r + 1) * self.n]
+                rstd = 1 / math.sqrt(math.fsum(v * v for v in row) / self.n + 1e-5)
+                self.near(y[r * self.n:(r + 1) * self.n], [v * rstd for v in row], tolerance)
+
+    def test_options_reach_the_op(self):
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y1.npy", "--eps", "1", "--threads", "2", "--impl", "reference:f64", "--backend", "cpu")
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y2.npy")
+        self.assertNotEqual(load(self.dir / "y1.npy")[2], load(self.dir / "y2.npy")[2])
+        self.put("w0.npy", npy([0.0] * self.n, (self.n,)))
+        self.kilter("run", "rms_norm", "--x", "x.npy", "--y", "y3.npy", "--weight", "w0.npy", "--weight_offset", "1")
+        self.assertEqual(load(self.dir / "y3.npy")[2], load(self.dir / "y2.npy")[2])
+        half = [bf16(v) for v in self.x]
+        self.put("h.npy", npy(half, (self.rows, self.n), "<u2"))
+        y = []
+        for rounding in ("once", "then-multiply"):
+            self.kilter("run", "rms_norm", "--x", "h.npy", "--x-dtype", "bf16", "--weight", "w.npy", "--y", "y.npy", "--rounding", rounding)
+            y.append(load(self.dir / "y.npy")[2])
+        self.assertNotEqual(*y)
+
+    def test_ranks_and_empty_arrays(self):
+        for shape, stats in (((5,), ()), ((2, 3, 4), (2, 3)), ((0, 4), (0,)), ((3, 0), (3,)), ((1, 1, 1, 6), (1, 1, 1))):
+            self.put("t.npy", npy([1.0] * math.prod(shape), shape))
+            self.kilter("run", "layer_norm", "--x", "t.npy", "--y", "y.npy", "--mean", "m.npy")
+            self.assertEqual(load(self.dir / "y.npy")[1], shape)
+            self.assertEqual(load(self.dir / "m.npy")[1], stats)
+
+    def test_bf16_as_others_save_it(self):
+        words = [bf16(v) for v in self.x]
+        self.put("u.npy", npy(words, (self.rows, self.n), "<u2"))
+        self.put("uw.npy", npy([bf16(v) for v in self.w], (self.n,), "<u2"))
+        self.kilter("run", "rms_norm", "--x", "u.npy", "--weight", "uw.npy", "--x-dtype", "bf16", "--y", "want.npy")
+        for descr in ("<V2", "|V2", "<i2", ">u2", ">V2"):  # in any tensor
+            order = ">" if descr[0] == ">" else "<"
+            for name, shape, values in (("x.npy", (self.rows, self.n), words), ("w.npy", (self.n,), [bf16(v) for v in self.w])):
+                dims = ", ".join(map(str, shape)) + ","
+                self.put(name, with_header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims})}}", struct.pack(f"{order}{len(values)}H", *values)))
+            self.kilter("run", "rms_norm", "--x", "x.npy", "--weight", "w.npy", "--x-dtype", "bf16", "--y", "y.npy")
+            self.assertEqual(load(self.dir / "y.npy"), load(self.dir / "want.npy"))
+
+    def test_orders_of_bytes_and_elements(self):
+        for descr, code in (("f4", "f"), ("f8", "d"), ("f2", "e")):
+            shape = (2, 3, 5)
+            values = [self.x[i] for i in range(30)]
+            self.put("c.npy", npy(values, shape, "<" + descr))
+            self.kilter("run", "layer_norm", "--x", "c.npy", "--y", "want.npy")
+            fortran = [values[(i * 3 + j) * 5 + k] for k in range(5) for j in range(3) for i in range(2)]
+            for order in "<>":
+                for elements, is_fortran in ((values, False), (fortran, True)):
+                    text = f"{{'descr': '{order}{descr}', 'fortran_order': {is_fortran}, 'shape': {shape}}}"
+                    self.put("t.npy", with_header(text, struct.pack(f"{order}30{code}", *elements)))
+                    self.kilter("run", "layer_norm", "--x", "t.npy", "--y", "y.npy")
+                    self.assertEqual(load(self.dir / "y.npy"), load(self.dir / "want.npy"))
+        for shape in ((0, 4), (3, 0, 2)):
+            self.put("t.npy", with_header(f"{{'descr': '>f4', 'fortran_order': True, 'shape': {shape}}}", b""))
+            self.kilter("run", "layer_norm", "--x", "t.npy", "--y", "y.npy")
+            self.assertEqual(load(self.dir / "y.npy")[1], shape)
+
+    def test_dweight_dtype(self):
+        half = npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2")
+        self.put("h.npy", half)
+        self.put("hw.npy", npy([bf16(v) for v in self.w], (self.n,), "<u2"))
+        flags = ["--x-dtype", "bf16"]
+        self.kilter("run", "rms_norm", "--x", "h.npy", "--weight", "hw.npy", "--y", "y.npy", "--rstd", "r.npy", *flags)
+        for name, descr in (("fp32", "<f4"), ("weight", "<u2")):
+            self.kilter("run", "rms_norm", "--backward", "--x", "h.npy", "--weight", "hw.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dweight", "dw.npy",
+                        "--dweight-dtype", name, *flags)
+            self.assertEqual(load(self.dir / "dw.npy")[0], descr)
+
+    def test_fp32_residual_stream(self):
+        self.put("h.npy", npy([bf16(v) for v in self.x], (self.rows, self.n), "<u2"))
+        self.kilter("run", "rms_norm", "--x", "h.npy", "--residual", "dy.npy", "--residual_out", "s.npy", "--y", "y.npy", "--rstd", "r.npy", "--x-dtype", "bf16")
+        self.kilter("run", "rms_norm", "--backward", "--x", "s.npy", "--rstd", "r.npy", "--dy", "h.npy", "--dx", "dx.npy", "--dresidual", "dr.npy",
+                    "--x-dtype", "bf16")
+        self.assertEqual((load(self.dir / "dx.npy")[0], load(self.dir / "dr.npy")[0]), ("<u2", "<f4"))
+
+    def test_versions_two_and_three(self):
+        text = "{\"descr\": \"<f4\", 'shape': (1, 2), 'fortran_order': False}"
+        for version in ((1, 0), (2, 0), (3, 0)):
+            self.put("v.npy", with_header(text, data([1.0, 3.0]), version))
+            self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")
+            self.near(load(self.dir / "y.npy")[2], [-1, 1])
+        self.put("v.npy", with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", data([1.0, 3.0])))
+        self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")  # one dimension has one order
