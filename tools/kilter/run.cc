@@ -46,7 +46,7 @@ constexpr Slot kSlots[] = {
 struct RunOptions {
   OpOptions op;
   std::map<std::string, std::string> files;
-  double eps = 1e-5, weight_offset = 0;
+  double eps = KILTER_DEFAULT_EPS, weight_offset = 0;
   std::string rounding = "once", backend = "cpu", impl, dweight_dtype;
   DType x_dtype = DType::none;
   int threads = 0;
