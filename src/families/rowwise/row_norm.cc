@@ -42,25 +42,27 @@ kilter_status check_finite(const char* op, const char* name, double value) {
 
 struct Named {
   const char* name;
-  const View* view;
-  int64_t rows, n;
-  unsigned may_be = 0;  // bit i: an output that may be exactly input i
+  Extent extent;
+  unsigned may_be;  // bit i: an output that may be exactly input i
+
+  Named(const char* name, const View* view, int64_t rows, int64_t n, unsigned may_be = 0)
+      : name(name), extent(view, rows, n), may_be(may_be) {}
 };
 
 kilter_status check_overlaps(const char* op, const Named* inputs, int input_count, const Named* outputs, int output_count) {
   for (int o = 0; o < output_count; ++o) {
-    const Extent out{outputs[o].view, outputs[o].rows, outputs[o].n};
+    const Extent& out = outputs[o].extent;
     if (rows_overlap(out))
       return fail(KILTER_OVERLAP, op, "%s.strides: expected rows that share no element, got rows that overlap each other", outputs[o].name);
     for (int i = 0; i < input_count; ++i) {
-      const Overlap overlap = overlap_of(out, {inputs[i].view, inputs[i].rows, inputs[i].n});
+      const Overlap overlap = overlap_of(out, inputs[i].extent);
       const bool allowed = outputs[o].may_be >> i & 1;
       if (overlap == Overlap::none || (overlap == Overlap::exact && allowed)) continue;
       return fail(KILTER_OVERLAP, op, "%s: expected memory %s, got memory that shares elements with %s", outputs[o].name,
                   allowed ? "that is exactly another tensor's or separate" : "of its own", inputs[i].name);
     }
     for (int p = 0; p < o; ++p)
-      if (overlap_of(out, {outputs[p].view, outputs[p].rows, outputs[p].n}) != Overlap::none)
+      if (overlap_of(out, outputs[p].extent) != Overlap::none)
         return fail(KILTER_OVERLAP, op, "%s: expected memory of its own, got memory that shares elements with %s", outputs[o].name,
                     outputs[p].name);
   }
