@@ -133,7 +133,8 @@ typedef struct kilter_dtype {
 /* DLPack's DLTensor, field for field: a DLTensor can be passed as is.  Element (i, j, ...) lies at
  * data + byte_offset + itemsize * (i * strides[0] + j * strides[1] + ...).  strides counts elements; null means row-major.
  * The address of every element must be a multiple of the item size (else KILTER_INVALID_ARGUMENT).
- * An optional tensor with null data is absent; a required one may have null data only if it has no elements. */
+ * A tensor whose struct is all zero is absent.  One that has a type is there: its data may be null only if it has no elements, or
+ * where the call is only asked about (kilter_ask, kilter_explain); a type that is zero beside anything else is an error. */
 typedef struct kilter_tensor {
   void* data;
   kilter_device device;
@@ -147,7 +148,18 @@ typedef struct kilter_tensor {
 /* A device queue: a cudaStream_t, an id<MTLCommandBuffer>.  Null on the CPU, where a call returns when it has finished. */
 typedef void* kilter_stream;
 
-/* ---------------------------------------------------------------- shared parts of argument structs */
+/* ---------------------------------------------------------------- functions
+ *
+ * Every function of every op, by number: numbers stay as they are, new ones follow.  An op's own functions take the same structs
+ * and are what C and C++ programs call; by number, bindings and tools reach all of them without a line for each. */
+typedef enum kilter_function {
+  KILTER_LAYER_NORM_FORWARD = 0,
+  KILTER_LAYER_NORM_BACKWARD = 1,
+  KILTER_RMS_NORM_FORWARD = 2,
+  KILTER_RMS_NORM_BACKWARD = 3
+} kilter_function;
+
+/* ---------------------------------------------------------------- what arguments share */
 
 /* How y is rounded to T.  ROUND_ONCE: y = T(xhat * w + b), everything inside in fp32.
  * ROUND_THEN_MULTIPLY: y = T(T(T(xhat) * w) + b), the order of several published model implementations; w and b keep
@@ -160,37 +172,6 @@ typedef enum kilter_activation {
   KILTER_ACTIVATION_GELU = 2,
   KILTER_ACTIVATION_GELU_TANH = 3
 } kilter_activation;
-
-typedef enum kilter_output_kind {
-  KILTER_OUTPUT_PLAIN = 0, /* y has type T */
-  KILTER_OUTPUT_FP8_E4M3 = 1,
-  KILTER_OUTPUT_FP8_E5M2 = 2,
-  KILTER_OUTPUT_INT8 = 3
-} kilter_output_kind;
-
-/* What happens to x before the norm: it normalizes s = R(x + residual), or R(residual + gate * x) with a gate, where R
- * rounds the fp32 sum to residual's type.  Null: s = x. */
-typedef struct kilter_prologue {
-  size_t struct_size;
-  kilter_tensor residual;     /* input, x's shape, type T or fp32; required */
-  kilter_tensor residual_out; /* output, optional: s, in residual's type; may be x (same type) or residual */
-  kilter_tensor gate;         /* input, optional; no implementation yet: KILTER_UNSUPPORTED */
-} kilter_prologue;
-
-/* What happens to the fp32 result v after the norm: y = T(activation(v) + post_residual), one rounding.  Null: y = T(v). */
-typedef struct kilter_epilogue {
-  size_t struct_size;
-  int32_t activation;          /* kilter_activation; others than NONE have no implementation yet: KILTER_UNSUPPORTED */
-  kilter_tensor post_residual; /* input, optional, x's shape, type T or fp32; its gradient is dy itself */
-} kilter_epilogue;
-
-/* Quantized output; kinds other than PLAIN have no implementation yet: KILTER_UNSUPPORTED.  Null: plain. */
-typedef struct kilter_quantization {
-  size_t struct_size;
-  int32_t kind;        /* kilter_output_kind */
-  int32_t from_fp32;   /* 0: quantize y as rounded to T; 1: quantize the fp32 value */
-  kilter_tensor scale; /* input or output scale(s), by kind */
-} kilter_quantization;
 
 /* Bits of launch_flags in the argument structs; 0 by default, and a bit without a name is KILTER_INVALID_ARGUMENT.
  *
@@ -219,22 +200,25 @@ enum { KILTER_LAUNCH_DEPENDENT = 1 << 0 };
 
 typedef struct kilter_layer_norm_forward_args {
   size_t struct_size;
-  kilter_tensor x;                         /* input */
-  kilter_tensor weight;                    /* input, optional, [n], type T or fp32 */
-  kilter_tensor bias;                      /* input, optional, [n], type T or fp32 */
-  kilter_tensor y;                         /* output, type T; may be x, residual or post_residual (same type) */
-  kilter_tensor mean;                      /* output, optional, fp32 (fp64 if T is fp64) */
-  kilter_tensor rstd;                      /* output, optional, fp32 (fp64 if T is fp64) */
-  double eps;                              /* finite, usually KILTER_DEFAULT_EPS; zero is zero: with it a row of equal elements gives NaN.
-                                              A negative eps computes the root of what it gives (NaN if negative) */
-  double weight_offset;                    /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
-  int32_t rounding;                        /* kilter_rounding */
-  const kilter_prologue* prologue;         /* optional */
-  const kilter_epilogue* epilogue;         /* optional */
-  const kilter_quantization* quantization; /* optional */
-  const char* impl;      /* null: the first implementation that supports the call; else this one, or KILTER_UNSUPPORTED (an unknown name:
-                            INVALID_ARGUMENT); kilter_explain lists them */
-  uint64_t launch_flags; /* KILTER_LAUNCH_...; this and what follows may be missing, by struct_size, and is then 0 */
+  kilter_tensor x;             /* input */
+  kilter_tensor weight;        /* input, optional, [n], type T or fp32 */
+  kilter_tensor bias;          /* input, optional, [n], type T or fp32 */
+  kilter_tensor residual;      /* input, optional, x's shape, type T or fp32: what is normalized is s = R(x + residual), R rounding to its type */
+  kilter_tensor gate;          /* input, optional, x's shape: s = R(residual + gate * x); no implementation yet: KILTER_UNSUPPORTED */
+  kilter_tensor post_residual; /* input, optional, x's shape, type T or fp32: y = T(activation(v) + post_residual) of the norm's fp32
+                                  result v, one rounding; its gradient is dy itself */
+  kilter_tensor y;             /* output, type T; may be x, residual or post_residual (same type) */
+  kilter_tensor residual_out;  /* output, optional: s, in residual's type; may be x (same type) or residual */
+  kilter_tensor mean;          /* output, optional, fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd;          /* output, optional, fp32 (fp64 if T is fp64) */
+  double eps;                  /* finite, usually KILTER_DEFAULT_EPS; zero is zero: with it a row of equal elements gives NaN.
+                                  A negative eps computes the root of what it gives (NaN if negative) */
+  double weight_offset;        /* finite; added to weight in fp32 (1 for models that store weight - 1); needs weight unless 0 */
+  int32_t rounding;            /* kilter_rounding */
+  int32_t activation;          /* kilter_activation; others than NONE have no implementation yet: KILTER_UNSUPPORTED */
+  const char* impl;            /* null: the first implementation that takes the call; else this one, or KILTER_UNSUPPORTED (an unknown
+                                  name: INVALID_ARGUMENT); kilter_explain lists them */
+  uint64_t launch_flags;       /* KILTER_LAUNCH_... */
 } kilter_layer_norm_forward_args;
 
 typedef struct kilter_layer_norm_backward_args {
@@ -250,7 +234,7 @@ typedef struct kilter_layer_norm_backward_args {
   kilter_tensor dweight;       /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   kilter_tensor dbias;         /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   double weight_offset;        /* as in forward */
-  void* workspace;             /* scratch on the tensors' device, the caller's; see kilter_layer_norm_backward_workspace */
+  void* workspace;             /* scratch on the tensors' device, the caller's; kilter_ask says how much */
   size_t workspace_size;       /* bytes */
   const char* impl;
   uint64_t launch_flags; /* as in forward */
@@ -261,16 +245,6 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_forward(const kilter
                                                                     kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward(const kilter_layer_norm_backward_args* args,
                                                                      kilter_stream stream) KILTER_NOEXCEPT;
-
-/* Writes to *bytes the workspace that kilter_layer_norm_backward needs for these arguments: that of the implementation which the
- * call would choose, by device, types, sizes and impl.  Another may need another size.  The data pointers are not read, null
- * or not decides only what is absent; workspace and workspace_size are ignored.  No implementation: the call's own status.
- * On the CPU only dweight and dbias need any; the size serves the calling thread's thread count, a smaller workspace, down to
- * the size for one thread, is accepted and uses fewer threads.  Any alignment.  What it holds before a call does not matter on
- * CPUs and CUDA devices; on devices that need zeroed counters (none yet), zero it once, every call leaves these zero.  One
- * workspace serves one stream at a time. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_layer_norm_backward_workspace(const kilter_layer_norm_backward_args* args,
-                                                                               size_t* bytes) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- rms_norm
  *
@@ -286,14 +260,16 @@ typedef struct kilter_rms_norm_forward_args {
   kilter_tensor x;
   kilter_tensor weight;
   kilter_tensor bias;
+  kilter_tensor residual;
+  kilter_tensor gate;
+  kilter_tensor post_residual;
   kilter_tensor y;
+  kilter_tensor residual_out;
   kilter_tensor rstd;
   double eps;
   double weight_offset;
   int32_t rounding;
-  const kilter_prologue* prologue;
-  const kilter_epilogue* epilogue;
-  const kilter_quantization* quantization;
+  int32_t activation;
   const char* impl;
   uint64_t launch_flags;
 } kilter_rms_norm_forward_args;
@@ -320,58 +296,73 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_r
                                                                   kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args,
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
-KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args,
-                                                                             size_t* bytes) KILTER_NOEXCEPT;
-
-/* ---------------------------------------------------------------- what exists */
+/* ---------------------------------------------------------------- questions about a call, and calls by number
+ *
+ * args is the struct that the function of that number would be passed.  It is checked as in the call, with the call's own status
+ * and text; the tensors' memory is not read, and may be missing (null data).  rows, types, strides and alignment of what is there
+ * decide which implementation a call finds. */
 
 typedef enum kilter_direction { KILTER_FORWARD = 0, KILTER_BACKWARD = 1 } kilter_direction;
 
-/* Bits of kilter_query.features: what no tensor's type says. */
-enum {
-  KILTER_FEATURE_WEIGHT_OFFSET = 1 << 0, /* weight_offset is not 0; needs weight */
-  KILTER_FEATURE_ROUND_THEN_MULTIPLY = 1 << 1
-};
-
-/* A question about a call.  A tensor that the call would pass has its type here, one with bits = 0 is absent; the types of y,
- * residual_out, mean, rstd and dx follow from these.  rows and n may be -1: any. */
-typedef struct kilter_query {
+typedef struct kilter_plan {
   size_t struct_size;
-  const char* op;             /* "layer_norm", "rms_norm" */
-  int32_t direction;          /* kilter_direction */
-  kilter_device device;       /* of all tensors; one whose memory counts as the CPU's asks for the CPU */
-  kilter_dtype x;             /* required */
-  kilter_dtype weight;        /* both directions */
-  kilter_dtype bias;          /* this and the next three: forward only */
-  kilter_dtype residual;      /* prologue.residual */
-  kilter_dtype gate;          /* prologue.gate */
-  kilter_dtype post_residual; /* epilogue.post_residual */
-  kilter_dtype dy;            /* this and the next four: backward only.  T, where x is a wider residual stream; absent: x's */
-  kilter_dtype dresidual_out;
-  kilter_dtype dresidual;
-  kilter_dtype dweight;
-  kilter_dtype dbias;
-  uint32_t features;
-  int32_t activation;
-  int32_t output_kind;
-  int64_t rows;
-  int64_t n;
-  const char* impl; /* null, or the implementation to ask about */
-} kilter_query;
+  const char* impl;      /* the implementation that the call would run; static */
+  size_t workspace_size; /* bytes that it needs.  On the CPU the calling thread's number of threads decides; a smaller workspace, down
+                            to that of one thread, is accepted and uses fewer.  Any alignment; what it holds before a call does not
+                            matter.  One workspace serves one stream at a time. */
+} kilter_plan;
 
-/* KILTER_OK if a call of this kind would find an implementation; KILTER_UNSUPPORTED, with the reasons in
- * kilter_last_error(), if none; KILTER_INVALID_ARGUMENT if the question is not one. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_supports(const kilter_query* query) KILTER_NOEXCEPT;
+/* plan, with struct_size set, is filled in; untouched if the answer is not KILTER_OK: KILTER_UNSUPPORTED says in kilter_last_error()
+ * why no implementation takes the call.  The args' own workspace and workspace_size are not looked at. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_ask(kilter_function function, const void* args, kilter_plan* plan) KILTER_NOEXCEPT;
 
-/* One step of the walk through an op's ordered implementation list: reason is null where it would run. */
+/* One step of the walk through a function's ordered list of implementations: reason is null where it would run. */
 typedef struct kilter_candidate {
   const char* impl;
   const char* reason;
 } kilter_candidate;
 
-/* Writes up to capacity candidates, in order, and their number to *count.  Strings are static. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity,
-                                                         size_t* count) KILTER_NOEXCEPT;
+/* Writes up to capacity candidates, in order, and the length of the list to *count.  Strings are static.  KILTER_OK whenever the
+ * arguments are right, also if no implementation takes them. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_explain(kilter_function function, const void* args, kilter_candidate* candidates,
+                                                         size_t capacity, size_t* count) KILTER_NOEXCEPT;
+
+/* The function itself. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_call(kilter_function function, const void* args, kilter_stream stream) KILTER_NOEXCEPT;
+
+/* What exists, for those that know no function by name.  Strings are static.  Structs are size-first: set struct_size before. */
+typedef struct kilter_function_info {
+  size_t struct_size;
+  const char* op;      /* "layer_norm" */
+  int32_t function;    /* kilter_function */
+  int32_t direction;   /* kilter_direction */
+  size_t args_size;    /* of the struct that it takes */
+  int32_t field_count; /* of that struct, struct_size not counted */
+  int32_t t;           /* the field whose type is "T" */
+} kilter_function_info;
+
+/* The index-th function, in no particular order; KILTER_INVALID_ARGUMENT past the end, without a text. */
+KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilter_function_info* info) KILTER_NOEXCEPT;
+
+/* A field of a function's struct.  Words may be added in later versions: pass over what you do not know. */
+typedef struct kilter_field {
+  size_t struct_size;
+  const char* name;     /* "weight" */
+  const char* kind;     /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*),
+                           "bytes" (size_t) */
+  const char* help;     /* "weight: ..." */
+  size_t offset;        /* in the struct */
+  int32_t required;     /* a tensor that may not be absent */
+  const char* shape;    /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
+  const char* types;    /* "T|f32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), f64, f32, f16, bf16 */
+  const char* may_be;   /* names of inputs whose memory an output may be exactly: "x residual" */
+  const char* needs;    /* a field without which this one must be absent, or zero; "" */
+  const char* gradient_of; /* the field, by name, whose gradient this output is; "" */
+  const char* words;    /* of a choice from 0 on, of flags from bit 0 on: "once then_multiply" */
+  double fallback;      /* of a number: what is meant unless it is given */
+} kilter_field;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- CPU execution */
 

@@ -31,33 +31,22 @@ enum class activation_kind : int32_t {
   gelu_tanh = KILTER_ACTIVATION_GELU_TANH
 };
 
-enum class output_kind : int32_t {
-  plain = KILTER_OUTPUT_PLAIN,
-  fp8_e4m3 = KILTER_OUTPUT_FP8_E4M3,
-  fp8_e5m2 = KILTER_OUTPUT_FP8_E5M2,
-  int8 = KILTER_OUTPUT_INT8
-};
-
-// The members are kilter.h's, those of prologue, epilogue and quantization among them; order as there.  An activation needs its
-// shape, {x, {rows, n}}; a vector may go without.
+// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}}; a vector may go without.
 struct layer_norm_forward_args {
   const_tensor x = {};
   const_vector_tensor weight = {};
   const_vector_tensor bias = {};
+  const_tensor residual = {};
+  const_tensor gate = {};
+  const_tensor post_residual = {};
   tensor y = {};
+  tensor residual_out = {};
   vector_tensor mean = {};
   vector_tensor rstd = {};
   double eps = KILTER_DEFAULT_EPS;
   double weight_offset = 0;
   rounding_order rounding = rounding_order::once;
-  const_tensor residual = {};
-  tensor residual_out = {};
-  const_tensor gate = {};
   activation_kind activation = activation_kind::none;
-  const_tensor post_residual = {};
-  output_kind output = output_kind::plain;
-  bool from_fp32 = false;
-  tensor scale = {};
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
@@ -83,19 +72,16 @@ struct rms_norm_forward_args {
   const_tensor x = {};
   const_vector_tensor weight = {};
   const_vector_tensor bias = {};
+  const_tensor residual = {};
+  const_tensor gate = {};
+  const_tensor post_residual = {};
   tensor y = {};
+  tensor residual_out = {};
   vector_tensor rstd = {};
   double eps = KILTER_DEFAULT_EPS;
   double weight_offset = 0;
   rounding_order rounding = rounding_order::once;
-  const_tensor residual = {};
-  tensor residual_out = {};
-  const_tensor gate = {};
   activation_kind activation = activation_kind::none;
-  const_tensor post_residual = {};
-  output_kind output = output_kind::plain;
-  bool from_fp32 = false;
-  tensor scale = {};
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
 };
@@ -118,47 +104,28 @@ struct rms_norm_backward_args {
 
 namespace detail {
 
-// A forward call's C struct together with the structs that it points to.
-template <class C>
-class forward_call {
- public:
-  template <class Args>
-  forward_call(const char* op, const Args& a) {
-    c_.struct_size = sizeof c_;
-    c_.x = a.x.c(op, "x");
-    c_.weight = a.weight.c(op, "weight");
-    c_.bias = a.bias.c(op, "bias");
-    c_.y = a.y.c(op, "y");
-    if constexpr (requires { a.mean; }) c_.mean = a.mean.c(op, "mean");
-    c_.rstd = a.rstd.c(op, "rstd");
-    c_.eps = a.eps;
-    c_.weight_offset = a.weight_offset;
-    c_.rounding = int32_t(a.rounding);
-    c_.impl = a.impl;
-    c_.launch_flags = a.launch_flags;
-    if (!a.residual.absent() || !a.residual_out.absent() || !a.gate.absent()) {
-      prologue_ = {sizeof prologue_, a.residual.c(op, "residual"), a.residual_out.c(op, "residual_out"), a.gate.c(op, "gate")};
-      c_.prologue = &prologue_;
-    }
-    if (a.activation != activation_kind::none || !a.post_residual.absent()) {
-      epilogue_ = {sizeof epilogue_, int32_t(a.activation), a.post_residual.c(op, "post_residual")};
-      c_.epilogue = &epilogue_;
-    }
-    if (a.output != output_kind::plain || a.from_fp32 || !a.scale.absent()) {
-      quantization_ = {sizeof quantization_, int32_t(a.output), a.from_fp32, a.scale.c(op, "scale")};
-      c_.quantization = &quantization_;
-    }
-  }
-  forward_call(const forward_call&) = delete;
-  forward_call& operator=(const forward_call&) = delete;
-  [[nodiscard]] const C* get() const noexcept { return &c_; }
-
- private:
-  kilter_prologue prologue_ = {};
-  kilter_epilogue epilogue_ = {};
-  kilter_quantization quantization_ = {};
-  C c_ = {};
-};
+template <class C, class Args>
+[[nodiscard]] C forward_call(const char* op, const Args& a) {
+  C c = {};
+  c.struct_size = sizeof c;
+  c.x = a.x.c(op, "x");
+  c.weight = a.weight.c(op, "weight");
+  c.bias = a.bias.c(op, "bias");
+  c.residual = a.residual.c(op, "residual");
+  c.gate = a.gate.c(op, "gate");
+  c.post_residual = a.post_residual.c(op, "post_residual");
+  c.y = a.y.c(op, "y");
+  c.residual_out = a.residual_out.c(op, "residual_out");
+  if constexpr (requires { a.mean; }) c.mean = a.mean.c(op, "mean");
+  c.rstd = a.rstd.c(op, "rstd");
+  c.eps = a.eps;
+  c.weight_offset = a.weight_offset;
+  c.rounding = int32_t(a.rounding);
+  c.activation = int32_t(a.activation);
+  c.impl = a.impl;
+  c.launch_flags = a.launch_flags;
+  return c;
+}
 
 template <class C, class Args>
 [[nodiscard]] C backward_call(const char* op, const Args& a) {
@@ -182,12 +149,20 @@ template <class C, class Args>
   return c;
 }
 
+[[nodiscard]] inline size_t workspace_of(kilter_function function, const void* args) {
+  kilter_plan plan = {};
+  plan.struct_size = sizeof plan;
+  check(kilter_ask(function, args, &plan));
+  return plan.workspace_size;
+}
+
 }  // namespace detail
 
 // ---------------------------------------------------------------- calls; each throws kilter::error if it fails
 
 inline void layer_norm_forward(const layer_norm_forward_args& args, kilter_stream stream = nullptr) {
-  check(kilter_layer_norm_forward(detail::forward_call<kilter_layer_norm_forward_args>("layer_norm", args).get(), stream));
+  const auto call = detail::forward_call<kilter_layer_norm_forward_args>("layer_norm", args);
+  check(kilter_layer_norm_forward(&call, stream));
 }
 
 inline void layer_norm_backward(const layer_norm_backward_args& args, kilter_stream stream = nullptr) {
@@ -198,13 +173,12 @@ inline void layer_norm_backward(const layer_norm_backward_args& args, kilter_str
 // Bytes of workspace for layer_norm_backward with these arguments (their workspace is not looked at).
 [[nodiscard]] inline size_t layer_norm_backward_workspace(const layer_norm_backward_args& args) {
   const auto call = detail::backward_call<kilter_layer_norm_backward_args>("layer_norm", args);
-  size_t bytes = 0;
-  check(kilter_layer_norm_backward_workspace(&call, &bytes));
-  return bytes;
+  return detail::workspace_of(KILTER_LAYER_NORM_BACKWARD, &call);
 }
 
 inline void rms_norm_forward(const rms_norm_forward_args& args, kilter_stream stream = nullptr) {
-  check(kilter_rms_norm_forward(detail::forward_call<kilter_rms_norm_forward_args>("rms_norm", args).get(), stream));
+  const auto call = detail::forward_call<kilter_rms_norm_forward_args>("rms_norm", args);
+  check(kilter_rms_norm_forward(&call, stream));
 }
 
 inline void rms_norm_backward(const rms_norm_backward_args& args, kilter_stream stream = nullptr) {
@@ -214,9 +188,7 @@ inline void rms_norm_backward(const rms_norm_backward_args& args, kilter_stream 
 
 [[nodiscard]] inline size_t rms_norm_backward_workspace(const rms_norm_backward_args& args) {
   const auto call = detail::backward_call<kilter_rms_norm_backward_args>("rms_norm", args);
-  size_t bytes = 0;
-  check(kilter_rms_norm_backward_workspace(&call, &bytes));
-  return bytes;
+  return detail::workspace_of(KILTER_RMS_NORM_BACKWARD, &call);
 }
 
 // Threads that later calls from this thread may use; 0: what OpenMP would take.
