@@ -114,7 +114,7 @@ TYPED_TEST(StackUse, EveryCallTakesLessThanPromised) {
     }
     expect_of(s, "cpu:rowwise", 0, 1);
     if (s.n > 1001) return;
-    expect_of(s, "reference:f64", 0, 1);
+    if (kilter_cpu_target() == std::string(kilter_cpu_target_at(0))) expect_of(s, "reference:f64", 0, 1);
     expect_of(s, "cpu:rowwise", 1000, 0x1p-6);
     if (s.t != DType::f16) expect_of(s, "cpu:rowwise", 0, 1e30);
   };

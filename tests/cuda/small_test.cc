@@ -106,7 +106,8 @@ TEST_P(Small, UnusualRows) {
   for (const check::Fill fill : {check::Fill::constant, check::Fill::denormal, check::Fill::special, check::Fill::offset})
     for (const int64_t n : {96, 1024, 4096, 16384, 65536})
       for (const DType x : {DType::f32, DType::bf16})
-        for (const Case& c : {base(x, 6, n, fill), plain(base(x, 6, n, fill))}) compare_and_list(c);
+        for (const int64_t rows = n < 16384 ? 6 : 2; const Case& c : {base(x, rows, n, fill), plain(base(x, rows, n, fill))})
+          compare_and_list(c);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, Small, ::testing::ValuesIn(check::op_names()), op_name);

@@ -65,7 +65,7 @@ Row ask(const std::string& op, bool backward, const Named& device) {
   return row;
 }
 
-std::string joined(const std::vector<std::string>& words) {
+std::string or_dash(const std::vector<std::string>& words) {
   std::string s;
   for (const std::string& w : words) s += (s.empty() ? "" : ", ") + w;
   return s.empty() ? "-" : s;
@@ -74,13 +74,13 @@ std::string joined(const std::vector<std::string>& words) {
 void print_markdown(const std::vector<Row>& rows) {
   fmt::print("| op | direction | backend | types | features | not yet |\n| --- | --- | --- | --- | --- | --- |\n");
   for (const Row& r : rows)
-    fmt::print("| `{}` | {} | {} | {} | {} | {} |\n", r.op, r.direction, r.backend, joined(r.types), joined(r.yes), joined(r.no));
+    fmt::print("| `{}` | {} | {} | {} | {} | {} |\n", r.op, r.direction, r.backend, or_dash(r.types), or_dash(r.yes), or_dash(r.no));
 }
 
 void print_text(const std::vector<Row>& rows) {
   for (const Row& r : rows)
-    fmt::print("{} {} on {}: {}\n  features: {}\n  not yet:  {}\n", r.op, r.direction, r.backend, joined(r.types), joined(r.yes),
-               joined(r.no));
+    fmt::print("{} {} on {}: {}\n  features: {}\n  not yet:  {}\n", r.op, r.direction, r.backend, or_dash(r.types), or_dash(r.yes),
+               or_dash(r.no));
 }
 
 void print_tolerances(bool json) {

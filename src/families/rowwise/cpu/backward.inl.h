@@ -14,11 +14,12 @@ struct Terms {
   C* bias;
 };
 
-// The usual call, in one loop: one segment of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
+// The usual call, in one loop: one piece of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
 // the tree over four.
-template <int kRows, bool kWeight, bool kWeightTerms, bool kBiasTerms, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, char* const* dx_rows,
-                                   const Terms<C>& to, bool past_caches) {
+template <int kRows, bool kWeight, bool kWeightTerms, bool kBiasTerms, class Order, bool kCentered, class Operand,
+          class C = typename Order::Value>
+KILTER_INLINE void emit_dx_piece(const BackwardRow<Order, kCentered>* rows, int64_t start, Operand w, int m, char* const* dx_rows,
+                                 const Terms<C>& to, bool past_caches) {
   const Terms<C> terms = to;
   C mean[kRows], h_rstd[kRows], lo[kRows], rstd[kRows], c1[kRows], c2[kRows];  // copies, which stores cannot touch
   const char *x[kRows], *dy[kRows], *next_x[kRows], *next_dy[kRows];
@@ -38,8 +39,8 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, in
     sum = get<decltype(sum)>(sums + i) + sum;
     __builtin_memcpy(sums + i, &sum, sizeof sum);
   };
-  // Elements from i on: v is dy, then dx.
-  const auto gradients = [&](auto& v, const auto& x_values, int i) KILTER_INLINE_LAMBDA {
+  // Elements whose sums stand at i: v is dy, then dx.
+  const auto gradients = [&](auto& v, const auto& x_values, int i, auto weight) KILTER_INLINE_LAMBDA {
     using V = std::remove_reference_t<decltype(v[0])>;
     V h[kRows], term[kRows];
     unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
@@ -50,7 +51,7 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, in
     if constexpr (kWeightTerms) add(terms.weight, i, term);
     if constexpr (kBiasTerms) add(terms.bias, i, v);
     unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
-      v[k] = gradient<kCentered>(kWeight ? v[k] * get<V>(w + i) : v[k], h[k], rstd[k], c1[k], c2[k]);
+      v[k] = gradient<kCentered>(kWeight ? v[k] * weight : v[k], h[k], rstd[k], c1[k], c2[k]);
     });
   };
   if constexpr (Order::kPairs) {
@@ -65,18 +66,20 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, in
         x_even[k] = even_of(x_words), x_odd[k] = odd_of(x_words);
         dy_even[k] = even_of(dy_words), dy_odd[k] = odd_of(dy_words);
       });
-      gradients(dy_even, x_even, i);
-      gradients(dy_odd, x_odd, odd + i);
+      Floats<W> w_even{}, w_odd{};
+      if constexpr (kWeight) w_even = w.template even<Floats<W>>(i), w_odd = w.template odd<Floats<W>>(i);
+      gradients(dy_even, x_even, i, w_even);
+      gradients(dy_odd, x_odd, odd + i, w_odd);
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA { words[k] = pack_numbers<W>(dy_even[k], dy_odd[k]); });
     });
-    if (m & 1) {
+    if (m & 1) {  // never with words of weights
       const int last = 2 * (m - 1);
       float x_value[kRows], value[kRows];
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
         x_value[k] = bf16_to_float(get<uint16_t>(x[k] + last));
         value[k] = bf16_to_float(get<uint16_t>(dy[k] + last));
       });
-      gradients(value, x_value, m / 2);
+      gradients(value, x_value, m / 2, kWeight ? w.template even<float>(m / 2) : 0.0f);
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
         const uint16_t narrow = float_to_bf16(value[k]);
         __builtin_memcpy(dx[k] + last, &narrow, sizeof narrow);
@@ -91,17 +94,19 @@ KILTER_INLINE void emit_dx_segment(const BackwardRow<Order, kCentered>* rows, in
         x_values[k] = get<std::remove_reference_t<decltype(v[0])>>(x[k] + i * sizeof(C));
         v[k] = get<std::remove_reference_t<decltype(v[0])>>(dy[k] + i * sizeof(C));
       });
-      gradients(v, x_values, i);
+      std::remove_reference_t<decltype(v[0])> w_i{};
+      if constexpr (kWeight) w_i = w.template even<decltype(w_i)>(i);
+      gradients(v, x_values, i, w_i);
     });
   }
 }
 
-template <int kRows, class Order, bool kCentered, class C = typename Order::Value>
-void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, const C* w, int m, char* const* dx, const Terms<C>& terms,
+template <int kRows, class Order, bool kCentered, class Operand, class C = typename Order::Value>
+void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, Operand w, int m, char* const* dx, const Terms<C>& terms,
                     bool past_caches) {
-  with_flags(w, terms.weight, [&](auto weight, auto weight_terms) KILTER_INLINE_LAMBDA {
+  with_flags(bool(w), terms.weight, [&](auto weight, auto weight_terms) KILTER_INLINE_LAMBDA {
     with_flag(terms.bias, [&](auto bias_terms) {
-      emit_dx_segment<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, dx, terms, past_caches);
+      emit_dx_piece<kRows, weight.value, weight_terms.value, bias_terms.value>(rows, start, w, m, dx, terms, past_caches);
     });
   });
 }
@@ -169,17 +174,27 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
     }
     for (int64_t start = 0; start < p.n; start += kPiece<C>) {
       const int m = int(p.n - start < kPiece<C> ? p.n - start : kPiece<C>), extent = Order::extent(m);
-      const C* w = want_dx ? weight.at(start, m) : nullptr;
       const auto at = [start](C* columns) { return columns ? columns + start : nullptr; };
       const Terms<C> block{at(block_of(sums.weight)), at(block_of(sums.bias))};
-      if (together) emit_gradients<kGroup>(rows, start, w, m, dx, block, past_caches);
-      for (int k = 0; k < count && !together; ++k) {
-        const int h = (place + k) / 2;
-        const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
-        if (in_stages[k])
-          stage_gradients(p, first + k, w, m, start, rows[k], terms, other, past_caches);
-        else
-          emit_gradients<1>(&rows[k], start, w, m, &dx[k], terms, past_caches);
+      const auto emit = [&](auto w, const C* staged_w) {
+        if (together) return emit_gradients<kGroup>(rows, start, w, m, dx, block, past_caches);
+        for (int k = 0; k < count; ++k) {
+          const int h = (place + k) / 2;
+          const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
+          if (in_stages[k])
+            stage_gradients(p, first + k, staged_w, m, start, rows[k], terms, other, past_caches);
+          else
+            emit_gradients<1>(&rows[k], start, w, m, &dx[k], terms, past_caches);
+        }
+      };
+      bool words = false;
+      if constexpr (Order::kPairs) {
+        words = want_dx && weight.are_words(m);
+        if (words) emit(weight.words(start), together ? nullptr : weight.at(start, m));
+      }
+      if (!words) {
+        const Values<C> w = want_dx ? weight.values(start, m) : Values<C>{};
+        emit(w, w.even_values);
       }
       for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias}) {
         if (!sum->block) continue;

@@ -37,19 +37,19 @@ void write_sum(const RowSource<Order>& source, const View& out, int64_t row, int
 
 // xhat * w + b of consecutive elements: of one (V = C) or of a vector of them.
 template <bool kCentered, bool kWeight, bool kBias, class V, class C>
-KILTER_INLINE V affine(V x, C mean, C lo, C rstd, const C* w, const C* b, int i) {
+KILTER_INLINE V affine(V x, C mean, C lo, C rstd, V w, V b) {
   V v = x;
   if (kCentered) v = (v - splat<V>(mean)) - splat<V>(lo);
   v = v * splat<V>(rstd);
-  if (kWeight) v = v * get<V>(w + i);
-  if (kBias) v = v + get<V>(b + i);
+  if (kWeight) v = v * w;
+  if (kBias) v = v + b;
   return v;
 }
 
 // One piece of kRows rows' y in one loop from the sources to memory, for the usual call.
-template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class C = typename Order::Value>
-KILTER_INLINE void emit_y_piece(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w,
-                                  const C* b, char* const* y_rows, bool past_caches) {
+template <int kRows, bool kWeight, bool kBias, class Order, bool kCentered, class Operand, class C = typename Order::Value>
+KILTER_INLINE void emit_y_piece(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, Operand w,
+                                Operand b, char* const* y_rows, bool past_caches) {
   C mean[kRows], lo[kRows], rstd[kRows];  // copies, which stores to y cannot touch
   const char *x[kRows], *next[kRows];
   char* y[kRows];
@@ -60,37 +60,43 @@ KILTER_INLINE void emit_y_piece(const RowSource<Order>* sources, int64_t start, 
     next[k] = sources[k].next_memory(start, m);
   });
   if constexpr (Order::kPairs) {
-    const int odd = Order::odd_start(m);
     emit_rows<uint32_t>(y, m / 2, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
       using W = std::remove_reference_t<decltype(v[0])>;
       using V = Floats<W>;
+      V w_even{}, w_odd{}, b_even{}, b_odd{};
+      if constexpr (kWeight) w_even = w.template even<V>(i), w_odd = w.template odd<V>(i);
+      if constexpr (kBias) b_even = b.template even<V>(i), b_odd = b.template odd<V>(i);
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
         __builtin_prefetch(next[k] + 2 * i, 0, 2);
         const W words = get<W>(x[k] + 4 * i);
-        v[k] = pack_numbers<W>(affine<kCentered, kWeight, kBias, V>(even_of(words), mean[k], lo[k], rstd[k], w, b, i),
-                               affine<kCentered, kWeight, kBias, V>(odd_of(words), mean[k], lo[k], rstd[k], w, b, odd + i));
+        v[k] = pack_numbers<W>(affine<kCentered, kWeight, kBias, V>(even_of(words), mean[k], lo[k], rstd[k], w_even, b_even),
+                               affine<kCentered, kWeight, kBias, V>(odd_of(words), mean[k], lo[k], rstd[k], w_odd, b_odd));
       });
     });
-    for (int k = 0; k < kRows && m % 2; ++k) {
+    for (int k = 0; k < kRows && m % 2; ++k) {  // never of words
       const float last = bf16_to_float(get<uint16_t>(x[k] + 2 * (m - 1)));
-      const uint16_t h = float_to_bf16(affine<kCentered, kWeight, kBias, float>(last, mean[k], lo[k], rstd[k], w, b, m / 2));
+      const float w_last = kWeight ? w.template even<float>(m / 2) : 0, b_last = kBias ? b.template even<float>(m / 2) : 0;
+      const uint16_t h = float_to_bf16(affine<kCentered, kWeight, kBias, float>(last, mean[k], lo[k], rstd[k], w_last, b_last));
       __builtin_memcpy(y[k] + 2 * (m - 1), &h, sizeof h);
     }
   } else {
     emit_rows<C>(y, m, past_caches, [&](int i, auto& v) KILTER_INLINE_LAMBDA {
       using V = std::remove_reference_t<decltype(v[0])>;
+      V w_i{}, b_i{};
+      if constexpr (kWeight) w_i = w.template even<V>(i);
+      if constexpr (kBias) b_i = b.template even<V>(i);
       unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
         __builtin_prefetch(next[k] + i * int(sizeof(C)) / 2, 0, 2);
-        v[k] = affine<kCentered, kWeight, kBias, V>(get<V>(x[k] + i * sizeof(C)), mean[k], lo[k], rstd[k], w, b, i);
+        v[k] = affine<kCentered, kWeight, kBias, V>(get<V>(x[k] + i * sizeof(C)), mean[k], lo[k], rstd[k], w_i, b_i);
       });
     });
   }
 }
 
-template <int kRows, class Order, bool kCentered, class C = typename Order::Value>
-void emit_y(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, const C* w, const C* b,
-            char* const* y, bool past_caches) {
-  with_flags(w, b, [&](auto weight, auto bias) {
+template <int kRows, class Order, bool kCentered, class Operand, class C = typename Order::Value>
+void emit_y(const RowSource<Order>* sources, int64_t start, int m, const RowStatistics<C>* statistics, Operand w, Operand b, char* const* y,
+            bool past_caches) {
+  with_flags(bool(w), bool(b), [&](auto weight, auto bias) {
     emit_y_piece<kRows, weight.value, bias.value, Order, kCentered>(sources, start, m, statistics, w, b, y, past_caches);
   });
 }
@@ -172,15 +178,22 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
     }
     for (int64_t start = 0; start < p.n; start += kPiece<C>) {
       const int m = int(p.n - start < kPiece<C> ? p.n - start : kPiece<C>);
-      const C* w = weight.at(start, m);
-      const C* b = bias.at(start, m);
-      if (together) emit_y<kGroup, Order, kCentered>(rows, start, m, statistics, w, b, y, past_caches);
-      for (int k = 0; k < count && !together; ++k) {
-        if (in_stages[k])
-          stage_y<Order, kCentered>(rows[k], m, p, first + k, start, statistics[k], w, b, past_caches);
-        else
-          emit_y<1, Order, kCentered>(&rows[k], start, m, &statistics[k], w, b, &y[k], past_caches);
+      const auto emit = [&](auto w, auto b) {
+        if (together) return emit_y<kGroup, Order, kCentered>(rows, start, m, statistics, w, b, y, past_caches);
+        for (int k = 0; k < count; ++k)
+          if (!in_stages[k]) emit_y<1, Order, kCentered>(&rows[k], start, m, &statistics[k], w, b, &y[k], past_caches);
+      };
+      bool words = false;
+      if constexpr (Order::kPairs) {
+        words = weight.are_words(m) && bias.are_words(m);
+        if (words) emit(weight.words(start), bias.words(start));
       }
+      if (words && together) continue;
+      const Values<C> w = weight.values(start, m), b = bias.values(start, m);
+      if (!words) emit(w, b);
+      for (int k = 0; k < count; ++k)
+        if (in_stages[k])
+          stage_y<Order, kCentered>(rows[k], m, p, first + k, start, statistics[k], w.even_values, b.even_values, past_caches);
     }
   }
   if (past_caches) stream_fence();

@@ -96,13 +96,12 @@ struct BackwardRow : RowGradient<typename Order::Value> {
     };
     RowSums s = {};
     if constexpr (Order::kPairs) {
-      const C* __restrict w = weight.at(start, m);
       const int odd = Order::odd_start(m);
-      const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd) KILTER_INLINE_LAMBDA {
+      const auto add = [&](auto x_even, auto x_odd, auto dy_even, auto dy_odd, auto w) KILTER_INLINE_LAMBDA {
         if (w)
           pair_sums<kSums>(
-              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i) * w[i], t); },
-              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i) * w[odd + i], t); });
+              m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i) * w.template even<C>(i), t); },
+              [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_odd(i), dy_odd(i) * w.template odd<C>(i), t); });
         else
           pair_sums<kSums>(
               m, s.v, ahead, [&](int i, C* t) KILTER_INLINE_LAMBDA { term(x_even(i), dy_even(i), t); },
@@ -117,10 +116,14 @@ struct BackwardRow : RowGradient<typename Order::Value> {
       const auto at = [](const C* values) { return [values](int i) KILTER_INLINE_LAMBDA { return values[i]; }; };
       if (m == kSegment && !halve) {  // straight from the words of two
         const char *x_words = x_memory(start), *dy_words = dy_memory(start);
-        add(even(x_words), odds(x_words), even(dy_words), odds(dy_words));
+        const auto add_words = [&](auto w) { add(even(x_words), odds(x_words), even(dy_words), odds(dy_words), w); };
+        if (weight.are_words(m))
+          add_words(weight.words(start));
+        else
+          add_words(weight.values(start, m));
       } else {
         const C *x_values = x(start, m), *dy_values = dy(start, m);
-        add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd));
+        add(at(x_values), at(x_values + odd), at(dy_values), at(dy_values + odd), weight.values(start, m));
       }
     } else if constexpr (sizeof(C) == 8) {
       striped_sums<kSums>(m, s.v, ahead, [&](int first, int count) {
