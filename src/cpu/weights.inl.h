@@ -41,6 +41,7 @@ struct PairsOfWords {
 template <class Order>
 class Weights {
   using C = typename Order::Value;
+
  public:
   Weights(const View& view, C offset, int64_t n) : view_(view), offset_(offset) {
     if (n > kPiece<C> || !view.present()) return;

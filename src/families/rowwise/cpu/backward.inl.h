@@ -50,9 +50,8 @@ KILTER_INLINE void emit_dx_piece(const BackwardRow<Order, kCentered>* rows, int6
     });
     if constexpr (kWeightTerms) add(terms.weight, i, term);
     if constexpr (kBiasTerms) add(terms.bias, i, v);
-    unrolled<kRows>([&](int k) KILTER_INLINE_LAMBDA {
-      v[k] = gradient<kCentered>(kWeight ? v[k] * weight : v[k], h[k], rstd[k], c1[k], c2[k]);
-    });
+    unrolled<kRows>([&](int k)
+                        KILTER_INLINE_LAMBDA { v[k] = gradient<kCentered>(kWeight ? v[k] * weight : v[k], h[k], rstd[k], c1[k], c2[k]); });
   };
   if constexpr (Order::kPairs) {
     const int odd = Order::odd_start(m);
@@ -115,7 +114,7 @@ void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, Op
 template <class Order, bool kCentered, class C = typename Order::Value>
 void stage_gradients(const RowNormBackward& p, int64_t r, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
                      const Terms<C>& terms, C* other, bool past_caches) {
-  C* const h = to_buffer<Order>(row.x(start, m), m, row.x_buffer);     // x at first
+  C* const h = to_buffer<Order>(row.x(start, m), m, row.x_buffer);      // x at first
   C* const out = to_buffer<Order>(row.dy(start, m), m, row.dy_buffer);  // dy at first
   const int extent = Order::extent(m);
   const C mean = row.mean, h_rstd = row.h_rstd, lo = row.lo, lo2 = row.lo2, rstd = row.rstd, c1 = row.c1, c2 = row.c2;

@@ -37,7 +37,7 @@ struct RowSource {
   DType residual_type = DType::none;
   const char* next = nullptr;  // the row to fetch into the caches meanwhile, one group later; null: none
   bool scaled = false;
-  C scale1 = 1, scale2 = 1;  // 2^k in two factors, each representable
+  C scale1 = 1, scale2 = 1;               // 2^k in two factors, each representable
   C *buffer = nullptr, *other = nullptr;  // the caller's, a piece each, for what cannot be read where it lies
 
   void read_from(const char* row, DType type) {
