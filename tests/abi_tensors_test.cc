@@ -256,8 +256,7 @@ TYPED_TEST(BadInput, NullDataWithElements) {
     SCOPED_TRACE(t.name);
     const kilter_plan plan = asked(call);
     expect_refused(
-        call, KILTER_INVALID_ARGUMENT, (std::string(t.name) + ".data").c_str(), [&] { t.tensor->data = nullptr; },
-        Refused::by_call_alone);
+        call, KILTER_INVALID_ARGUMENT, (std::string(t.name) + ".data").c_str(), [&] { t.tensor->data = nullptr; }, Refused::by_call_alone);
     EXPECT_STREQ(asked(call).impl, plan.impl);
     EXPECT_EQ(asked(call).workspace_size, plan.workspace_size);
     call.attach();
