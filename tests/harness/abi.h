@@ -7,13 +7,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "harness/matrix.h"
+#include "harness/refused.h"
 
 namespace kilter::test {
 
@@ -86,8 +86,6 @@ struct NamedTensor {
   bool output, required;
 };
 
-using Snapshot = std::vector<std::vector<char>>;
-
 // What kilter_ask says of a call that an implementation takes.
 template <class Call>
 kilter_plan asked(const Call& call) {
@@ -147,6 +145,7 @@ class Forward {
     return list;
   }
   kilter_status run() { return Op::forward(&args, nullptr); }
+  static const char* op() { return Op::name; }
   kilter_status ask(kilter_plan* plan) const { return kilter_ask(kFunction, &args, plan); }
   Snapshot snapshot() {
     Snapshot all;
@@ -228,6 +227,7 @@ class Backward {
     return list;
   }
   kilter_status run() { return Op::backward(&args, nullptr); }
+  static const char* op() { return Op::name; }
   kilter_status ask(kilter_plan* plan) const { return kilter_ask(kFunction, &args, plan); }
   Snapshot snapshot() {
     Snapshot all;
@@ -251,31 +251,6 @@ template <class Call>
     if (a[i].output)
       if (auto result = same(*a[i].matrix, *b[i].matrix, a[i].name); !result) return result;
   return ::testing::AssertionSuccess();
-}
-
-// By the call alone: what is said of memory, which a question does not look at.
-enum class Refused { by_call_and_question, by_call_alone };
-
-// The call as the spec says with one change: refused with that status, a text that names op, argument, expected and got, and
-// no byte of any tensor or of the workspace written.  Asked about, it is refused alike.
-template <class Call, class F>
-void expect_refused(Call& call, kilter_status status, const char* argument, F change, Refused by = Refused::by_call_and_question) {
-  call.attach();
-  change();
-  const Snapshot before = call.snapshot();
-  EXPECT_EQ(call.run(), status) << kilter_last_error();
-  const std::string text = kilter_last_error();
-  for (const char* part : {Call::Operation::name, argument, "expected", "got"})
-    EXPECT_NE(text.find(part), std::string::npos) << "'" << part << "' is missing in: " << text;
-  for (const char* vague : {"got another", "got one"}) EXPECT_EQ(text.find(vague), std::string::npos) << text;
-  EXPECT_TRUE(before == call.snapshot()) << argument << ": memory was written";
-  if (by == Refused::by_call_alone) return;
-  const kilter_plan untouched = {sizeof untouched, "untouched", 12345};
-  kilter_plan plan = untouched;
-  EXPECT_EQ(call.ask(&plan), status) << argument << ": asked about: " << kilter_last_error();
-  EXPECT_EQ(kilter_last_error(), text);
-  EXPECT_EQ(std::memcmp(&plan, &untouched, sizeof plan), 0) << argument;
-  EXPECT_TRUE(before == call.snapshot()) << argument << ": memory was written by a question";
 }
 
 // For the duration of a scope.
