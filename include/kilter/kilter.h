@@ -200,11 +200,12 @@ enum { KILTER_LAUNCH_DEPENDENT = 1 << 0 };
 
 typedef struct kilter_layer_norm_forward_args {
   size_t struct_size;
-  kilter_tensor x;             /* input */
-  kilter_tensor weight;        /* input, optional, [n], type T or fp32 */
-  kilter_tensor bias;          /* input, optional, [n], type T or fp32 */
-  kilter_tensor residual;      /* input, optional, x's shape, type T or fp32: what is normalized is s = R(x + residual), R rounding to its type */
-  kilter_tensor gate;          /* input, optional, x's shape: s = R(residual + gate * x); no implementation yet: KILTER_UNSUPPORTED */
+  kilter_tensor x;      /* input */
+  kilter_tensor weight; /* input, optional, [n], type T or fp32 */
+  kilter_tensor bias;   /* input, optional, [n], type T or fp32 */
+  kilter_tensor
+      residual;       /* input, optional, x's shape, type T or fp32: what is normalized is s = R(x + residual), R rounding to its type */
+  kilter_tensor gate; /* input, optional, x's shape: s = R(residual + gate * x); no implementation yet: KILTER_UNSUPPORTED */
   kilter_tensor post_residual; /* input, optional, x's shape, type T or fp32: y = T(activation(v) + post_residual) of the norm's fp32
                                   result v, one rounding; its gradient is dy itself */
   kilter_tensor y;             /* output, type T; may be x, residual or post_residual (same type) */
@@ -347,19 +348,19 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 /* A field of a function's struct.  Words may be added in later versions: pass over what you do not know. */
 typedef struct kilter_field {
   size_t struct_size;
-  const char* name;     /* "weight" */
-  const char* kind;     /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*),
-                           "bytes" (size_t) */
-  const char* help;     /* "weight: ..." */
-  size_t offset;        /* in the struct */
-  int32_t required;     /* a tensor that may not be absent */
-  const char* shape;    /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
-  const char* types;    /* "T|f32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), f64, f32, f16, bf16 */
-  const char* may_be;   /* names of inputs whose memory an output may be exactly: "x residual" */
-  const char* needs;    /* a field without which this one must be absent, or zero; "" */
+  const char* name;   /* "weight" */
+  const char* kind;   /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*),
+                         "bytes" (size_t) */
+  const char* help;   /* "weight: ..." */
+  size_t offset;      /* in the struct */
+  int32_t required;   /* a tensor that may not be absent */
+  const char* shape;  /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
+  const char* types;  /* "T|f32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), f64, f32, f16, bf16 */
+  const char* may_be; /* names of inputs whose memory an output may be exactly: "x residual" */
+  const char* needs;  /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */
-  const char* words;    /* of a choice from 0 on, of flags from bit 0 on: "once then_multiply" */
-  double fallback;      /* of a number: what is meant unless it is given */
+  const char* words;       /* of a choice from 0 on, of flags from bit 0 on: "once then_multiply" */
+  double fallback;         /* of a number: what is meant unless it is given */
 } kilter_field;
 
 KILTER_NODISCARD KILTER_API kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) KILTER_NOEXCEPT;

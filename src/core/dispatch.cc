@@ -1,13 +1,11 @@
 #include "core/dispatch.h"
 
-#include <cinttypes>
+#include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <string_view>
 
 #include "core/dtype.h"
-#include "core/tensor.h"
 
 namespace kilter {
 
@@ -17,95 +15,54 @@ namespace kilter {
 
 namespace {
 
-constexpr uint32_t kKnownFeatures = 2 * KILTER_FEATURE_ROUND_THEN_MULTIPLY - 1;  // the last bit and all below
-
-const char* direction_name(int32_t direction) { return direction == KILTER_FORWARD ? "forward" : "backward"; }
-
 const OpInfo* const kOps[] = {
 #define KILTER_OP(name) &name##_op,
 #include "kilter_ops.inc"
 #undef KILTER_OP
 };
 
-// The caller's query, in this version's form, and its op.
-kilter_status read_query(const kilter_query* given, kilter_query* query, const OpInfo** op) {
-  const char* self = "query";
-  KILTER_RETURN_IF_ERROR(read_struct(self, "query", given, sizeof(kilter_query), query));
-  query->device = device_for(query->device);
-  *op = query->op ? find_op(query->op) : nullptr;
-  if (!*op) return fail(KILTER_INVALID_ARGUMENT, self, "op: expected the name of an op, got %s", query->op ? query->op : "null");
-  if (query->direction != KILTER_FORWARD && query->direction != KILTER_BACKWARD)
-    return fail(KILTER_INVALID_ARGUMENT, self, "direction: expected 0 or 1, got %d", int(query->direction));
-  if (query->activation < KILTER_ACTIVATION_NONE || query->activation > KILTER_ACTIVATION_GELU_TANH)
-    return fail(KILTER_INVALID_ARGUMENT, self, "activation: expected 0 to 3, got %d", int(query->activation));
-  if (query->output_kind < KILTER_OUTPUT_PLAIN || query->output_kind > KILTER_OUTPUT_INT8)
-    return fail(KILTER_INVALID_ARGUMENT, self, "output_kind: expected 0 to 3, got %d", int(query->output_kind));
-  if (query->features & ~kKnownFeatures)
-    return fail(KILTER_INVALID_ARGUMENT, self, "features: expected bits of 0x%x, got 0x%x", kKnownFeatures, query->features);
-  if (!query->x.bits) return fail(KILTER_INVALID_ARGUMENT, self, "x: expected a type, got none: it is required");
-  for (const QueryTensor& t : kQueryTensors)
-    if ((query->*t.type).bits && !(t.directions >> query->direction & 1))
-      return fail(KILTER_INVALID_ARGUMENT, self, "%s: expected none, as %s calls have no such tensor, got a type of %u bits", t.name,
-                  direction_name(query->direction), unsigned((query->*t.type).bits));
-  if ((query->features & KILTER_FEATURE_WEIGHT_OFFSET) && !query->weight.bits)
-    return fail(KILTER_INVALID_ARGUMENT, self, "features: expected a weight beside WEIGHT_OFFSET, got none");
-  if (query->rows < -1) return fail(KILTER_INVALID_ARGUMENT, self, "rows: expected -1 (any) or a number, got %" PRId64, query->rows);
-  if (query->n < -1) return fail(KILTER_INVALID_ARGUMENT, self, "n: expected -1 (any) or a number, got %" PRId64, query->n);
-  return KILTER_OK;
-}
-
-}  // namespace
-
-const OpInfo* find_op(const char* name) {
-  for (const OpInfo* op : kOps)
-    if (std::strcmp(op->name, name) == 0) return op;
-  return nullptr;
-}
-
-const OpInfo* op_at(size_t index) { return index < std::size(kOps) ? kOps[index] : nullptr; }
-
-namespace {
-
-struct Text {
+struct Got {
   char text[64] = "";
 };
 
-Text type_text(kilter_dtype t) {
-  Text out;
-  if (dtype_of(t) != DType::none)
-    std::snprintf(out.text, sizeof out.text, "%s", dtype_name(dtype_of(t)));
-  else
-    std::snprintf(out.text, sizeof out.text, "code %u with %u bits and %u lanes", unsigned(t.code), unsigned(t.bits), unsigned(t.lanes));
-  return out;
-}
-
-// What the query has in the field that a reason begins with; "" for a reason that says so itself.
-Text got(const kilter_query& q, std::string_view reason) {
-  constexpr const char* kActivations[] = {"NONE", "SILU", "GELU", "GELU_TANH"};
-  constexpr const char* kKinds[] = {"PLAIN", "FP8_E4M3", "FP8_E5M2", "INT8"};
-  const std::string_view field = reason.substr(0, reason.find(':'));
-  Text out;
+// What the problem has in the field that a reason begins with ("weight.dtype: expected ..."); "" for a reason that says so itself.
+Got got(const Schema& schema, const void* problem, std::string_view reason) {
+  Got out;
   if (reason.find(", got ") != reason.npos) return out;
-  if (field == "x.device" || field == "x.device.id")
-    std::snprintf(out.text, sizeof out.text, "type %d, id %d", int(q.device.type), int(q.device.id));
-  if (field == "epilogue.activation") std::snprintf(out.text, sizeof out.text, "%s", kActivations[q.activation]);
-  if (field == "quantization.kind") std::snprintf(out.text, sizeof out.text, "%s", kKinds[q.output_kind]);
-  if (field == "prologue.gate") return type_text(q.gate);
-  if (field == "x.dtype") return type_text(q.x);
-  for (const QueryTensor& t : kQueryTensors)
-    if (field.starts_with(t.name) && field.substr(std::strlen(t.name)) == ".dtype") return type_text(q.*t.type);
+  const std::string_view field = reason.substr(0, reason.find_first_of(".:"));
+  if (reason.substr(field.size()).starts_with(".device")) {
+    const kilter_device device = member<kilter_device>(problem, schema.device);
+    std::snprintf(out.text, sizeof out.text, "type %d, id %d", int(device.type), int(device.id));
+    return out;
+  }
+  for (int k = 0; k < schema.count; ++k) {
+    const Field& f = schema.fields[k];
+    if (field != f.name) continue;
+    if (f.kind == Kind::tensor) std::snprintf(out.text, sizeof out.text, "%s", dtype_name(member<View>(problem, f.to).dtype));
+    if (f.kind == Kind::real) std::snprintf(out.text, sizeof out.text, "%g", member<double>(problem, f.to));
+    if (f.kind == Kind::choice) {
+      std::string_view words = f.words, word;
+      for (int32_t v = member<int32_t>(problem, f.to); v >= 0; --v) schema::next_word(words, &word);
+      std::snprintf(out.text, sizeof out.text, "%.*s", int(word.size()), word.data());
+    }
+  }
   return out;
 }
 
 }  // namespace
 
-kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen) {
-  char reasons[700] = "";
-  size_t used = 0;
-  const auto add = [&](const char* format, auto... values) {
-    if (used < sizeof reasons) used += size_t(std::snprintf(reasons + used, sizeof reasons - used, format, values...));
-  };
-  const auto asked_for = [&](size_t i) { return !query.impl || std::strcmp(query.impl, candidates[i].impl) == 0; };
+const Function* find_function(int32_t number) {
+  for (const OpInfo* op : kOps)
+    for (const Function& f : op->functions)
+      if (f.schema->function == number) return &f;
+  return nullptr;
+}
+
+const Function* function_at(size_t index) { return index < 2 * std::size(kOps) ? &kOps[index / 2]->functions[index % 2] : nullptr; }
+
+kilter_status choose(const Schema& schema, const void* problem, const char* impl, const kilter_candidate* candidates, size_t count,
+                     size_t* chosen) {
+  const auto asked_for = [&](size_t i) { return !impl || std::strcmp(impl, candidates[i].impl) == 0; };
   bool known = false;
   for (size_t i = 0; i < count; ++i) {
     if (!asked_for(i)) continue;
@@ -115,9 +72,14 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
       return KILTER_OK;
     }
   }
+  char reasons[700] = "";
+  size_t used = 0;
+  const auto add = [&](const char* format, auto... values) {
+    if (used < sizeof reasons) used += size_t(std::snprintf(reasons + used, sizeof reasons - used, format, values...));
+  };
   if (!known) {
     for (size_t i = 0; i < count; ++i) add("%s%s", used ? ", " : "", candidates[i].impl);
-    return fail(KILTER_INVALID_ARGUMENT, query.op, "impl: expected one of %s, got %s", reasons, query.impl);
+    return fail(KILTER_INVALID_ARGUMENT, schema.op, "impl: expected one of %s, got %s", reasons, impl);
   }
   // Each reason once, behind the names of those that gave it.
   for (size_t i = 0; i < count; ++i) {
@@ -129,39 +91,87 @@ kilter_status choose(const kilter_query& query, const kilter_candidate* candidat
     add("%s%s", used ? "; " : "", candidates[i].impl);
     for (size_t j = i + 1; j < count; ++j)
       if (same(j)) add(", %s", candidates[j].impl);
-    const Text there = got(query, candidates[i].reason);
+    const Got there = got(schema, problem, candidates[i].reason);
     add(": %s%s%s", candidates[i].reason, there.text[0] ? ", got " : "", there.text);
   }
-  return fail(KILTER_UNSUPPORTED, query.op, "no implementation takes this %s call: %s", direction_name(query.direction), reasons);
+  return fail(KILTER_UNSUPPORTED, schema.op, "no implementation takes this %s call: %s",
+              schema.direction == KILTER_FORWARD ? "forward" : "backward", reasons);
 }
 
+kilter_status check_plan(const char* op, const kilter_plan* plan) {
+  return check_struct(op, "plan", plan, sizeof(kilter_plan), sizeof(kilter_plan));
+}
+
+namespace {
+
+kilter_status no_such(const char* what, const char* argument, int64_t got_number) {
+  return fail(KILTER_INVALID_ARGUMENT, what, "%s: expected one that kilter_function_at lists, got %lld", argument,
+              static_cast<long long>(got_number));
+}
+
+const char* kind_text(const Field& f) {
+  switch (f.kind) {
+    case Kind::tensor:
+      return f.output ? "output" : "input";
+    case Kind::real:
+      return "real";
+    case Kind::choice:
+      return "choice";
+    case Kind::flags:
+      return "flags";
+    case Kind::text:
+      return "text";
+    case Kind::memory:
+      return "memory";
+    case Kind::bytes:
+      return "bytes";
+  }
+  return "";
+}
+
+}  // namespace
 }  // namespace kilter
 
 using namespace kilter;
 
 extern "C" {
 
-kilter_status kilter_supports(const kilter_query* query) noexcept {
-  return catching("query", [&] {
-    const OpInfo* op = nullptr;
-    kilter_query known;
-    KILTER_RETURN_IF_ERROR(read_query(query, &known, &op));
-    kilter_candidate candidates[kMaxCandidates];
-    size_t chosen = 0;
-    const size_t count = op->walk(known, candidates, kMaxCandidates);
-    return choose(known, candidates, count, &chosen);
-  });
+kilter_status kilter_call(kilter_function function, const void* args, kilter_stream stream) noexcept {
+  const Function* f = find_function(function);
+  return f ? f->run(args, stream) : no_such("call", "function", function);
 }
 
-kilter_status kilter_explain(const kilter_query* query, kilter_candidate* candidates, size_t capacity, size_t* count) noexcept {
-  return catching("query", [&] {
-    const OpInfo* op = nullptr;
-    kilter_query known;
-    KILTER_RETURN_IF_ERROR(read_query(query, &known, &op));
-    if (!count || (capacity && !candidates)) return fail(KILTER_INVALID_ARGUMENT, "query", "candidates, count: expected memory, got null");
-    *count = op->walk(known, candidates, capacity);
-    return KILTER_OK;
-  });
+kilter_status kilter_ask(kilter_function function, const void* args, kilter_plan* plan) noexcept {
+  const Function* f = find_function(function);
+  return f ? f->ask(args, plan) : no_such("ask", "function", function);
+}
+
+kilter_status kilter_explain(kilter_function function, const void* args, kilter_candidate* candidates, size_t capacity,
+                             size_t* count) noexcept {
+  const Function* f = find_function(function);
+  return f ? f->explain(args, candidates, capacity, count) : no_such("explain", "function", function);
+}
+
+kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexcept {
+  KILTER_RETURN_IF_ERROR(check_struct("function_at", "info", info, sizeof *info, sizeof *info));
+  const Function* f = function_at(index);
+  if (!f) return no_such("function_at", "index", int64_t(index));
+  const Schema& s = *f->schema;
+  *info = {info->struct_size, s.op, s.function, s.direction, s.args_size, s.count, s.t};
+  return KILTER_OK;
+}
+
+kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) noexcept {
+  KILTER_RETURN_IF_ERROR(check_struct("field_at", "field", field, sizeof *field, sizeof *field));
+  const Function* found = find_function(function);
+  if (!found) return no_such("field_at", "function", function);
+  const Schema& s = *found->schema;
+  if (index >= size_t(s.count)) return fail(KILTER_INVALID_ARGUMENT, "field_at", "index: expected less than %d, got %zu", s.count, index);
+  const Field& f = s.fields[index];
+  const auto name = [&](int8_t k) { return k < 0 ? "" : s.fields[k].name; };
+  *field = {field->struct_size, f.name,        kind_text(f),        f.help,  f.at,      f.required, f.shape_text, f.types_text,
+            f.may_be_text,      name(f.needs), name(f.gradient_of), f.words, f.fallback};
+  return KILTER_OK;
 }
 
 }  // extern "C"

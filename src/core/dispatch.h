@@ -1,88 +1,95 @@
-// Dispatch is a plain ordered array per op and direction: the first entry without a reason against the call runs it.
+// Dispatch is a plain ordered array per function: the first entry without a reason against the checked problem runs it.
 #pragma once
 
 #include <cstddef>
+#include <iterator>
 
+#include "core/arguments.h"
 #include "core/log.h"
-#include "core/status.h"
-#include "kilter/kilter.h"
 
 namespace kilter {
 
 template <class Problem>
 struct Implementation {
   const char* name;
-  // Null, or why not: a static "field: expected ...", to which a failing call adds what the query has there.
-  const char* (*supports)(const kilter_query&);
+  // Null, or why not: a static "field: expected ...", to which a failing call adds what the problem has there.
+  const char* (*refuses)(const Problem&);
   kilter_status (*run)(const Problem&, kilter_stream);
   size_t (*workspace)(const Problem&) = nullptr;  // bytes that run needs; null: none
 };
 
-// The optional tensors of a query.  directions: 1 << kilter_direction of the calls that have the tensor.
-struct QueryTensor {
-  const char* name;
-  kilter_dtype kilter_query::*type;
-  int directions;
+// A function of the library as those see it that know it by its table alone.
+struct Function {
+  const Schema* schema;
+  kilter_status (*run)(const void* args, kilter_stream stream) noexcept;
+  kilter_status (*ask)(const void* args, kilter_plan* plan) noexcept;
+  kilter_status (*explain)(const void* args, kilter_candidate* candidates, size_t capacity, size_t* count) noexcept;
 };
-inline constexpr QueryTensor kQueryTensors[] = {{"weight", &kilter_query::weight, 3},
-                                                {"bias", &kilter_query::bias, 1},
-                                                {"residual", &kilter_query::residual, 1},
-                                                {"gate", &kilter_query::gate, 1},
-                                                {"post_residual", &kilter_query::post_residual, 1},
-                                                {"dy", &kilter_query::dy, 2},
-                                                {"dresidual_out", &kilter_query::dresidual_out, 2},
-                                                {"dresidual", &kilter_query::dresidual, 2},
-                                                {"dweight", &kilter_query::dweight, 2},
-                                                {"dbias", &kilter_query::dbias, 2}};
 
-// An op as the queries see it.  Found by name in the list that the build makes from the folders under src/ops.
+// An op's functions.  Found in the list that the build makes from the folders under src/ops.
 struct OpInfo {
-  const char* name;
-  size_t (*walk)(const kilter_query&, kilter_candidate*, size_t capacity);  // returns the length of the list
+  Function functions[2];  // forward, backward
 };
-const OpInfo* find_op(const char* name);
-const OpInfo* op_at(size_t index);  // null past the end
+const Function* find_function(int32_t number);  // null: there is none
+const Function* function_at(size_t index);      // null past the end
 
-constexpr size_t kMaxCandidates = 64;  // entries of one list
+// KILTER_OK and *chosen, or KILTER_UNSUPPORTED with every reason, or KILTER_INVALID_ARGUMENT for an unknown impl.
+[[nodiscard]] kilter_status choose(const Schema& schema, const void* problem, const char* impl, const kilter_candidate* candidates,
+                                   size_t count, size_t* chosen);
 
-template <class Problem, size_t N>
-size_t walk(const Implementation<Problem> (&list)[N], const kilter_query& query, kilter_candidate* out, size_t capacity) {
-  static_assert(N <= kMaxCandidates);
-  for (size_t i = 0; i < N && i < capacity; ++i) out[i] = {list[i].name, list[i].supports(query)};
-  return N;
-}
+[[nodiscard]] kilter_status check_plan(const char* op, const kilter_plan* plan);
 
-// KILTER_OK and *chosen, or KILTER_UNSUPPORTED with every reason, or KILTER_INVALID_ARGUMENT for an unknown query.impl.
-[[nodiscard]] kilter_status choose(const kilter_query& query, const kilter_candidate* candidates, size_t count, size_t* chosen);
+// The bodies of a function: its table, its list, and the rules that no table states.  finish may change the problem.
+template <const Schema& kSchema, class Problem, const auto& kList, kilter_status (*finish)(Problem*)>
+struct Entry {
+  static constexpr size_t kCount = std::size(kList);
 
-template <class Problem, size_t N>
-[[nodiscard]] kilter_status choose(const Implementation<Problem> (&list)[N], const kilter_query& query,
-                                   const Implementation<Problem>** chosen) {
-  kilter_candidate candidates[N];
-  size_t index = 0;
-  walk(list, query, candidates, N);
-  KILTER_RETURN_IF_ERROR(choose(query, candidates, N, &index));
-  *chosen = &list[index];
-  return KILTER_OK;
-}
+  static kilter_status prepare(const void* args, Purpose purpose, Problem* problem, kilter_candidate (&candidates)[kCount]) {
+    problem->op = kSchema.op;
+    KILTER_RETURN_IF_ERROR(read_arguments(kSchema, args, purpose, problem));
+    KILTER_RETURN_IF_ERROR(finish(problem));
+    for (size_t i = 0; i < kCount; ++i) candidates[i] = {kList[i].name, kList[i].refuses(*problem)};
+    return KILTER_OK;
+  }
+  static kilter_status prepare(const void* args, Purpose purpose, Problem* problem, size_t* chosen) {
+    kilter_candidate candidates[kCount];
+    KILTER_RETURN_IF_ERROR(prepare(args, purpose, problem, candidates));
+    return choose(kSchema, problem, problem->impl, candidates, kCount, chosen);
+  }
 
-template <class Problem, size_t N>
-[[nodiscard]] kilter_status dispatch(const Implementation<Problem> (&list)[N], const kilter_query& query, const Problem& problem,
-                                     kilter_stream stream) {
-  const Implementation<Problem>* chosen = nullptr;
-  KILTER_RETURN_IF_ERROR(choose(list, query, &chosen));
-  log_dispatch(query, chosen->name);
-  return chosen->run(problem, stream);
-}
-
-// What dispatch of the same call would need.
-template <class Problem, size_t N>
-[[nodiscard]] kilter_status workspace_of(const Implementation<Problem> (&list)[N], const kilter_query& query, const Problem& problem,
-                                         size_t* bytes) {
-  const Implementation<Problem>* chosen = nullptr;
-  KILTER_RETURN_IF_ERROR(choose(list, query, &chosen));
-  *bytes = chosen->workspace ? chosen->workspace(problem) : 0;
-  return KILTER_OK;
-}
+  static kilter_status run(const void* args, kilter_stream stream) noexcept {
+    return catching(kSchema.op, [&] {
+      Problem problem;
+      size_t chosen = 0;
+      KILTER_RETURN_IF_ERROR(prepare(args, Purpose::kRun, &problem, &chosen));
+      log_dispatch(kSchema, &problem, kList[chosen].name);
+      return kList[chosen].run(problem, stream);
+    });
+  }
+  static kilter_status ask(const void* args, kilter_plan* plan) noexcept {
+    return catching(kSchema.op, [&] {
+      Problem problem;
+      size_t chosen = 0;
+      KILTER_RETURN_IF_ERROR(check_plan(kSchema.op, plan));
+      KILTER_RETURN_IF_ERROR(prepare(args, Purpose::kAsk, &problem, &chosen));
+      plan->impl = kList[chosen].name;
+      plan->workspace_size = kList[chosen].workspace ? kList[chosen].workspace(problem) : 0;
+      return KILTER_OK;
+    });
+  }
+  static kilter_status explain(const void* args, kilter_candidate* out, size_t capacity, size_t* count) noexcept {
+    return catching(kSchema.op, [&] {
+      if (!count || (capacity && !out))
+        return fail(KILTER_INVALID_ARGUMENT, kSchema.op, "candidates, count: expected memory for the result, got null");
+      Problem problem;
+      kilter_candidate candidates[kCount];
+      KILTER_RETURN_IF_ERROR(prepare(args, Purpose::kAsk, &problem, candidates));
+      *count = kCount;
+      for (size_t i = 0; i < kCount && i < capacity; ++i) out[i] = candidates[i];
+      return KILTER_OK;
+    });
+  }
+  static constexpr Function function = {&kSchema, run, ask, explain};
+};
 
 }  // namespace kilter

@@ -1,10 +1,11 @@
-// KILTER_LOG=dispatch: one line on stderr per call, naming the implementation that runs.  Otherwise the library is silent.
+// What KILTER_LOG asks for; nothing is printed without it.
 #pragma once
 
-#include "kilter/kilter.h"
+#include "core/schema.h"
 
 namespace kilter {
 
-void log_dispatch(const kilter_query& query, const char* impl);
+// KILTER_LOG=dispatch: one line per call, with its sizes, T and the implementation.
+void log_dispatch(const Schema& schema, const void* problem, const char* impl);
 
 }  // namespace kilter

@@ -66,10 +66,10 @@ DeviceTraits traits_of(int device) {
 
 int grid_for(int64_t items) { return int(std::min<int64_t>(items, 0x7FFFFFFF)); }
 
-const char* cuda_refuses_device(const kilter_query& query) {
-  if (query.device.type != KILTER_DEVICE_CUDA) return "x.device: expected a CUDA device (type 2)";
+const char* cuda_refuses_device(const kilter_device& device) {
+  if (device.type != KILTER_DEVICE_CUDA) return "x.device: expected a CUDA device (type 2)";
   if (device_count() == 0) return "x.device: expected a CUDA device, got none in this machine, or no driver for it";
-  if (query.device.id < 0 || query.device.id >= device_count()) return "x.device.id: expected one of this machine's CUDA devices";
+  if (device.id < 0 || device.id >= device_count()) return "x.device.id: expected one of this machine's CUDA devices";
   return nullptr;
 }
 

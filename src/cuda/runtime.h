@@ -38,6 +38,6 @@ DeviceTraits traits_of(int device);
 int grid_for(int64_t items);
 
 // What the entries that run on CUDA devices refuse; null if nothing.
-const char* cuda_refuses_device(const kilter_query& query);
+const char* cuda_refuses_device(const kilter_device& device);
 
 }  // namespace kilter::cuda

@@ -1,52 +1,29 @@
-// The row norms (layer_norm, rms_norm) after their arguments were checked: what every implementation receives.
-//
-// Both ops share one problem per direction.  An op's C struct is copied into the Args form below, check_*() turns that into
-// the problem, and the op's implementation list takes it from there.
+// The row norms (layer_norm, rms_norm) after their arguments were checked: what every implementation receives.  Both ops share one
+// problem per direction; fields are named as in the C structs, and schema.h says how they are read.
 #pragma once
 
 #include <cstdint>
 
-#include "core/dispatch.h"
+#include "core/status.h"
 #include "core/view.h"
 #include "families/rowwise/partition.h"
 
 namespace kilter {
 
-struct RowNormForwardArgs {  // the union of the ops' C structs; mean stays zero where an op has none
-  const char* op;
-  bool centered;  // LayerNorm: subtract the mean
-  kilter_tensor x, weight, bias, y, mean, rstd;
-  double eps, weight_offset;
-  int32_t rounding;
-  const kilter_prologue* prologue;
-  const kilter_epilogue* epilogue;
-  const kilter_quantization* quantization;
-  const char* impl;
-  uint64_t launch_flags;
-};
-
 struct RowNormForward {
   kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t rows = 0, n = 0;
-  View x, residual, weight, bias, post_residual;
+  View x, weight, bias, residual, gate, post_residual;
   View y, residual_out, mean, rstd;
   double eps = 0, weight_offset = 0;
-  bool round_then_multiply = false;
-  bool centered = false;
-  bool dependent = false;  // KILTER_LAUNCH_DEPENDENT
+  int32_t rounding = 0, activation = 0;
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;
   const char* op = "";
-};
-
-struct RowNormBackwardArgs {
-  const char* op;
-  bool centered;
-  kilter_tensor x, weight, mean, rstd, dy, dresidual_out;
-  kilter_tensor dx, dresidual, dweight, dbias;
-  double weight_offset;
-  void* workspace;
-  size_t workspace_size;
-  const char* impl;
-  uint64_t launch_flags;
+  // By finish().
+  bool round_then_multiply = false;
+  bool centered = false;   // LayerNorm: subtract the mean
+  bool dependent = false;  // KILTER_LAUNCH_DEPENDENT
 };
 
 struct RowNormBackward {
@@ -55,18 +32,41 @@ struct RowNormBackward {
   View x, weight, mean, rstd, dy, dresidual_out;
   View dx, dresidual, dweight, dbias;
   double weight_offset = 0;
-  bool centered = false;
-  bool dependent = false;
   char* workspace = nullptr;
   size_t workspace_size = 0;
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;
   const char* op = "";
+  // By finish().
+  bool centered = false;
+  bool dependent = false;
 };
 
-// From caller's structs to a problem and the query that describes it.
-[[nodiscard]] kilter_status check_forward(const RowNormForwardArgs& args, RowNormForward* problem, kilter_query* query);
-[[nodiscard]] kilter_status check_backward(const RowNormBackwardArgs& args, RowNormBackward* problem, kilter_query* query);
+// What no table states.
+template <bool kCentered>
+[[nodiscard]] kilter_status finish(RowNormForward* p) {
+  // Rows without elements have statistics, if asked for, and nothing else: there may be 2^60 of them.
+  if (p->n == 0 && p->mean.dtype == DType::none && p->rstd.dtype == DType::none) p->rows = 0;
+  p->round_then_multiply = p->rounding == KILTER_ROUND_THEN_MULTIPLY && item_size(p->x.dtype) == 2;
+  p->centered = kCentered;
+  p->dependent = p->launch_flags & KILTER_LAUNCH_DEPENDENT;
+  return KILTER_OK;
+}
+
+template <bool kCentered>
+[[nodiscard]] kilter_status finish(RowNormBackward* p) {
+  if (p->n == 0) p->rows = 0;
+  p->centered = kCentered;
+  p->dependent = p->launch_flags & KILTER_LAUNCH_DEPENDENT;
+  return KILTER_OK;
+}
 
 // Reasons against a call that no implementation of the family takes yet, on any device; null if there are none.
-const char* family_refuses(const kilter_query& query);
+inline const char* family_refuses(const RowNormForward& p) {
+  if (p.activation != KILTER_ACTIVATION_NONE) return "activation: expected none, as no other has a kernel yet";
+  if (p.gate.dtype != DType::none) return "gate: expected none, as gates have no kernel yet";
+  return nullptr;
+}
+inline const char* family_refuses(const RowNormBackward&) { return nullptr; }
 
 }  // namespace kilter

@@ -3,12 +3,21 @@
 
 namespace kilter {
 
+const char* layer_norm_cuda_refuses(const RowNormForward& p) { return cuda::fast_kernels_refuse</*kCentered=*/true>(p); }
+const char* layer_norm_cuda_refuses(const RowNormBackward& p) { return cuda::fast_kernels_refuse</*kCentered=*/true>(p); }
+
 kilter_status layer_norm_cuda_forward(const RowNormForward& p, kilter_stream stream) {
   return cuda::row_norm_forward</*kCentered=*/true>(p, stream);
+}
+kilter_status layer_norm_cuda_general_forward(const RowNormForward& p, kilter_stream stream) {
+  return cuda::general_forward</*kCentered=*/true>(p, stream);
 }
 
 kilter_status layer_norm_cuda_backward(const RowNormBackward& p, kilter_stream stream) {
   return cuda::row_norm_backward</*kCentered=*/true>(p, stream);
+}
+kilter_status layer_norm_cuda_general_backward(const RowNormBackward& p, kilter_stream stream) {
+  return cuda::general_backward</*kCentered=*/true>(p, stream);
 }
 
 }  // namespace kilter

@@ -26,7 +26,8 @@ constexpr const RowNormKernels* kKernels[] = {
 
 constexpr Implementation<RowNormForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
-    {"cuda:rowwise", cuda_refuses, rms_norm_cuda_forward},
+    {"cuda:rowwise", rms_norm_cuda_refuses, rms_norm_cuda_forward},
+    {"cuda:general", cuda_refuses, rms_norm_cuda_general_forward},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu_forward<kKernels>},
     {"reference:f64", cpu_refuses, rms_norm_reference_forward},
@@ -34,20 +35,22 @@ constexpr Implementation<RowNormForward> kForward[] = {
 
 constexpr Implementation<RowNormBackward> kBackward[] = {
 #if defined(KILTER_ENABLE_CUDA)
-    {"cuda:rowwise", cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
+    {"cuda:rowwise", rms_norm_cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
+    {"cuda:general", cuda_refuses, rms_norm_cuda_general_backward, row_norm_cuda_workspace},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu_backward<kKernels>, cpu_backward_workspace},
     {"reference:f64", cpu_refuses, rms_norm_reference_backward, reference_backward_workspace},
 };
 
-size_t walk_lists(const kilter_query& query, kilter_candidate* out, size_t capacity) {
-  return query.direction == KILTER_FORWARD ? walk(kForward, query, out, capacity) : walk(kBackward, query, out, capacity);
-}
+constexpr Schema kForwardSchema = row_norm_forward<kilter_rms_norm_forward_args>(kOp, KILTER_RMS_NORM_FORWARD);
+constexpr Schema kBackwardSchema = row_norm_backward<kilter_rms_norm_backward_args>(kOp, KILTER_RMS_NORM_BACKWARD);
+using ForwardEntry = Entry<kForwardSchema, RowNormForward, kForward, finish</*kCentered=*/false>>;
+using BackwardEntry = Entry<kBackwardSchema, RowNormBackward, kBackward, finish</*kCentered=*/false>>;
 
 }  // namespace
 
 extern const OpInfo rms_norm_op;
-const OpInfo rms_norm_op = {kOp, walk_lists};
+const OpInfo rms_norm_op = {{ForwardEntry::function, BackwardEntry::function}};
 
 }  // namespace kilter
 
@@ -56,15 +59,11 @@ using namespace kilter;
 extern "C" {
 
 kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) noexcept {
-  return enter_forward(kOp, kForward, args, stream);
+  return ForwardEntry::run(args, stream);
 }
 
 kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) noexcept {
-  return enter_backward(kOp, kBackward, args, stream);
-}
-
-kilter_status kilter_rms_norm_backward_workspace(const kilter_rms_norm_backward_args* args, size_t* bytes) noexcept {
-  return enter_backward_workspace(kOp, kBackward, args, bytes);
+  return BackwardEntry::run(args, stream);
 }
 
 }  // extern "C"

@@ -3,12 +3,21 @@
 
 namespace kilter {
 
+const char* rms_norm_cuda_refuses(const RowNormForward& p) { return cuda::fast_kernels_refuse</*kCentered=*/false>(p); }
+const char* rms_norm_cuda_refuses(const RowNormBackward& p) { return cuda::fast_kernels_refuse</*kCentered=*/false>(p); }
+
 kilter_status rms_norm_cuda_forward(const RowNormForward& p, kilter_stream stream) {
   return cuda::row_norm_forward</*kCentered=*/false>(p, stream);
+}
+kilter_status rms_norm_cuda_general_forward(const RowNormForward& p, kilter_stream stream) {
+  return cuda::general_forward</*kCentered=*/false>(p, stream);
 }
 
 kilter_status rms_norm_cuda_backward(const RowNormBackward& p, kilter_stream stream) {
   return cuda::row_norm_backward</*kCentered=*/false>(p, stream);
+}
+kilter_status rms_norm_cuda_general_backward(const RowNormBackward& p, kilter_stream stream) {
+  return cuda::general_backward</*kCentered=*/false>(p, stream);
 }
 
 }  // namespace kilter

@@ -71,22 +71,26 @@ void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
 #undef KILTER_ROW_SPREAD
 }
 
+// What a call has to be for the fast kernels.
+template <bool kCentered>
+const char* fast_kernels_refuse(const RowNormForward& p) {
+  if (const char* const reason = cuda_refuses(p)) return reason;
+  RowForwardParameters fast;
+  if (plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, kernel_traits(p.device.id)).general)
+    return "x: expected rows of fp32, fp16 or bf16 whose length the fast kernels have";
+  return compact(p, &fast) ? nullptr : "x: expected all rows, weight and bias aligned to 16 bytes, of x's type (weight and bias: or fp32)";
+}
+
 template <bool kCentered>
 kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   if (p.rows == 0) return KILTER_OK;
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  RowForwardParameters fast;
   const DeviceTraits device = kernel_traits(p.device.id);
   const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device);
-  if (plan.general || !compact(p, &fast)) {
-    if (p.x.dtype == DType::f64)
-      launch_general_forward<double, kCentered>(p, queue);
-    else
-      launch_general_forward<float, kCentered>(p, queue);
-    return call.finish();
-  }
+  RowForwardParameters fast;
+  compact(p, &fast);
   if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
   if (p.x.dtype == DType::f32) {
     launch_rows<float, kCentered>(plan, fast, queue);
@@ -95,6 +99,19 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   } else {
     launch_rows<Half, kCentered>(plan, fast, queue);
   }
+  return call.finish();
+}
+
+template <bool kCentered>
+kilter_status general_forward(const RowNormForward& p, kilter_stream stream) {
+  if (p.rows == 0) return KILTER_OK;
+  DeviceCall call(p.op, p.device);
+  KILTER_RETURN_IF_ERROR(call.begin());
+  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  if (p.x.dtype == DType::f64)
+    launch_general_forward<double, kCentered>(p, queue);
+  else
+    launch_general_forward<float, kCentered>(p, queue);
   return call.finish();
 }
 
@@ -181,23 +198,46 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
 }
 
 template <bool kCentered>
-kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
+const char* fast_kernels_refuse(const RowNormBackward& p) {
+  if (const char* const reason = cuda_refuses(p)) return reason;
+  RowBackwardParameters fast;
+  if (plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)).general)
+    return "dy: expected rows of fp32, fp16 or bf16 whose length the fast kernels have";
+  if (!kCentered && p.dbias.present()) return "dbias: expected none beside an RMSNorm's fast kernels";
+  return compact(p, &fast) ? nullptr
+                           : "dy: expected all rows and weight aligned to 16 bytes, one stride apart, of dy's type (weight: or fp32)";
+}
+
+// Runs launches with the workspace and the device seen to.
+template <class F>
+kilter_status backward_call(const RowNormBackward& p, kilter_stream stream, F launches) {
   if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
   const size_t need = row_norm_cuda_workspace(p);
   if (need && (!p.workspace || p.workspace_size < need))
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
-  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  RowBackwardParameters fast;
-  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id));
-  if (!plan.general && compact(p, &fast) && (kCentered || !p.dbias.present()))
-    launch_fused_backward<kCentered>(p, plan, &fast, queue);
-  else if (p.dy.dtype == DType::f64)
-    launch_general_backward<double, kCentered>(p, queue);
-  else
-    launch_general_backward<float, kCentered>(p, queue);
+  launches(static_cast<cudaStream_t>(stream));
   return call.finish();
+}
+
+template <bool kCentered>
+kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
+  return backward_call(p, stream, [&](cudaStream_t queue) {
+    RowBackwardParameters fast;
+    compact(p, &fast);
+    launch_fused_backward<kCentered>(p, plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)), &fast, queue);
+  });
+}
+
+template <bool kCentered>
+kilter_status general_backward(const RowNormBackward& p, kilter_stream stream) {
+  return backward_call(p, stream, [&](cudaStream_t queue) {
+    if (p.dy.dtype == DType::f64)
+      launch_general_backward<double, kCentered>(p, queue);
+    else
+      launch_general_backward<float, kCentered>(p, queue);
+  });
 }
 
 }  // namespace kilter::cuda

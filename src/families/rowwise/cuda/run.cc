@@ -17,9 +17,13 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
   return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // the counter of Pace, and each part's alignment
 }
 
-const char* cuda_refuses(const kilter_query& query) {
-  const char* const reason = cuda::cuda_refuses_device(query);
-  return reason ? reason : family_refuses(query);
+const char* cuda_refuses(const RowNormForward& p) {
+  const char* const reason = cuda::cuda_refuses_device(p.device);
+  return reason ? reason : family_refuses(p);
+}
+const char* cuda_refuses(const RowNormBackward& p) {
+  const char* const reason = cuda::cuda_refuses_device(p.device);
+  return reason ? reason : family_refuses(p);
 }
 
 }  // namespace kilter

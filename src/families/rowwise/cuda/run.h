@@ -5,15 +5,22 @@
 
 namespace kilter {
 
-[[nodiscard]] kilter_status layer_norm_cuda_forward(const RowNormForward& problem, kilter_stream stream);
-[[nodiscard]] kilter_status layer_norm_cuda_backward(const RowNormBackward& problem, kilter_stream stream);
-[[nodiscard]] kilter_status rms_norm_cuda_forward(const RowNormForward& problem, kilter_stream stream);
-[[nodiscard]] kilter_status rms_norm_cuda_backward(const RowNormBackward& problem, kilter_stream stream);
+#define KILTER_ROW_NORM_ON_CUDA(op)                                                                                      \
+  const char* op##_cuda_refuses(const RowNormForward& problem); /* what the fast kernels do not take; null if nothing */ \
+  const char* op##_cuda_refuses(const RowNormBackward& problem);                                                         \
+  [[nodiscard]] kilter_status op##_cuda_forward(const RowNormForward& problem, kilter_stream stream);                    \
+  [[nodiscard]] kilter_status op##_cuda_general_forward(const RowNormForward& problem, kilter_stream stream);            \
+  [[nodiscard]] kilter_status op##_cuda_backward(const RowNormBackward& problem, kilter_stream stream);                  \
+  [[nodiscard]] kilter_status op##_cuda_general_backward(const RowNormBackward& problem, kilter_stream stream);
+KILTER_ROW_NORM_ON_CUDA(layer_norm)
+KILTER_ROW_NORM_ON_CUDA(rms_norm)
+#undef KILTER_ROW_NORM_ON_CUDA
 
-// Device memory that backward needs for these arguments.
+// Device memory that backward needs for these arguments, whichever kernels run.
 size_t row_norm_cuda_workspace(const RowNormBackward& problem);
 
-// What the CUDA entries of the row norms refuse; null if nothing.
-const char* cuda_refuses(const kilter_query& query);
+// What all CUDA entries of the row norms refuse; null if nothing.
+const char* cuda_refuses(const RowNormForward& problem);
+const char* cuda_refuses(const RowNormBackward& problem);
 
 }  // namespace kilter
