@@ -57,6 +57,7 @@ class Call {
 
   bool has(const std::string& name) const { return memory_.count(name) != 0; }
   Matrix& memory(const std::string& name) { return memory_.at(name); }
+  std::vector<int64_t> memory_shape(const std::string& name) const { return shape_of(field(name)); }
   DType type_of(const std::string& name) const;              // T where it is absent
   DType type_named(const std::string& word) const;           // "T", "stat", a field's, "f32"
   std::set<DType> allowed(const kilter_field& field) const;  // beside the others as they are
