@@ -89,10 +89,11 @@ TEST_P(BadInput, WithoutWhatItNeeds) {
     if (!*f.needs) continue;
     SCOPED_TRACE(f.name);
     expect_refused(call, kInvalid, f.name, [&] {
-      for (const kilter_field& other : call.fields())  // all that need it, but this one
+      const kilter_tensor own = is_tensor(f) ? call[f.name] : kilter_tensor{};
+      for (const kilter_field& other : call.fields())  // with the others that need it
         if (is_tensor(other) && (std::string(other.name) == f.needs || std::string(other.needs) == f.needs)) call[other.name] = {};
       if (is_tensor(f))
-        call[f.name];
+        call[f.name] = own;
       else
         call.at<double>(f.name) = 1;
     });
