@@ -83,7 +83,7 @@ TYPED_TEST(Execution, ASmallerWorkspaceUsesFewerThreadsForTheSameBits) {
   size_t least = 0;
   {
     const WithThreads one(1);
-    ASSERT_EQ(TypeParam::backward_workspace(&b.args, &least), KILTER_OK);
+    least = asked(b).workspace_size;
   }
   ASSERT_EQ(kilter_set_num_threads(8), KILTER_OK);
   ASSERT_LT(least, b.workspace->size());

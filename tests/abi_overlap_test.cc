@@ -169,7 +169,7 @@ TYPED_TEST(Aliasing, InputsMayShareEverything) {
   s.weight = s.bias = s.residual = s.post_residual = DType::f32;
   Forward<TypeParam> expected(s), f(s);
   expected.residual.copy_from(expected.x), expected.post_residual.copy_from(expected.x), expected.bias.copy_from(expected.weight);
-  f.prologue.residual = f.epilogue.post_residual = f.args.x;
+  f.args.residual = f.args.post_residual = f.args.x;
   f.args.bias = f.args.weight;
   ASSERT_EQ(expected.run(), KILTER_OK);
   ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
@@ -225,7 +225,7 @@ TYPED_TEST(Aliasing, InterleavedColumnsAreLegal) {
         return i < n ? expected.x.get(r, i) : i < 2 * n ? 7.0 : expected.residual.get(r, i - 2 * n);
       });
       int64_t strides[2] = {3 * n, 1};
-      kilter_tensor* const parts[] = {&f.args.x, &f.args.y, &f.prologue.residual};
+      kilter_tensor* const parts[] = {&f.args.x, &f.args.y, &f.args.residual};
       for (int k = 0; k < 3; ++k) {
         parts[k]->data = buffer.row(0) + k * n * item_size(t);
         parts[k]->strides = strides;

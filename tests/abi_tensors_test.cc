@@ -45,7 +45,7 @@ class BadInput : public ::testing::Test {
 
   Forward<Op> forward{all()};
   Backward<Op> backward{all()};
-  std::vector<int64_t> shape, strides;
+  std::vector<int64_t> shape = {1}, strides = {1};
 };
 TYPED_TEST_SUITE(BadInput, Ops, OpName);
 
@@ -187,8 +187,8 @@ TYPED_TEST(BadInput, OneTensorOnAnotherDevice) {
     });
   Forward<TypeParam>& f = this->forward;
   expect_refused(f, KILTER_INVALID_ARGUMENT, "gate.device", [&] {
-    f.prologue.gate = f.x.tensor();
-    f.prologue.gate.device.type = KILTER_DEVICE_CUDA;
+    f.args.gate = f.x.tensor();
+    f.args.gate.device.type = KILTER_DEVICE_CUDA;
   });
 }
 
@@ -250,18 +250,53 @@ TYPED_TEST(BadInput, ADeviceWithoutABackendIsUnsupported) {
   }
 }
 
+// A question may be asked before there is memory; a call needs it, of every tensor that is there.
 TYPED_TEST(BadInput, NullDataWithElements) {
   this->for_every_tensor([&](auto& call, const NamedTensor& t) {
     SCOPED_TRACE(t.name);
-    if (t.required) {
-      expect_refused(call, KILTER_INVALID_ARGUMENT, t.name, [&] { t.tensor->data = nullptr; });
-    } else {  // absent, whatever else its fields say
-      call.attach();
-      *t.tensor = {nullptr, {99, 99}, -5, {99, 99, 99}, nullptr, nullptr, 99};
-      EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
-      call.attach();
-    }
+    const kilter_plan plan = asked(call);
+    expect_refused(
+        call, KILTER_INVALID_ARGUMENT, (std::string(t.name) + ".data").c_str(), [&] { t.tensor->data = nullptr; }, Refused::by_call_alone);
+    EXPECT_STREQ(asked(call).impl, plan.impl);
+    EXPECT_EQ(asked(call).workspace_size, plan.workspace_size);
+    call.attach();
   });
+}
+
+// Whether a tensor is there is said by its type alone; nothing else may stand beside a type that is zero.
+TYPED_TEST(BadInput, AZeroTypeBesideAnythingElse) {
+  this->for_every_tensor([&](auto& call, const NamedTensor& t) {
+    SCOPED_TRACE(t.name);
+    const auto refused = [&](auto change) {
+      expect_refused(call, KILTER_INVALID_ARGUMENT, t.name, [&] {
+        *t.tensor = {};
+        change(*t.tensor);
+      });
+    };
+    refused([&](kilter_tensor& z) { z.data = t.matrix->row(0); });
+    refused([&](kilter_tensor& z) { z.device.type = KILTER_DEVICE_CPU; });
+    refused([&](kilter_tensor& z) { z.device.id = 1; });
+    refused([&](kilter_tensor& z) { z.ndim = 1; });
+    refused([&](kilter_tensor& z) { z.shape = this->shape.data(); });
+    refused([&](kilter_tensor& z) { z.strides = this->strides.data(); });
+    refused([&](kilter_tensor& z) { z.byte_offset = 8; });
+    call.attach();
+  });
+}
+
+TYPED_TEST(BadInput, AnOptionalTensorMayBeAbsent) {
+  this->for_every_tensor([&](auto& call, const NamedTensor& t) {
+    if (t.required || std::string(t.name) == "residual") return;  // residual_out needs residual
+    SCOPED_TRACE(t.name);
+    call.attach();
+    *t.tensor = {};
+    EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+    call.attach();
+  });
+  Forward<TypeParam>& f = this->forward;
+  f.args.residual = f.args.residual_out = {};
+  EXPECT_EQ(f.run(), KILTER_OK) << kilter_last_error();
+  expect_refused(f, KILTER_INVALID_ARGUMENT, "residual_out", [&] { f.args.residual = {}; });
 }
 
 TYPED_TEST(BadInput, BaseInsideAnElementIsInvalid) {

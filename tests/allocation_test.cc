@@ -94,8 +94,9 @@ TYPED_TEST(Allocation, CallsAllocateNothing) {
       };
       repeat("forward", [&] { good &= f.run() == KILTER_OK; });
       repeat("backward", [&] { good &= b.run() == KILTER_OK; });
-      size_t bytes = 0;
-      repeat("backward_workspace", [&] { good &= TypeParam::backward_workspace(&b.args, &bytes) == KILTER_OK; });
+      kilter_plan plan{};
+      plan.struct_size = sizeof plan;
+      repeat("asking", [&] { good &= f.ask(&plan) == KILTER_OK && b.ask(&plan) == KILTER_OK; });
       f.args.impl = "reference:f64";
       b.choose("reference:f64");
       repeat("reference", [&] { good &= f.run() == KILTER_OK && b.run() == KILTER_OK; });
@@ -108,24 +109,27 @@ TYPED_TEST(Allocation, FailingCallsAllocateNothing) {
   Backward<TypeParam> b(Spec{});
   f.args.eps = __builtin_nan("");
   b.args.dx.data = static_cast<char*>(b.args.x.data) + 4;
-  kilter_status forward = KILTER_OK, backward = KILTER_OK;
-  EXPECT_EQ(allocations_of([&] { forward = f.run(), backward = b.run(); }), 0);
+  kilter_status forward = KILTER_OK, backward = KILTER_OK, asked = KILTER_OK;
+  kilter_plan plan{};
+  plan.struct_size = sizeof plan;
+  EXPECT_EQ(allocations_of([&] { forward = f.run(), backward = b.run(), asked = f.ask(&plan); }), 0);
+  EXPECT_EQ(asked, KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(forward, KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(backward, KILTER_OVERLAP);
 }
 
 TEST(AllocationCounter, TheOtherFunctionsAllocateNothing) {
-  kilter_query q{};
-  q.struct_size = sizeof q;
-  q.op = "rms_norm";
-  q.x = dlpack_of(DType::f32);
-  q.device = {KILTER_DEVICE_CPU, 0};
+  Forward<RmsNorm> f(Spec{});
   kilter_candidate candidates[4];
+  kilter_function_info info{};
+  kilter_field field{};
+  info.struct_size = sizeof info, field.struct_size = sizeof field;
   size_t count = 0;
   bool good = true;
   const auto all = [&] {
-    good &= kilter_supports(&q) == KILTER_OK;
-    good &= kilter_explain(&q, candidates, 4, &count) == KILTER_OK;
+    good &= kilter_explain(KILTER_RMS_NORM_FORWARD, &f.args, candidates, 4, &count) == KILTER_OK;
+    good &= kilter_call(KILTER_RMS_NORM_FORWARD, &f.args, nullptr) == KILTER_OK;
+    good &= kilter_function_at(0, &info) == KILTER_OK && kilter_field_at(KILTER_RMS_NORM_FORWARD, 0, &field) == KILTER_OK;
     good &= kilter_set_num_threads(2) == KILTER_OK && kilter_get_num_threads() == 2 && kilter_set_num_threads(0) == KILTER_OK;
     good &= kilter_set_cpu_target(kilter_cpu_target_at(0)) == KILTER_OK && kilter_cpu_target() != nullptr;
     good &= kilter_set_cpu_target(nullptr) == KILTER_OK;

@@ -11,10 +11,9 @@ _Static_assert(offsetof(kilter_layer_norm_forward_args, struct_size) == 0, "size
 _Static_assert(offsetof(kilter_layer_norm_backward_args, struct_size) == 0, "size first");
 _Static_assert(offsetof(kilter_rms_norm_forward_args, struct_size) == 0, "size first");
 _Static_assert(offsetof(kilter_rms_norm_backward_args, struct_size) == 0, "size first");
-_Static_assert(offsetof(kilter_prologue, struct_size) == 0, "size first");
-_Static_assert(offsetof(kilter_epilogue, struct_size) == 0, "size first");
-_Static_assert(offsetof(kilter_quantization, struct_size) == 0, "size first");
-_Static_assert(offsetof(kilter_query, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_plan, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_function_info, struct_size) == 0, "size first");
+_Static_assert(offsetof(kilter_field, struct_size) == 0, "size first");
 
 static int failures = 0;
 #define CHECK(condition)                                                                  \
@@ -37,18 +36,17 @@ static int near(double a, double b) { return fabs(a - b) <= 1e-6 * (1 + fabs(b))
 static void layer_norm(void) {
   float x[] = {1, 3, 5, 7, -2, 2, -2, 2}, weight[] = {1, 1, 2, 1}, bias[] = {0, 0, 0, 1}, y[8], mean[2], rstd[2];
   float residual[] = {0, 0, 0, 0, 0, 0, 0, 0}, sum[8];
-  kilter_prologue prologue = {.struct_size = sizeof prologue, .residual = matrix(residual), .residual_out = matrix(sum)};
-  kilter_epilogue epilogue = {.struct_size = sizeof epilogue, .activation = KILTER_ACTIVATION_NONE};
   kilter_layer_norm_forward_args forward = {.struct_size = sizeof forward,
                                             .x = matrix(x),
                                             .weight = vector(weight),
                                             .bias = vector(bias),
+                                            .residual = matrix(residual),
                                             .y = matrix(y),
+                                            .residual_out = matrix(sum),
                                             .mean = per_row(mean),
                                             .rstd = per_row(rstd),
                                             .rounding = KILTER_ROUND_ONCE,
-                                            .prologue = &prologue,
-                                            .epilogue = &epilogue};
+                                            .activation = KILTER_ACTIVATION_NONE};
   CHECK(kilter_layer_norm_forward(&forward, NULL) == KILTER_OK);
   CHECK(mean[0] == 4 && mean[1] == 0 && near(rstd[0], 1 / sqrt(5)) && rstd[1] == 0.5f);
   for (int i = 0; i < 8; ++i) CHECK(sum[i] == x[i]);
@@ -63,7 +61,9 @@ static void layer_norm(void) {
                                               .dx = matrix(dx),
                                               .dweight = vector(dweight),
                                               .dbias = vector(dbias)};
-  CHECK(kilter_layer_norm_backward_workspace(&backward, &backward.workspace_size) == KILTER_OK);
+  kilter_plan plan = {.struct_size = sizeof plan};
+  CHECK(kilter_ask(KILTER_LAYER_NORM_BACKWARD, &backward, &plan) == KILTER_OK && strcmp(plan.impl, "cpu:rowwise") == 0);
+  backward.workspace_size = plan.workspace_size;
   backward.workspace = malloc(backward.workspace_size);
   CHECK(kilter_layer_norm_backward(&backward, NULL) == KILTER_OK);
   free(backward.workspace);
@@ -83,8 +83,8 @@ static void rms_norm(void) {
   float dy[] = {4, 0, 0, 0, 0, 0, 0, 0}, dx[8];
   kilter_rms_norm_backward_args backward = {
       .struct_size = sizeof backward, .x = matrix(x), .rstd = per_row(rstd), .dy = matrix(dy), .dx = matrix(dx)};
-  size_t bytes = 1;
-  CHECK(kilter_rms_norm_backward_workspace(&backward, &bytes) == KILTER_OK && bytes == 0);
+  kilter_plan plan = {.struct_size = sizeof plan, .workspace_size = 1};
+  CHECK(kilter_ask(KILTER_RMS_NORM_BACKWARD, &backward, &plan) == KILTER_OK && plan.workspace_size == 0);
   CHECK(kilter_rms_norm_backward(&backward, NULL) == KILTER_OK);
   CHECK(dx[0] == 3 && dx[1] == 1 && dx[2] == -1 && dx[3] == 1 && dx[4] == 0);
 }
@@ -110,23 +110,27 @@ static void defaults(void) {
 }
 
 static void questions(void) {
-  kilter_query query = {.struct_size = sizeof query,
-                        .op = "layer_norm",
-                        .direction = KILTER_BACKWARD,
-                        .device = {KILTER_DEVICE_CPU, 0},
-                        .x = {KILTER_BFLOAT, 16, 1},
-                        .weight = {KILTER_FLOAT, 32, 1},
-                        .dresidual_out = {KILTER_BFLOAT, 16, 1},
-                        .dbias = {KILTER_FLOAT, 32, 1},
-                        .features = KILTER_FEATURE_WEIGHT_OFFSET,
-                        .rows = -1,
-                        .n = -1};
+  const kilter_tensor rows = kilter_cpu_tensor(NULL, KILTER_BF16, 2, matrix_shape); /* asked about before there is memory */
+  kilter_rms_norm_backward_args args = kilter_rms_norm_backward_defaults();
+  args.x = args.dy = args.dresidual_out = rows;
+  args.rstd = kilter_cpu_tensor(NULL, KILTER_FP32, 1, row_shape);
+  args.weight = args.dbias = kilter_cpu_tensor(NULL, KILTER_FP32, 1, vector_shape);
+  args.weight_offset = 1;
   kilter_candidate candidates[4];
   size_t count = 0;
-  CHECK(kilter_supports(&query) == KILTER_OK);
-  CHECK(kilter_explain(&query, candidates, 4, &count) == KILTER_OK && count >= 2 && candidates[0].reason == NULL);
-  query.device.type = KILTER_DEVICE_METAL;
-  CHECK(kilter_supports(&query) == KILTER_UNSUPPORTED && strstr(kilter_last_error(), "CPU"));
+  kilter_plan plan = {.struct_size = sizeof plan};
+  CHECK(kilter_ask(KILTER_RMS_NORM_BACKWARD, &args, &plan) == KILTER_OK && plan.workspace_size > 0);
+  CHECK(kilter_explain(KILTER_RMS_NORM_BACKWARD, &args, candidates, 4, &count) == KILTER_OK && count >= 2 && candidates[0].reason == NULL);
+  CHECK(strcmp(candidates[0].impl, plan.impl) == 0);
+  args.x.device.type = args.weight.device.type = args.rstd.device.type = args.dy.device.type = args.dresidual_out.device.type =
+      args.dbias.device.type = KILTER_DEVICE_METAL;
+  CHECK(kilter_ask(KILTER_RMS_NORM_BACKWARD, &args, &plan) == KILTER_UNSUPPORTED && strstr(kilter_last_error(), "CPU"));
+  CHECK(kilter_call(KILTER_RMS_NORM_BACKWARD, NULL, NULL) == KILTER_INVALID_ARGUMENT);
+  kilter_function_info info = {.struct_size = sizeof info};
+  CHECK(kilter_function_at(0, &info) == KILTER_OK && info.field_count > 0);
+  kilter_field field = {.struct_size = sizeof field};
+  CHECK(kilter_field_at(KILTER_RMS_NORM_FORWARD, 0, &field) == KILTER_OK && strcmp(field.name, "x") == 0);
+  CHECK(field.offset == offsetof(kilter_rms_norm_forward_args, x));
   CHECK(kilter_version() == KILTER_VERSION_MAJOR * 10000 + KILTER_VERSION_MINOR * 100 + KILTER_VERSION_PATCH);
   CHECK(strcmp(kilter_status_name(KILTER_TRUNCATED), "KILTER_TRUNCATED") == 0);
   CHECK(kilter_set_num_threads(1) == KILTER_OK && kilter_get_num_threads() == 1);

@@ -23,8 +23,8 @@ char* const kBase = reinterpret_cast<char*>(uintptr_t(1) << 40);
 
 struct Read {
   View view;
-  Rows rows;
-  Extent extent() const { return {&view, rows.rows, rows.n}; }
+  int64_t rows = 1, n = 0;
+  Extent extent() const { return {&view, rows, n}; }
 };
 
 Read read(Layout& l) {
@@ -36,7 +36,11 @@ Read read(Layout& l) {
                            l.shape.data(),
                            l.strides.data(),
                            uint64_t(l.offset * item_size(l.dtype))};
-  EXPECT_EQ(read_first("test", "x", t, &r.rows, &r.view), KILTER_OK) << kilter_last_error();
+  Checked checked;
+  EXPECT_EQ(check_alone("test", "x", t, "x", t.device, t.ndim - 1, false, &checked), KILTER_OK) << kilter_last_error();
+  fill_view(t, checked, t.ndim - 1, &r.view);
+  for (size_t d = 0; d + 1 < l.shape.size(); ++d) r.rows *= l.shape[d];
+  r.n = l.shape.back();
   return r;
 }
 

@@ -233,13 +233,13 @@ TEST(Wrapper, RmsNormWithResidualAndOffset) {
   Floats y(2), sum(2), rstd(1);
   kilter::rms_norm_forward({.x = {x, {2}},
                             .weight = weight,
+                            .residual = {residual, {2}},
+                            .post_residual = {after, {2}},
                             .y = {y, {2}},
+                            .residual_out = {sum, {2}},
                             .rstd = kilter::tensor(rstd.data(), {1}),
                             .eps = 0,
-                            .weight_offset = 1,
-                            .residual = {residual, {2}},
-                            .residual_out = {sum, {2}},
-                            .post_residual = {after, {2}}});
+                            .weight_offset = 1});
   EXPECT_EQ(sum, (Floats{2, -2}));
   EXPECT_EQ(rstd[0], 0.5f);
   EXPECT_EQ(y, (Floats{1, 8}));
@@ -274,7 +274,7 @@ TEST(Wrapper, EveryFieldReachesTheLibrary) {
   EXPECT_EQ(call([](Args a) { a.launch_flags = KILTER_LAUNCH_DEPENDENT; }), KILTER_OK);
   EXPECT_EQ(call([](Args a) { a.launch_flags = 2; }), KILTER_INVALID_ARGUMENT);
   EXPECT_EQ(call([](Args a) { a.activation = kilter::activation_kind::silu; }), KILTER_UNSUPPORTED);
-  EXPECT_EQ(call([](Args a) { a.output = kilter::output_kind::int8; }), KILTER_UNSUPPORTED);
+  EXPECT_EQ(call([&](Args a) { a.gate = {x, {4}}, a.residual = {x, {4}}; }), KILTER_UNSUPPORTED);
   EXPECT_EQ(call([&](Args a) { a.residual_out = {y, {4}}; }), KILTER_INVALID_ARGUMENT);  // no residual
 }
 

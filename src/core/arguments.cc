@@ -65,7 +65,7 @@ class Reader {
   kilter_status read_tensor(const Field& f, int index) {
     const kilter_tensor& t = given<kilter_tensor>(f);
     const bool typed = t.dtype.code || t.dtype.bits || t.dtype.lanes;
-    if (!typed && (t.data || t.shape || t.ndim))
+    if (!typed && (t.data || t.device.type || t.device.id || t.ndim || t.shape || t.strides || t.byte_offset))
       return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.dtype: expected a type, or zeros everywhere for an absent tensor, got no type",
                   f.name);
     if (!typed && !f.required) return KILTER_OK;
@@ -155,8 +155,7 @@ class Reader {
     if (type_of(f.needs) != DType::none) return KILTER_OK;
     const char* const needed = s_.fields[f.needs].name;
     if (f.kind == Kind::tensor && view(f).dtype != DType::none)
-      return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected none without a %s, got one of %s", f.name, needed,
-                  dtype_name(view(f).dtype));
+      return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected none without a %s, got %s", f.name, needed, dtype_name(view(f).dtype));
     if (f.kind == Kind::real && given<double>(f) != 0)
       return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected 0 without a %s, got %g", f.name, needed, given<double>(f));
     return KILTER_OK;

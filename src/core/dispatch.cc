@@ -104,9 +104,8 @@ kilter_status check_plan(const char* op, const kilter_plan* plan) {
 
 namespace {
 
-kilter_status no_such(const char* what, const char* argument, int64_t got_number) {
-  return fail(KILTER_INVALID_ARGUMENT, what, "%s: expected one that kilter_function_at lists, got %lld", argument,
-              static_cast<long long>(got_number));
+kilter_status no_such(const char* what, kilter_function function) {
+  return fail(KILTER_INVALID_ARGUMENT, what, "function: expected one that kilter_function_at lists, got %d", static_cast<int>(function));
 }
 
 const char* kind_text(const Field& f) {
@@ -138,24 +137,24 @@ extern "C" {
 
 kilter_status kilter_call(kilter_function function, const void* args, kilter_stream stream) noexcept {
   const Function* f = find_function(function);
-  return f ? f->run(args, stream) : no_such("call", "function", function);
+  return f ? f->run(args, stream) : no_such("call", function);
 }
 
 kilter_status kilter_ask(kilter_function function, const void* args, kilter_plan* plan) noexcept {
   const Function* f = find_function(function);
-  return f ? f->ask(args, plan) : no_such("ask", "function", function);
+  return f ? f->ask(args, plan) : no_such("ask", function);
 }
 
 kilter_status kilter_explain(kilter_function function, const void* args, kilter_candidate* candidates, size_t capacity,
                              size_t* count) noexcept {
   const Function* f = find_function(function);
-  return f ? f->explain(args, candidates, capacity, count) : no_such("explain", "function", function);
+  return f ? f->explain(args, candidates, capacity, count) : no_such("explain", function);
 }
 
 kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexcept {
   KILTER_RETURN_IF_ERROR(check_struct("function_at", "info", info, sizeof *info, sizeof *info));
   const Function* f = function_at(index);
-  if (!f) return no_such("function_at", "index", int64_t(index));
+  if (!f) return KILTER_INVALID_ARGUMENT;  // the end, which every walk meets
   const Schema& s = *f->schema;
   *info = {info->struct_size, s.op, s.function, s.direction, s.args_size, s.count, s.t};
   return KILTER_OK;
@@ -164,7 +163,7 @@ kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexc
 kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) noexcept {
   KILTER_RETURN_IF_ERROR(check_struct("field_at", "field", field, sizeof *field, sizeof *field));
   const Function* found = find_function(function);
-  if (!found) return no_such("field_at", "function", function);
+  if (!found) return no_such("field_at", function);
   const Schema& s = *found->schema;
   if (index >= size_t(s.count)) return fail(KILTER_INVALID_ARGUMENT, "field_at", "index: expected less than %d, got %zu", s.count, index);
   const Field& f = s.fields[index];

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "harness/matrix.h"
+#include "harness/refused.h"
 
 namespace kilter::test {
 
@@ -23,7 +24,7 @@ struct LayerNorm {
   using BackwardArgs = kilter_layer_norm_backward_args;
   static constexpr auto forward = kilter_layer_norm_forward;
   static constexpr auto backward = kilter_layer_norm_backward;
-  static constexpr auto backward_workspace = kilter_layer_norm_backward_workspace;
+  static constexpr kilter_function kForward = KILTER_LAYER_NORM_FORWARD, kBackward = KILTER_LAYER_NORM_BACKWARD;
 };
 
 struct RmsNorm {
@@ -33,7 +34,7 @@ struct RmsNorm {
   using BackwardArgs = kilter_rms_norm_backward_args;
   static constexpr auto forward = kilter_rms_norm_forward;
   static constexpr auto backward = kilter_rms_norm_backward;
-  static constexpr auto backward_workspace = kilter_rms_norm_backward_workspace;
+  static constexpr kilter_function kForward = KILTER_RMS_NORM_FORWARD, kBackward = KILTER_RMS_NORM_BACKWARD;
 };
 
 using Ops = ::testing::Types<LayerNorm, RmsNorm>;
@@ -85,18 +86,23 @@ struct NamedTensor {
   bool output, required;
 };
 
-using Snapshot = std::vector<std::vector<char>>;
+// What kilter_ask says of a call that an implementation takes.
+template <class Call>
+kilter_plan asked(const Call& call) {
+  kilter_plan plan{};
+  plan.struct_size = sizeof plan;
+  EXPECT_EQ(call.ask(&plan), KILTER_OK) << kilter_last_error();
+  return plan;
+}
 
 template <class Op>
 class Forward {
  public:
   using Operation = Op;
   static constexpr bool is_backward = false;
+  static constexpr kilter_function kFunction = Op::kForward;
   Spec spec;
   Matrix x, weight, bias, residual, post_residual, y, residual_out, mean, rstd;
-  kilter_prologue prologue{};
-  kilter_epilogue epilogue{};
-  kilter_quantization quantization{};
   typename Op::ForwardArgs args{};
 
   explicit Forward(const Spec& s) : spec(s) {
@@ -123,13 +129,8 @@ class Forward {
   void attach() {
     args = {};
     args.struct_size = sizeof args;
-    prologue = {sizeof prologue, {}, {}, {}};
-    epilogue = {sizeof epilogue, KILTER_ACTIVATION_NONE, {}};
-    quantization = {sizeof quantization, KILTER_OUTPUT_PLAIN, 0, {}};
     for (const NamedTensor& t : tensors()) *t.tensor = t.matrix->tensor();
     args.eps = spec.eps, args.weight_offset = spec.weight_offset, args.rounding = spec.rounding;
-    if (spec.residual != DType::none) args.prologue = &prologue;
-    if (spec.post_residual != DType::none) args.epilogue = &epilogue;
   }
   std::vector<NamedTensor> tensors() {
     std::vector<NamedTensor> list = {{"x", &args.x, &x, Kind::rows, false, true},
@@ -137,13 +138,15 @@ class Forward {
                                      {"bias", &args.bias, &bias, Kind::vector, false, false},
                                      {"y", &args.y, &y, Kind::rows, true, true},
                                      {"rstd", &args.rstd, &rstd, Kind::per_row, true, false},
-                                     {"residual", &prologue.residual, &residual, Kind::rows, false, true},
-                                     {"residual_out", &prologue.residual_out, &residual_out, Kind::rows, true, false},
-                                     {"post_residual", &epilogue.post_residual, &post_residual, Kind::rows, false, false}};
+                                     {"residual", &args.residual, &residual, Kind::rows, false, false},
+                                     {"residual_out", &args.residual_out, &residual_out, Kind::rows, true, false},
+                                     {"post_residual", &args.post_residual, &post_residual, Kind::rows, false, false}};
     if constexpr (Op::centered) list.push_back({"mean", &args.mean, &mean, Kind::per_row, true, false});
     return list;
   }
   kilter_status run() { return Op::forward(&args, nullptr); }
+  static const char* op() { return Op::name; }
+  kilter_status ask(kilter_plan* plan) const { return kilter_ask(kFunction, &args, plan); }
   Snapshot snapshot() {
     Snapshot all;
     for (const NamedTensor& t : tensors()) all.push_back(t.matrix->bytes());
@@ -158,6 +161,7 @@ class Backward {
  public:
   using Operation = Op;
   static constexpr bool is_backward = true;
+  static constexpr kilter_function kFunction = Op::kBackward;
   Spec spec;
   Matrix x, weight, mean, rstd, dy, dresidual_out, dx, dresidual, dweight, dbias;
   std::unique_ptr<GuardedBuffer> workspace;
@@ -199,9 +203,7 @@ class Backward {
   // The implementation of that name (null: the usual one) and the workspace that it asks for.
   void choose(const char* impl) {
     args.impl = impl;
-    size_t bytes = 0;
-    EXPECT_EQ(Op::backward_workspace(&args, &bytes), KILTER_OK) << kilter_last_error();
-    workspace = std::make_unique<GuardedBuffer>(bytes);
+    workspace = std::make_unique<GuardedBuffer>(asked(*this).workspace_size);
     args.workspace = workspace->data(), args.workspace_size = workspace->size();
   }
   void attach() {
@@ -225,6 +227,8 @@ class Backward {
     return list;
   }
   kilter_status run() { return Op::backward(&args, nullptr); }
+  static const char* op() { return Op::name; }
+  kilter_status ask(kilter_plan* plan) const { return kilter_ask(kFunction, &args, plan); }
   Snapshot snapshot() {
     Snapshot all;
     for (const NamedTensor& t : tensors()) all.push_back(t.matrix->bytes());
@@ -247,32 +251,6 @@ template <class Call>
     if (a[i].output)
       if (auto result = same(*a[i].matrix, *b[i].matrix, a[i].name); !result) return result;
   return ::testing::AssertionSuccess();
-}
-
-// The call as the spec says with one change: refused with that status, a text that names op, argument, expected and got, and
-// no byte of any tensor or of the workspace written.  A backward call's workspace query refuses alike.
-template <class Call, class F>
-void expect_refused(Call& call, kilter_status status, const char* argument, F change) {
-  using Op = typename Call::Operation;
-  call.attach();
-  change();
-  const Snapshot before = call.snapshot();
-  const auto expect_text = [&](const char* function) {
-    const std::string text = kilter_last_error();
-    for (const char* part : {Op::name, argument, "expected", "got"})
-      EXPECT_NE(text.find(part), std::string::npos) << function << ": '" << part << "' is missing in: " << text;
-    for (const char* vague : {"got another", "got one"}) EXPECT_EQ(text.find(vague), std::string::npos) << function << ": " << text;
-  };
-  EXPECT_EQ(call.run(), status) << kilter_last_error();
-  expect_text("call");
-  EXPECT_TRUE(before == call.snapshot()) << argument << ": memory was written";
-  if constexpr (Call::is_backward) {
-    if (status == KILTER_WORKSPACE_TOO_SMALL) return;
-    size_t bytes = 12345;
-    EXPECT_EQ(Op::backward_workspace(&call.args, &bytes), status) << argument << ": workspace query: " << kilter_last_error();
-    EXPECT_EQ(bytes, 12345u) << argument;
-    expect_text("workspace query");
-  }
 }
 
 // For the duration of a scope.

@@ -10,11 +10,22 @@ kilter_status every_function(void* memory, float* input) {
   kilter_layer_norm_backward_args layer_norm_backward = kilter_layer_norm_backward_defaults();
   kilter_rms_norm_forward_args rms_norm_forward = kilter_rms_norm_forward_defaults();
   kilter_rms_norm_backward_args rms_norm_backward = kilter_rms_norm_backward_defaults();
-  size_t bytes = 0;
+  kilter_plan plan;
+  kilter_function_info info;
+  kilter_field field;
+  kilter_candidate candidate;
+  size_t count = 0;
+  plan.struct_size = sizeof plan;
+  info.struct_size = sizeof info;
+  field.struct_size = sizeof field;
   rms_norm_forward.x = layer_norm_forward.x = kilter_cpu_tensor(input, types[1], 2, shape);
   rms_norm_forward.y = layer_norm_forward.y = kilter_cpu_tensor(memory, KILTER_FP32, 2, shape);
   if (kilter_layer_norm_forward(&layer_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
-  if (kilter_layer_norm_backward_workspace(&layer_norm_backward, &bytes) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_ask(KILTER_LAYER_NORM_BACKWARD, &layer_norm_backward, &plan) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_explain(KILTER_LAYER_NORM_BACKWARD, &layer_norm_backward, &candidate, 1, &count) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_call(KILTER_LAYER_NORM_BACKWARD, &layer_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_function_at(0, &info) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_field_at(KILTER_RMS_NORM_FORWARD, 0, &field) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_rms_norm_backward(&rms_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   return kilter_rms_norm_forward(&rms_norm_forward, NULL);
 }

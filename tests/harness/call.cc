@@ -1,0 +1,180 @@
+#include "harness/call.h"
+
+#include <cstring>
+#include <sstream>
+
+namespace kilter::test {
+namespace {
+
+constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
+constexpr const char* kWords[] = {"f64", "f32", "f16", "bf16"};
+constexpr size_t kTail = 64;
+
+std::vector<kilter_function_info> all_infos() {
+  std::vector<kilter_function_info> all;
+  kilter_function_info info{};
+  info.struct_size = sizeof info;
+  while (kilter_function_at(all.size(), &info) == KILTER_OK) all.push_back(info);
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::string> words_of(const char* text, char separator) {
+  std::vector<std::string> all;
+  std::istringstream in(text);
+  for (std::string word; std::getline(in, word, separator);)
+    if (!word.empty()) all.push_back(word);
+  return all;
+}
+
+bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
+bool is_tensor(const kilter_field& field) { return is_output(field) || std::strcmp(field.kind, "input") == 0; }
+
+std::vector<kilter_function> all_functions() {
+  std::vector<kilter_function> all;
+  for (const kilter_function_info& info : all_infos()) all.push_back(static_cast<kilter_function>(info.function));
+  return all;
+}
+
+std::string function_name(const ::testing::TestParamInfo<kilter_function>& param) {
+  for (const kilter_function_info& info : all_infos())
+    if (info.function == int32_t(param.param)) return std::string(info.op) + (info.direction == KILTER_BACKWARD ? "_backward" : "_forward");
+  return "unknown";
+}
+
+std::vector<DType> types_of_t(kilter_function function) {
+  std::vector<DType> all;
+  for (const DType t : Call(function).allowed(Call(function).field(Call(function).t_field()))) all.push_back(t);
+  return all;
+}
+
+Call::Call(kilter_function function, const Making& making) : making_(making) {
+  for (const kilter_function_info& info : all_infos())
+    if (info.function == int32_t(function)) info_ = {info, function};
+  for (int32_t i = 0; i < info_.field_count; ++i) {
+    kilter_field field{};
+    field.struct_size = sizeof field;
+    EXPECT_EQ(kilter_field_at(function, size_t(i), &field), KILTER_OK) << kilter_last_error();
+    fields_.push_back(field);
+  }
+  t_field_ = fields_.at(size_t(info_.t)).name;
+  args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
+  const auto answer = [&] {
+    attach();
+    kilter_plan answered{};
+    answered.struct_size = sizeof answered;
+    return ask(&answered);
+  };
+  for (const kilter_field& f : fields_)
+    if (is_tensor(f) && f.required) give_memory(f);
+  EXPECT_EQ(answer(), KILTER_OK) << "the required tensors alone: " << kilter_last_error();
+  // Twice: a tensor may need one that follows.
+  for (int turn = 0; turn < 2; ++turn)
+    for (const kilter_field& f : fields_) {
+      if (!is_tensor(f) || has(f.name) || making_.without.count(f.name)) continue;
+      give_memory(f);
+      if (answer() != KILTER_OK) memory_.erase(f.name);
+    }
+  attach();
+  workspace_ = std::make_unique<GuardedBuffer>(plan().workspace_size);
+  attach();
+}
+
+const kilter_field& Call::field(const std::string& name) const {
+  for (const kilter_field& f : fields_)
+    if (name == f.name) return f;
+  ADD_FAILURE() << op() << " has no " << name;
+  return fields_.front();
+}
+
+kilter_tensor& Call::operator[](const std::string& name) {
+  kilter_tensor& t = at<kilter_tensor>(name);
+  if (!has(name) && t.dtype.bits == 0) {
+    give_memory(field(name));
+    lent_[name] = std::move(memory_.at(name));
+    memory_.erase(name);
+    t = lent_.at(name).tensor();
+  }
+  return t;
+}
+
+DType Call::type_named(const std::string& word) const {
+  for (size_t i = 0; i < std::size(kTypes); ++i)
+    if (word == kWords[i]) return kTypes[i];
+  if (word == "T") return making_.t;
+  if (word == "stat") return making_.t == DType::f64 ? DType::f64 : DType::f32;
+  return type_of(word);
+}
+
+DType Call::type_of(const std::string& name) const {
+  const auto at = memory_.find(name);
+  return at == memory_.end() ? making_.t : at->second.dtype();
+}
+
+std::set<DType> Call::allowed(const kilter_field& field) const {
+  std::set<DType> all;
+  for (const std::string& word : words_of(field.types, '|')) all.insert(type_named(word));
+  return all;
+}
+
+std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
+  const std::vector<std::string> alternatives = words_of(field.shape, '|');
+  // Sizes by the order in which the tensors name them.
+  std::map<std::string, int64_t> sizes;
+  for (const kilter_field& f : fields_)
+    for (const std::string& form : words_of(f.shape, '|'))
+      for (const std::string& word : words_of(form.c_str()))
+        if (word != "..." && word != "1") sizes.emplace(word, making_.size - int64_t(sizes.size()));
+  std::vector<int64_t> shape;
+  for (const std::string& word : words_of(alternatives.at(making_.shape % alternatives.size()).c_str())) {
+    if (word == "...")
+      shape.insert(shape.end(), making_.any.begin(), making_.any.end());
+    else
+      shape.push_back(word == "1" ? 1 : sizes.at(word));
+  }
+  return shape;
+}
+
+void Call::give_memory(const kilter_field& f) {
+  const auto chosen = making_.types.find(f.name);
+  const std::string word = chosen != making_.types.end() ? chosen->second : words_of(f.types, '|').front();
+  Matrix m(f.name == t_field_ ? making_.t : type_named(word), shape_of(f));
+  uint64_t seed = 1;
+  for (const char* c = f.name; *c; ++c) seed = seed * 31 + uint64_t(*c);
+  const bool around_one = std::strcmp(f.types, "stat") == 0 || words_of(f.shape).size() == 1;
+  if (!is_output(f)) m.fill([&](int64_t r, int64_t i) { return around_one ? 1 + noise(seed, r, i) / 8 : noise(seed, r, i) + 0.25; });
+  memory_[f.name] = std::move(m);
+}
+
+void Call::attach() {
+  lent_.clear();
+  std::memset(args_.data(), 0, args_.size() * sizeof args_[0]);
+  struct_size() = info_.args_size;
+  for (const kilter_field& f : fields_) {
+    if (is_tensor(f) && has(f.name)) at<kilter_tensor>(f.name) = memory_.at(f.name).tensor();
+    if (std::strcmp(f.kind, "real") == 0) at<double>(f.name) = f.fallback;
+    if (std::strcmp(f.kind, "memory") == 0 && workspace_) {
+      at<void*>(f.name) = workspace_->data();
+      at<size_t>(f.name + std::string("_size")) = workspace_->size();
+    }
+    if (std::strcmp(f.name, "impl") == 0) at<const char*>(f.name) = making_.impl;
+  }
+}
+
+kilter_plan Call::plan() {
+  kilter_plan p{};
+  p.struct_size = sizeof p;
+  EXPECT_EQ(ask(&p), KILTER_OK) << kilter_last_error();
+  return p;
+}
+
+Snapshot Call::snapshot() const {
+  Snapshot all;
+  for (const auto* tensors : {&memory_, &lent_})
+    for (const auto& [name, matrix] : *tensors) all.push_back(matrix.bytes());
+  if (workspace_) all.push_back(workspace_->bytes());
+  return all;
+}
+
+}  // namespace kilter::test

@@ -1,0 +1,187 @@
+// What a row of a function's table allows, run: each output in each input's memory against memory of its own, each type and shape
+// against the reference.  A row that is too generous shows here.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "check/tolerances.h"
+#include "check/units.h"
+#include "harness/call.h"
+
+namespace kilter::test {
+namespace {
+
+class Table : public ::testing::TestWithParam<kilter_function> {
+ protected:
+  // Calls to make: of every T, with the first type that each tensor may have, and with fp32 wherever that may stand instead.
+  std::vector<Making> makings() {
+    std::vector<Making> all;
+    for (const DType t : types_of_t(GetParam()))
+      for (const bool wide : {false, true}) {
+        Making m = {.t = t};
+        const Call plain(GetParam(), m);
+        for (const kilter_field& f : plain.fields()) {
+          const std::vector<std::string> words = words_of(f.types, '|');
+          if (wide && f.name != plain.t_field() && std::count(words.begin(), words.end(), "f32")) m.types[f.name] = "f32";
+        }
+        all.push_back(m);
+      }
+    return all;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, Table, ::testing::ValuesIn(all_functions()), function_name);
+
+using Aliases = std::map<std::string, std::string>;  // output, input
+
+std::string text_of(const Call& call, const Making& m, const Aliases& aliases = {}) {
+  std::string text = call.op() + std::string(", T ") + dtype_name(m.t);
+  for (const auto& [name, type] : m.types) text.append(", ").append(name).append(" ").append(type);
+  for (const auto& [output, input] : aliases) text.append(", ").append(output).append(" in ").append(input);
+  return text;
+}
+
+std::vector<Aliases> aliases_of(const Call& call) {
+  std::vector<Aliases> one, two;
+  for (const kilter_field& o : call.fields())
+    for (const std::string& i : words_of(o.may_be))
+      if (call.has(o.name) && call.has(i) && call.type_of(o.name) == call.type_of(i)) one.push_back({{o.name, i}});
+  for (const Aliases& a : one)
+    for (const Aliases& b : one)
+      if (a.begin()->first < b.begin()->first) two.push_back({*a.begin(), *b.begin()});
+  one.insert(one.end(), two.begin(), two.end());
+  return one;
+}
+
+TEST_P(Table, InPlaceGivesTheBitsOfMemoryOfItsOwn) {
+  std::set<std::pair<std::string, std::string>> listed, tried;
+  const Call plain(GetParam());
+  for (const kilter_field& o : plain.fields())
+    for (const std::string& i : words_of(o.may_be)) listed.insert({o.name, i});
+  for (Making m : makings())
+    for (const int64_t size : {5, 64, 1025}) {
+      m.size = size, m.any = {3, 2};
+      Call expected(GetParam(), m);
+      ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
+      for (const Aliases& aliases : aliases_of(expected)) {
+        Call got(GetParam(), m);
+        SCOPED_TRACE(text_of(got, m, aliases));
+        std::set<std::string> places;
+        for (const auto& [output, input] : aliases) got[output] = got[input], places.insert(input);
+        if (places.size() < aliases.size()) {  // two outputs in one place
+          expect_refused(got, KILTER_OVERLAP, aliases.rbegin()->first, [&] {
+            for (const auto& [output, input] : aliases) got[output] = got[input];
+          });
+          continue;
+        }
+        ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
+        for (const kilter_field& f : got.fields()) {
+          if (!is_output(f) || !got.has(f.name)) continue;
+          const auto alias = aliases.find(f.name);
+          EXPECT_TRUE(same(expected.memory(f.name), got.memory(alias == aliases.end() ? f.name : alias->second), f.name));
+        }
+        if (aliases.size() == 1) tried.insert(*aliases.begin());
+      }
+    }
+  EXPECT_EQ(tried, listed);
+}
+
+// Finite, and within the reference's bounds in units of the tensor's largest element.
+void expect_close(const Matrix& expected, const Matrix& got, const std::string& name) {
+  double largest = 0;
+  for (int64_t r = 0; r < expected.rows(); ++r)
+    for (int64_t i = 0; i < expected.n(); ++i) largest = std::max(largest, std::fabs(expected.get(r, i)));
+  const double unit = check::ulp(got.dtype(), largest);
+  double bound = 4;
+  for (const check::Tolerance& t : check::tolerances())
+    if (t.output == name && t.dtype == got.dtype()) bound = std::max(bound, t.bound);
+  for (int64_t r = 0; r < got.rows(); ++r)
+    for (int64_t i = 0; i < got.n(); ++i) {
+      const double have = got.get(r, i), want = expected.get(r, i);
+      ASSERT_TRUE(std::isfinite(have) && std::fabs(have - want) <= bound * unit)
+          << name << " row " << r << " column " << i << ": expected " << want << ", got " << have << ", units " << (have - want) / unit;
+    }
+}
+
+// Every implementation that takes the call against the one to compare with.
+void expect_implementations_agree(kilter_function function, Making m, int* compared) {
+  Call asked(function, m);
+  SCOPED_TRACE(text_of(asked, m));
+  kilter_candidate list[32];
+  size_t count = 0;
+  ASSERT_EQ(kilter_explain(function, asked.args(), list, std::size(list), &count), KILTER_OK) << kilter_last_error();
+  const char* reference = nullptr;
+  for (size_t i = 0; i < count; ++i)
+    if (!list[i].reason && std::strncmp(list[i].impl, "reference:", 10) == 0) reference = list[i].impl;
+  ASSERT_NE(reference, nullptr) << "nothing to compare with";
+  m.impl = reference;
+  Call expected(function, m);
+  ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
+  for (size_t i = 0; i < count; ++i) {
+    if (list[i].reason || list[i].impl == std::string(reference)) continue;
+    SCOPED_TRACE(list[i].impl);
+    m.impl = list[i].impl;
+    Call got(function, m);
+    ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
+    ++*compared;
+    for (const kilter_field& f : got.fields()) {
+      ASSERT_EQ(got.has(f.name), expected.has(f.name)) << f.name;
+      if (is_output(f) && got.has(f.name)) expect_close(expected.memory(f.name), got.memory(f.name), f.name);
+    }
+  }
+}
+
+TEST_P(Table, EveryTypeAgainstTheReference) {
+  int compared = 0;
+  for (const DType t : types_of_t(GetParam())) {
+    const Call plain(GetParam(), {.t = t});
+    for (const kilter_field& f : plain.fields()) {
+      const std::vector<std::string> words = words_of(f.types, '|');
+      for (size_t w = 0; w < words.size(); ++w) {
+        if (f.name == plain.t_field() && w > 0) continue;
+        Making m = {.t = t, .size = 45};
+        if (w > 0) m.types[f.name] = words[w];
+        // Where the table has a type, an implementation has it.
+        EXPECT_EQ(Call(GetParam(), m).has(f.name), plain.has(f.name)) << f.name << " " << words[w] << ", T " << dtype_name(t);
+        expect_implementations_agree(GetParam(), m, &compared);
+      }
+    }
+  }
+  for (const Making& m : makings()) expect_implementations_agree(GetParam(), m, &compared);
+  EXPECT_GE(compared, 20);
+}
+
+TEST_P(Table, EveryShapeAgainstTheReference) {
+  int compared = 0;
+  for (const DType t : types_of_t(GetParam()))
+    for (const std::vector<int64_t>& any : {std::vector<int64_t>{}, {1}, {5}, {2, 3}, {2, 1, 2, 3}})
+      for (const size_t shape : {0, 1})
+        for (const int64_t size : {1, 7, 129}) {
+          if (any.empty() && shape == 0) continue;  // rank 0 is not a tensor's
+          expect_implementations_agree(GetParam(), {.t = t, .any = any, .size = size, .shape = shape}, &compared);
+        }
+  EXPECT_GE(compared, 20);
+}
+
+// An optional tensor takes nothing of the others' results away: without it, all that is left is as with it, unless it was read.
+TEST_P(Table, OutputsDoNotDependOnWhichOthersAreAskedFor) {
+  for (const Making& made : makings()) {
+    Call all(GetParam(), made);
+    ASSERT_EQ(all.run(), KILTER_OK) << kilter_last_error();
+    for (const kilter_field& f : all.fields()) {
+      if (!is_output(f) || f.required || !all.has(f.name)) continue;
+      Making m = made;
+      m.without.insert(f.name);
+      Call some(GetParam(), m);
+      SCOPED_TRACE(std::string("without ") + f.name);
+      ASSERT_EQ(some.run(), KILTER_OK) << kilter_last_error();
+      for (const kilter_field& other : some.fields())
+        if (is_output(other) && some.has(other.name)) {
+          EXPECT_TRUE(same(all.memory(other.name), some.memory(other.name), other.name));
+        }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kilter::test
