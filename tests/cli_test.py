@@ -27,7 +27,10 @@ class ExitCodeTest(CliTest):
                      ("explain", "group_nonsense"), ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--rounding", "twice"),
                      ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--dy", "dy.npy"), ("run", "rms_norm", "--x", "x.npy", "--y", "y.npy", "--mean", "m.npy"),
                      ("run", "layer_norm", "--backward", "--x", "x.npy", "--y", "y.npy"), ("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--residual_out", "s.npy"),
-                     ("run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "w.npy", "--dy", "dy.npy")):
+                     ("run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "w.npy", "--dy", "dy.npy"),
+                     ("run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "w.npy", "--dy", "dy.npy", "--dx", "dx.npy", "--eps", "1"),
+                     ("run", "rms_norm", "--x", "x.npy", "--y", "y.npy", "--dweight-dtype", "fp32"),
+                     ("explain", "rms_norm", "--backward", "--output-kind", "int8"), ("explain", "rms_norm", "--backward", "--features", "silu")):
             self.kilter(*args, expect=USAGE)
         for name in ("x", "y", "weight", "mean"):
             files = {"x": "x.npy", "y": "y.npy"} | {name: ""}
@@ -106,7 +109,7 @@ class ExitCodeTest(CliTest):
         self.assertRegex(done.stderr, r"^kilter: rms_norm forward rows=3 n=37 x=fp32: cpu:rowwise \[\w+\]\n$")
         done = subprocess.run([cli_case.KILTER, "run", "rms_norm", "--backward", "--x", "x.npy", "--rstd", "r.npy", "--dy", "dy.npy", "--dweight", "dw.npy", "--impl",
                                "reference:f64"], cwd=self.dir, env=env, capture_output=True, text=True)
-        self.assertEqual(done.stderr, "kilter: rms_norm backward rows=3 n=37 x=fp32: reference:f64\n")
+        self.assertEqual(done.stderr, "kilter: rms_norm backward rows=3 n=37 dy=fp32: reference:f64\n")
 
     def test_missing_input_file(self):
         self.assertIn("none.npy", self.kilter("run", "layer_norm", "--x", "none.npy", "--y", "y.npy", expect=IO).err)
@@ -117,6 +120,7 @@ class ExitCodeTest(CliTest):
         self.put("h.npy", npy([0.5] * self.n, (self.n,), "<f2"))
         self.assertIn("weight", self.kilter("run", "layer_norm", "--x", "x.npy", "--weight", "h.npy", "--y", "y.npy", expect=UNSUPPORTED).err)
         self.kilter("explain", "layer_norm", "--output-kind", "int8", expect=UNSUPPORTED)
+        self.assertIn("activation", self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--activation", "gelu-tanh", expect=UNSUPPORTED).err)
         self.kilter("check", "layer_norm", "--x-dtype", "bf16", "--weight-dtype", "fp16", expect=UNSUPPORTED)
 
     def test_invalid_argument(self):
@@ -124,7 +128,7 @@ class ExitCodeTest(CliTest):
         self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--threads", "-1", expect=INVALID)
         self.kilter("run", "layer_norm", "--x", "x.npy", "--y", "y.npy", "--x-dtype", "bf16", expect=INVALID)
         self.put("zero.npy", npy([1.0], ()))
-        self.assertIn("x.ndim", self.kilter("run", "layer_norm", "--x", "zero.npy", "--y", "y.npy", expect=INVALID).err)
+        self.assertIn("x.shape: expected [..., n], got []", self.kilter("run", "layer_norm", "--x", "zero.npy", "--y", "y.npy", expect=INVALID).err)
         self.kilter("check", "layer_norm", "--rows", "-1", expect=INVALID)
         self.kilter("check", "layer_norm", "--impl", "nonsense", expect=INVALID)
         self.kilter("check", "layer_norm", "--target", "nonsense", expect=INVALID)
@@ -176,6 +180,13 @@ class CommandTest(CliTest):
         text = self.kilter("run", "--help").out
         for word in ("<f4", "<V2", "--x-dtype bf16", "ml_dtypes", "Big-endian", "Fortran", "standard input", "--json", "--x - --y -"):
             self.assertIn(word, text)
+        for command in ("run", "explain"):  # an op's tensors, and no others
+            for op, mean in (("layer_norm", True), ("rms_norm", False)):
+                text = self.kilter(command, op, "--help").out
+                for word in ("--x", "--residual_out", "--dweight", "--weight_offset", "--rounding", "--activation", "--backward", "is added to the variance"):
+                    self.assertIn(word, text)
+                self.assertEqual("\n  --mean" in text, mean)
+        self.assertIn("nonsense not in {layer_norm,rms_norm}", self.kilter("run", "nonsense", expect=USAGE).err)
         self.assertRegex(self.kilter("--version").out, r"kilter \d+\.\d+\.\d+")
 
     def test_check(self):

@@ -1,6 +1,6 @@
 """Compares the library with oracle.py, bit for bit: python3 oracle_test.py LIBRARY [SUBSTRING of the cases to run]."""
-import ctypes
 import itertools
+import pathlib
 import sys
 import time
 
@@ -8,90 +8,39 @@ import numpy as np
 
 import oracle
 
-# ---------------------------------------------------------------- the C contract
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
+import kilter_abi  # noqa: E402
 
+# ---------------------------------------------------------------- the library
 
-class Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32),
-                ("ndim", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16),
-                ("shape", ctypes.POINTER(ctypes.c_int64)), ("strides", ctypes.POINTER(ctypes.c_int64)),
-                ("byte_offset", ctypes.c_uint64)]
-
-
-class Prologue(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_size_t), ("residual", Tensor), ("residual_out", Tensor), ("gate", Tensor)]
-
-
-class Epilogue(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_size_t), ("activation", ctypes.c_int32), ("post_residual", Tensor)]
-
-
-def arguments(tensors, rest):
-    fields = [("struct_size", ctypes.c_size_t)] + [(t, Tensor) for t in tensors.split()] + rest
-    return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
-
-
-FORWARD_REST = [("eps", ctypes.c_double), ("weight_offset", ctypes.c_double), ("rounding", ctypes.c_int32),
-                ("prologue", ctypes.POINTER(Prologue)), ("epilogue", ctypes.POINTER(Epilogue)),
-                ("quantization", ctypes.c_void_p), ("impl", ctypes.c_char_p), ("launch_flags", ctypes.c_uint64)]
-BACKWARD_REST = [("weight_offset", ctypes.c_double), ("workspace", ctypes.c_void_p), ("workspace_size", ctypes.c_size_t),
-                 ("impl", ctypes.c_char_p), ("launch_flags", ctypes.c_uint64)]
-GRADIENTS = " dy dresidual_out dx dresidual dweight dbias"
 NAMES = {True: "layer_norm", False: "rms_norm"}
-FORWARD = {True: arguments("x weight bias y mean rstd", FORWARD_REST), False: arguments("x weight bias y rstd", FORWARD_REST)}
-BACKWARD = {True: arguments("x weight mean rstd" + GRADIENTS, BACKWARD_REST),
-            False: arguments("x weight rstd" + GRADIENTS, BACKWARD_REST)}
-KEPT = ctypes.c_int64 * 2
 
 
 def tensor(array):
     """A view of a C-contiguous array; an absent tensor for None."""
     if array is None:
-        return Tensor()
-    brain = array.dtype == np.uint16
-    shape = KEPT(*array.shape)
-    result = Tensor(data=array.ctypes.data, device_type=1, ndim=array.ndim, code=4 if brain else 2,
-                    bits=8 * array.itemsize, lanes=1, shape=ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64)))
-    result.keep = shape
-    return result
+        return kilter_abi.Tensor()
+    name = {"uint16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}[array.dtype.name]
+    return kilter_abi.tensor(array.ctypes.data, array.shape, name, (kilter_abi.CPU, 0))
 
 
 class Library:
     def __init__(self, path):
-        self.lib = ctypes.CDLL(path)
-        self.lib.kilter_last_error.restype = ctypes.c_char_p
+        self.library = kilter_abi.Library(path)
 
-    def call(self, name, *args):
-        if getattr(self.lib, name)(*args):
-            raise RuntimeError(f"{name}: {self.lib.kilter_last_error().decode()}")
-
-    @staticmethod
-    def fill(struct, tensors):
-        struct.struct_size = ctypes.sizeof(struct)
-        keep = {name: tensor(array) for name, array in tensors.items()}
-        for name, value in keep.items():
-            setattr(struct, name, value)
-        return keep
+    def prepare(self, layer, direction, tensors, **scalars):
+        """tensors: an op without a mean ignores it."""
+        if not layer:
+            tensors.pop("mean")
+        return kilter_abi.Call(self.library, NAMES[layer], direction, **{name: tensor(array) for name, array in tensors.items()}, **scalars)
 
     def forward(self, layer, x, eps, weight=None, bias=None, offset=0.0, then_multiply=False, residual=None, post_residual=None,
                 write_residual=True):
         F = np.float64 if x.dtype == np.float64 else np.float32
         y, mean, rstd = np.empty_like(x), np.zeros((len(x), 1), F), np.zeros((len(x), 1), F)
-        args, keep = FORWARD[layer](), []
-        tensors = dict(x=x, weight=weight, bias=bias, y=y, rstd=rstd)
-        keep.append(self.fill(args, tensors | dict(mean=mean) if layer else tensors))
-        args.eps, args.weight_offset, args.rounding = eps, offset, int(then_multiply)
-        out = None
-        if residual is not None:
-            prologue = Prologue()
-            out = np.empty_like(residual) if write_residual else None
-            keep.append(self.fill(prologue, dict(residual=residual, residual_out=out)))
-            args.prologue = ctypes.pointer(prologue)
-        if post_residual is not None:
-            epilogue = Epilogue()
-            keep.append(self.fill(epilogue, dict(post_residual=post_residual)))
-            args.epilogue = ctypes.pointer(epilogue)
-        self.call(f"kilter_{NAMES[layer]}_forward", ctypes.byref(args), None)
+        out = np.empty_like(residual) if write_residual and residual is not None else None
+        tensors = dict(x=x, weight=weight, bias=bias, residual=residual, post_residual=post_residual, y=y, residual_out=out, mean=mean, rstd=rstd)
+        self.prepare(layer, "forward", tensors, eps=eps, weight_offset=offset, rounding=int(then_multiply))()
         return y, mean, rstd, out
 
     calls = 0
@@ -103,17 +52,13 @@ class Library:
         self.calls += 1
         outputs = np.empty_like(dy), np.empty_like(x), np.empty(n, dweight_type), np.empty(n, dweight_type)
         dx, dresidual, dweight, dbias = (a if wanted >> i & 1 else None for i, a in enumerate(outputs))
-        args = BACKWARD[layer]()
-        tensors = dict(x=x, weight=weight, rstd=rstd, dy=dy, dresidual_out=dresidual_out, dx=dx, dresidual=dresidual,
+        tensors = dict(x=x, weight=weight, mean=mean, rstd=rstd, dy=dy, dresidual_out=dresidual_out, dx=dx, dresidual=dresidual,
                        dweight=dweight, dbias=dbias)
-        keep = self.fill(args, tensors | dict(mean=mean) if layer else tensors)
-        args.weight_offset = offset
-        size = ctypes.c_size_t()
-        self.call(f"kilter_{NAMES[layer]}_backward_workspace", ctypes.byref(args), ctypes.byref(size))
-        workspace = np.zeros(max(size.value, 1), np.uint8)
-        args.workspace, args.workspace_size = workspace.ctypes.data, size.value
-        self.call(f"kilter_{NAMES[layer]}_backward", ctypes.byref(args), None)
-        del keep
+        call = self.prepare(layer, "backward", tensors, weight_offset=offset)
+        size = call.workspace_size()
+        workspace = np.zeros(max(size, 1), np.uint8)
+        call.set_workspace(workspace.ctypes.data, size)
+        call()
         return dx, dresidual, dweight, dbias
 
 

@@ -22,15 +22,12 @@ class Tensors {
   kilter_tensor statistics(char* data) { return tensor(data, 1, statistics_, kFp32); }
 
   template <class Args>
-  void forward(Args& a, kilter_prologue& prologue) {
+  void forward(Args& a) {
     a.struct_size = sizeof a;
     a.x = activation(set_.in[0]), a.weight = weight(set_.weight), a.y = activation(set_.out[0]), a.rstd = statistics(set_.rstd);
     if constexpr (requires { a.mean; }) a.mean = statistics(set_.mean), a.bias = weight(set_.bias);
     a.eps = 1e-5;
-    if (!row_.op->added) return;
-    prologue.struct_size = sizeof prologue;
-    prologue.residual = activation(set_.in[1]), prologue.residual_out = activation(set_.out[1]);
-    a.prologue = &prologue;
+    if (row_.op->added) a.residual = activation(set_.in[1]), a.residual_out = activation(set_.out[1]);
   }
   template <class Args>
   void backward(Args& a) {
@@ -54,9 +51,8 @@ class Tensors {
 template <class Args>
 kilter_status forward(const Row& row, const Set& set, kilter_status (*function)(const Args*, kilter_stream), cudaStream_t stream) {
   Tensors t(row, set);
-  kilter_prologue prologue{};
   Args a{};
-  t.forward(a, prologue);
+  t.forward(a);
   if (row.op->dependent) a.launch_flags |= KILTER_LAUNCH_DEPENDENT;
   return function(&a, stream);
 }
@@ -72,12 +68,16 @@ kilter_status backward(const Row& row, const Set& set, kilter_status (*function)
 }
 
 template <class Args>
-kilter_status workspace(const Row& row, kilter_status (*function)(const Args*, size_t*), size_t* bytes) {
-  const Set set = set_at(row, reinterpret_cast<char*>(uintptr_t{4096}));  // present tensors; nothing is read
+kilter_status workspace(const Row& row, kilter_function function, size_t* bytes) {
+  const Set set;  // no memory yet
   Tensors t(row, set);
   Args a{};
   t.backward(a);
-  return function(&a, bytes);
+  kilter_plan plan = {};
+  plan.struct_size = sizeof plan;
+  const kilter_status status = kilter_ask(function, &a, &plan);
+  *bytes = plan.workspace_size;
+  return status;
 }
 
 // Hands out pieces of memory one after another; from null, only their size.
@@ -120,8 +120,8 @@ Set set_at(const Row& row, char* base) {
 kilter_status workspace_bytes(const Row& row, size_t* bytes) {
   *bytes = 0;
   if (!row.op->backward) return KILTER_OK;
-  return row.op->centered ? workspace(row, kilter_layer_norm_backward_workspace, bytes)
-                          : workspace(row, kilter_rms_norm_backward_workspace, bytes);
+  return row.op->centered ? workspace<kilter_layer_norm_backward_args>(row, KILTER_LAYER_NORM_BACKWARD, bytes)
+                          : workspace<kilter_rms_norm_backward_args>(row, KILTER_RMS_NORM_BACKWARD, bytes);
 }
 
 kilter_status call(const Row& row, const Set& set, void* workspace, size_t workspace_size, cudaStream_t stream) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "check/arguments.h"
 #include "families/rowwise/problem.h"
 #include "kilter/kilter.h"
 
@@ -38,12 +39,7 @@ struct Op {
 
 const Op* find_op(const std::string& name);  // null if there is none
 
-// What dispatch asks about the call.  Its strings are the call's.
-kilter_query query_of(const Call& call);
-
 // The implementation that would run, or `wanted` if the list has it; null if there is none.
-const char* implementation(const kilter_query& query, const char* wanted = nullptr);
-
-std::vector<std::string> op_names();
+const char* implementation(Call call, const char* wanted = nullptr);
 
 }  // namespace kilter::check

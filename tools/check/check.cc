@@ -38,7 +38,7 @@ Call forward_call(const Case& c, Tensors& t) {
   f.residual_out = t.residual_out.tensor();
   f.eps = c.eps, f.weight_offset = c.weight_offset, f.rounding = c.round_then_multiply, f.impl = wanted(c);
   // A backward-only implementation gets its statistics from the default forward.
-  if (c.backward && f.impl && !implementation(query_of(f), f.impl)) f.impl = nullptr;
+  if (c.backward && f.impl && !implementation(f, f.impl)) f.impl = nullptr;
   return f;
 }
 
@@ -203,7 +203,7 @@ Report run(const Case& c) {
   }
   Tensors t = make_tensors(c);
   const Call asked = c.backward ? backward_call(c, t) : forward_call(c, t);
-  const char* impl = implementation(query_of(asked), asked.impl);
+  const char* impl = implementation(asked, asked.impl);
   r.impl = impl ? impl : c.impl;
   r.target = c.target.empty() ? kilter_cpu_target() : c.target;
   r.status = call(c, t);

@@ -93,7 +93,7 @@ class Bench {
   Result measure(int reps, Progress* progress) {
     Result r;
     r.c = c_, r.bytes = bytes_, r.threads = threads_;
-    const char* impl = check::implementation(check::query_of(c_.backward ? backward_ : forward_), impl_);
+    const char* impl = check::implementation(c_.backward ? backward_ : forward_, impl_);
     r.impl = impl ? impl : "";
     for (const Copy& copy : copies(c_.backward)) r.copies.push_back({copy, {}});
     // Every round in an order of its own: what runs after a copy with plain stores pays for the lines that it left dirty.

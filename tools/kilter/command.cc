@@ -18,11 +18,6 @@
 #include "kilter/text.h"
 
 namespace kilter::cli {
-namespace {
-
-constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
-
-}  // namespace
 
 void throw_io(const std::string& tensor, const std::string& where, const std::string& expected, int error) {
   throw Error(kExitIo, KILTER_IO, fmt::format("{}: {}: expected {}, got: {}", tensor, where, expected, std::strerror(error)));

@@ -40,6 +40,8 @@ struct OpOptions {
 };
 void add_op(CLI::App* command, OpOptions* options);
 
+inline constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
+
 // An element type by its name; "none" where that has a meaning.
 CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none = false);
 

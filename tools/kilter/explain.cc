@@ -1,31 +1,21 @@
-// kilter explain: the walk through an op's implementation list, with every refusal's reason.
+// kilter explain: the walk through a function's implementation list, with every refusal's reason.
 #include <fmt/core.h>
 
+#include <map>
 #include <memory>
 
-#include "kilter/query.h"
+#include "kilter/op.h"
 
 namespace kilter::cli {
 namespace {
 
 struct ExplainOptions {
-  std::string op, backend = "cpu", activation = "none", output_kind = "plain", impl;
-  bool backward = false;
-  DType x = DType::f32;
-  DType tensors[std::size(kQueryTensors)] = {};
-  int64_t rows = -1, n = -1;
+  OpCall call;
+  std::map<std::string, std::pair<CLI::Option*, DType>> types;  // of tensors, by name
+  std::map<std::string, int64_t> sizes;
   std::vector<std::string> features;
+  std::string output_kind = "plain";
 };
-
-template <size_t N>
-std::vector<std::string> names(const Named (&list)[N]) {
-  std::vector<std::string> s;
-  for (const Named& e : list) s.push_back(e.name);
-  return s;
-}
-
-// "--dweight-dtype"; with underscores in the name, either spelling of it.
-std::string dtype_option(const std::string& name) { return option_names(name + "_dtype"); }
 
 // Items between commas; also empty ones, which a script's unset variable leaves.
 std::vector<std::string> items(const std::string& list) {
@@ -38,99 +28,124 @@ std::vector<std::string> items(const std::string& list) {
   return s;
 }
 
-template <size_t N>
-int value_of(const Named (&list)[N], const std::string& name) {
-  for (const Named& e : list)
-    if (name == e.name) return e.value;
-  return 0;
+std::vector<std::string> feature_names(const std::string& op) {
+  std::vector<std::string> names;
+  for (const Feature& f : features_of(*check::function_of(op, false)->schema)) names.push_back(f.name);
+  return names;
 }
 
-kilter_query query_of(const ExplainOptions& o) {
-  kilter_query q = make_query(o.op, o.backward, value_of(kDevices, o.backend), o.x);
-  for (size_t i = 0; i < std::size(kQueryTensors); ++i)
-    if (o.tensors[i] != DType::none) q.*kQueryTensors[i].type = dlpack_of(o.tensors[i]);
+std::unique_ptr<Question> question_of(const ExplainOptions& o) {
+  check::Arguments arguments = o.call.arguments();
+  const Schema& schema = arguments.schema();
   for (const std::string& list : o.features)
-    for (const std::string& name : items(list))
-      for (const Feature& f : kFeatures)
-        if (name == f.name) q.features |= f.bit;
-  q.activation = value_of(kActivations, o.activation), q.output_kind = value_of(kOutputKinds, o.output_kind);
-  q.rows = o.rows, q.n = o.n;
-  q.impl = o.impl.empty() ? nullptr : o.impl.c_str();
-  return q;
+    for (const std::string& name : items(list)) {
+      const Field* field = nullptr;
+      for (const Feature& f : features_of(schema))
+        if (name == f.name) field = f.field, arguments.set(*field, f.value);
+      if (!field) usage(fmt::format("--features: expected features of {}, got {}", o.call.what(), name));
+    }
+  check::Sizes sizes(schema);
+  for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], o.sizes.at(schema.sizes[i].name));
+  int device = 0;
+  for (const Named& d : kDevices)
+    if (o.call.backend == d.name) device = d.value;
+  const auto& base = o.types.at(t_name(o.call.op));
+  const auto& t = o.types.at(schema.fields[schema.t].name);
+  auto question =
+      std::make_unique<Question>(std::move(arguments), t.first->count() ? t.second : base.second, kilter_device{device, 0}, sizes);
+  for (const auto& [name, given] : o.types) {
+    if (!given.first->count() || given.second == DType::none) continue;
+    const Field* const field = check::field_of(schema, name);
+    if (!field) usage(fmt::format("{}: expected a tensor of {}, which has none of that name", given.first->get_name(), o.call.what()));
+    question->add(*field, dlpack_of(given.second));
+  }
+  for (const OutputKind& kind : kOutputKinds)
+    if (o.output_kind == kind.name) {
+      const Field* const field = kind_field(schema);
+      if (!field) usage(fmt::format("--output-kind: expected none of {}, got {}", o.call.what(), kind.name));
+      question->add(*field, kind.type);
+    }
+  return question;
 }
 
 void explain(const ExplainOptions& o, State* state) {
-  const kilter_query q = query_of(o);
-  kilter_candidate list[64];
-  size_t count = 0;
-  require(kilter_explain(&q, list, 64, &count));
-  const kilter_status status = kilter_supports(&q);
+  const std::unique_ptr<Question> question = question_of(o);
+  std::vector<kilter_candidate> list;
+  require(question->arguments().explain(&list));
+  kilter_plan plan;
+  const kilter_status status = question->arguments().ask(&plan);
   const std::string why = status == KILTER_OK ? "" : kilter_last_error();
   if (status != KILTER_OK && status != KILTER_UNSUPPORTED) require(status);
-  const char* chosen = nullptr;
   Json walk = Json::array();
-  for (size_t i = 0; i < count && i < 64; ++i) {
-    const bool asked = o.impl.empty() || o.impl == list[i].impl;
-    if (!chosen && asked && !list[i].reason) chosen = list[i].impl;
-    walk.push_back({{"impl", list[i].impl}, {"reason", list[i].reason ? Json(list[i].reason) : Json(nullptr)}});
+  int number = 0;
+  for (const kilter_candidate& c : list) {
+    walk.push_back({{"impl", c.impl}, {"reason", c.reason ? Json(c.reason) : Json(nullptr)}});
     if (state->json) continue;
-    const std::string verdict = list[i].reason           ? std::string("refuses: ") + list[i].reason
-                                : !asked                 ? "not asked for"
-                                : chosen == list[i].impl ? "runs"
-                                                         : "could run";
-    fmt::print("{:2}. {:<16} {}\n", i + 1, list[i].impl, verdict);
+    const std::string verdict = c.reason                                             ? std::string("refuses: ") + c.reason
+                                : !o.call.impl.empty() && o.call.impl != c.impl      ? "not asked for"
+                                : plan.impl && std::string_view(plan.impl) == c.impl ? "runs"
+                                                                                     : "could run";
+    fmt::print("{:2}. {:<16} {}\n", ++number, c.impl, verdict);
   }
   if (state->json)
-    print_json({{"op", o.op},
-                {"direction", o.backward ? "backward" : "forward"},
-                {"chosen", chosen ? Json(chosen) : Json(nullptr)},
+    print_json({{"op", o.call.op},
+                {"direction", o.call.backward ? "backward" : "forward"},
+                {"chosen", plan.impl ? Json(plan.impl) : Json(nullptr)},
                 {"walk", walk}});
   if (status == KILTER_OK) return;
   state->exit_code = kExitUnsupported;
   fmt::print(stderr, "kilter explain: {}\n", why);
 }
 
-}  // namespace
-
-void add_explain(CLI::App& app, State* state) {
+void add_explain_op(CLI::App* command, const std::string& op, State* state) {
   auto o = std::make_shared<ExplainOptions>();
-  CLI::App* command =
-      add_command(app, state, "explain", "Which implementation takes a call, and why others do not; exit code 4 if none does",
-                  "kilter explain layer_norm --x-dtype bf16 --rows 4096 --n 768 --output-kind fp8_e4m3");
-  command->add_option("op", o->op, "The op")->required()->check(CLI::IsMember(dispatched_ops()));
-  command->add_flag("--backward", o->backward, "The gradients instead of the forward pass");
-  add_dtype(command, "--x-dtype", &o->x, "Type of x [fp32]");
-  CLI::Option* const backward = command->get_option("--backward");
-  for (size_t i = 0; i < std::size(kQueryTensors); ++i) {
-    const QueryTensor& t = kQueryTensors[i];
-    const char* const direction = t.directions == 1 ? "Forward: type" : t.directions == 2 ? "Backward: type" : "Type";
-    CLI::Option* const option =
-        add_dtype(command, dtype_option(t.name), &o->tensors[i],
-                  fmt::format("{} of {} [{}]", direction, t.name, t.type == &kilter_query::dy ? "x's" : "none"), true);
-    if (t.directions == 1) option->excludes(backward);
-    if (t.directions == 2) option->needs(backward);
+  o->call.op = op;
+  add_op_call(command, &o->call);
+  const std::string t = t_name(op);
+  for (const OpField& f : fields_of(op)) {
+    if (!check::is_tensor(f.any())) continue;
+    auto& [option, type] = o->types[f.name];
+    type = f.name == t ? DType::f32 : DType::none;
+    const std::string usual = f.name == t ? "fp32" : f.name == t_name(op, true) ? t + "'s" : f.any().required ? "its usual" : "none";
+    option = add_dtype(command, option_names(std::string(f.name) + "_dtype"), &type,
+                       fmt::format("{} of {} [{}]",
+                                   f.in[0] && f.in[1] ? "Type"
+                                   : f.in[0]          ? "Forward: type"
+                                                      : "Backward: type",
+                                   f.name, usual),
+                       f.name != t);
   }
-  std::vector<std::string> features;
+  const std::vector<std::string> features = feature_names(op);
   std::string listed;
-  for (const Feature& f : kFeatures) features.push_back(f.name), listed += (listed.empty() ? "" : ",") + features.back();
-  command->add_option("--features", o->features, "Further features of the call, with commas between them")
+  for (const std::string& f : features) listed += (listed.empty() ? "" : ",") + f;
+  command->add_option("--features", o->features, "Features of the call, with commas between them")
       ->check([features](const std::string& list) {
         for (std::string name : items(list))
           if (std::string why = CLI::IsMember(features)(name); !why.empty()) return why;
         return std::string();
       })
       ->type_name("{" + listed + "}");
-  command->add_option(option_names("activation"), o->activation, "After the norm")
+  std::vector<std::string> kinds{"plain"};
+  for (const OutputKind& kind : kOutputKinds) kinds.push_back(kind.name);
+  command->add_option(option_names("output_kind"), o->output_kind, "What the output holds")
       ->capture_default_str()
-      ->check(CLI::IsMember(names(kActivations)));
-  command->add_option(option_names("output_kind"), o->output_kind, "What y holds")
-      ->capture_default_str()
-      ->check(CLI::IsMember(names(kOutputKinds)));
-  command->add_option("--backend", o->backend, "Where to run")->capture_default_str()->check(CLI::IsMember(names(kDevices)));
-  add_number(command, "--rows", &o->rows, "Rows; -1: any");
-  add_number(command, "--n", &o->n, "Row length; -1: any");
-  command->add_option("--impl", o->impl, "Ask about this implementation only")->check(names_something);
+      ->check(CLI::IsMember(kinds));
+  for (const bool backward : {false, true}) {
+    const Schema& s = *check::function_of(op, backward)->schema;
+    for (int i = 0; i < s.size_count; ++i)
+      if (const auto [at, added] = o->sizes.emplace(s.sizes[i].name, s.sizes[i].product ? kExampleRows : kExampleLength); added)
+        add_number(command, fmt::format("--{}", at->first), &at->second, "Size, an example unless it is given");
+  }
   command->final_callback([o, state] { explain(*o, state); });
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, State* state) {
+  CLI::App* command =
+      add_command(app, state, "explain", "Which implementation takes a call, and why others do not; exit code 4 if none does",
+                  "kilter explain layer_norm --x-dtype bf16 --rows 4096 --n 768 --activation silu");
+  add_ops(command, [state](CLI::App* sub, const std::string& op) { add_explain_op(sub, op, state); });
 }
 
 }  // namespace kilter::cli

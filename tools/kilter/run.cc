@@ -5,49 +5,18 @@
 #include <map>
 #include <memory>
 
-#include "check/call.h"
-#include "kilter/command.h"
 #include "kilter/files.h"
 #include "kilter/npy.h"
+#include "kilter/op.h"
 #include "kilter/text.h"
 
 namespace kilter::cli {
 namespace {
 
-using check::Call;
-
-enum Use : unsigned { kNone = 0, kInput = 1, kOutput = 2, kRequired = 4 };
-
-struct Slot {
-  const char* name;
-  kilter_tensor Call::*tensor;
-  unsigned forward, backward;
-  const char* help;
-};
-
-constexpr Slot kSlots[] = {
-    {"x", &Call::x, kInput | kRequired, kInput | kRequired, "What is normalized (backward: residual_out if a residual was added)"},
-    {"weight", &Call::weight, kInput, kInput, "[n]"},
-    {"bias", &Call::bias, kInput, kNone, "[n]"},
-    {"residual", &Call::residual, kInput, kNone, "Added to x before the norm"},
-    {"residual_out", &Call::residual_out, kOutput, kNone, "x + residual"},
-    {"post_residual", &Call::post_residual, kInput, kNone, "Added after the norm"},
-    {"y", &Call::y, kOutput | kRequired, kNone, "The normalized rows"},
-    {"mean", &Call::mean, kOutput, kInput | kRequired, "Per row: forward writes it, backward reads it (layer_norm)"},
-    {"rstd", &Call::rstd, kOutput, kInput | kRequired, "Per row: forward writes it, backward reads it"},
-    {"dy", &Call::dy, kNone, kInput | kRequired, "The gradient of y"},
-    {"dresidual_out", &Call::dresidual_out, kNone, kInput, "The gradient of residual_out from elsewhere"},
-    {"dx", &Call::dx, kNone, kOutput, "The gradient of x, in dy's type"},
-    {"dresidual", &Call::dresidual, kNone, kOutput, "dx in x's type"},
-    {"dweight", &Call::dweight, kNone, kOutput, "The gradient of weight"},
-    {"dbias", &Call::dbias, kNone, kOutput, "The gradient of bias"},
-};
-
 struct RunOptions {
-  OpOptions op;
-  std::map<std::string, std::string> files;
-  double eps = KILTER_DEFAULT_EPS, weight_offset = 0;
-  std::string rounding = "once", backend = "cpu", impl, dweight_dtype;
+  OpCall call;
+  std::map<std::string, std::string> files;  // by the tensor's name
+  std::map<std::string, std::string> types;  // of outputs: a type's name, or a tensor's whose type it is
   DType x_dtype = DType::none;
   int threads = 0;
   bool json = false;
@@ -55,135 +24,118 @@ struct RunOptions {
 
 const std::string kStandard = "-";  // standard input or output
 
-[[noreturn]] void usage(const std::string& message) { throw Error(kExitUsage, KILTER_INVALID_ARGUMENT, message); }
-
 class Run {
  public:
-  explicit Run(const RunOptions& o) : o_(o), op_(*check::find_op(o.op.op)) {
-    call_.op = o.op.op, call_.backward = o.op.backward;
-    call_.eps = o.eps, call_.weight_offset = o.weight_offset;
-    call_.rounding = o.rounding == "once" ? KILTER_ROUND_ONCE : KILTER_ROUND_THEN_MULTIPLY;
-    call_.impl = o.impl.empty() ? nullptr : o.impl.c_str();
+  explicit Run(const RunOptions& o) : o_(o), args_(o.call.arguments()), sizes_(args_.schema()) {
+    const Schema& s = args_.schema();
+    for (int i = 0; i < s.count; ++i)
+      if (check::is_tensor(s.fields[i])) (s.fields[i].output ? outputs_ : inputs_).push_back(&s.fields[i]);
+    check_files();
+    for (auto* list : {&inputs_, &outputs_})
+      list->erase(std::remove_if(list->begin(), list->end(), [&](const Field* f) { return !has(f->name); }), list->end());
   }
 
   // Standard output is a tensor's: nothing else may be printed there.
   bool prints_tensor() const {
-    return std::any_of(std::begin(kSlots), std::end(kSlots),
-                       [&](const Slot& s) { return use(s) & kOutput && has(s) && o_.files.at(s.name) == kStandard; });
+    return std::any_of(outputs_.begin(), outputs_.end(), [&](const Field* f) { return file(f->name) == kStandard; });
   }
 
   Json execute() {
-    if (o_.backend != "cpu")
+    if (o_.call.backend != "cpu")
       throw Error(kExitUnsupported, KILTER_UNSUPPORTED,
-                  fmt::format("backend: expected cpu, got {}: no such backend in this build", o_.backend));
-    check_files();
-    for (const Slot& s : kSlots)
-      if (use(s) & kInput && has(s)) read(s);
-    for (const Slot& s : kSlots)
-      if (use(s) & kOutput && has(s)) files_.declare(s.name, o_.files.at(s.name), inputs_);
-    for (const Slot& s : kSlots)
-      if (use(s) & kOutput && has(s)) make_output(s);
+                  fmt::format("backend: expected cpu, got {}: no such backend in this build", o_.call.backend));
+    for (const Field* f : inputs_) read(*f);
+    for (const Field* f : outputs_) files_.declare(f->name, file(f->name), ids_);
+    for (const Field* f : outputs_) make_output(*f);
     require(kilter_set_num_threads(o_.threads));
-    run_op();
+    kilter_plan plan;
+    require(args_.ask(&plan));
+    require_memory(int64_t(plan.workspace_size), "workspace");
+    const std::unique_ptr<char[]> workspace(new char[plan.workspace_size + 1]);
+    args_.set_workspace(workspace.get(), plan.workspace_size);
+    require(args_.call());
     size_t index = 0;
-    for (const Slot* s : outputs_) {
-      const Array& a = arrays_.at(s->name);
+    for (const Field* f : outputs_) {
+      const Array& a = arrays_.at(f->name);
       files_.write(index++, npy_header(a.dtype, a.shape), a.data.get(), size_t(a.bytes));
     }
     files_.commit();
-    return report();
+    return report(plan.impl);
   }
 
  private:
-  unsigned use(const Slot& s) const {
-    if (s.tensor == &Call::mean && !op_.centered) return kNone;
-    return o_.op.backward ? s.backward : s.forward;
-  }
-  bool has(const Slot& s) const { return o_.files.count(s.name) && !o_.files.at(s.name).empty(); }
+  const std::string& file(const std::string& name) const { return o_.files.at(name); }
+  bool has(const std::string& name) const { return o_.files.count(name) && !file(name).empty(); }
 
   void check_files() const {
+    const Schema& s = args_.schema();
+    for (const auto& [name, path] : o_.files)
+      if (!path.empty() && !check::field_of(s, name))
+        usage(fmt::format("--{}: expected a tensor of {}, which has none of that name", name, o_.call.what()));
+    std::string listed;
     bool any = false;
     const char *read = nullptr, *written = nullptr;  // from and to standard input and output
-    for (const Slot& s : kSlots) {
-      const std::string what = fmt::format("{} {}", op_.name, o_.op.backward ? "backward" : "forward");
-      if (has(s) && !use(s)) usage(fmt::format("--{}: expected a tensor of {}, which has none of that name", s.name, what));
-      if (!has(s) && use(s) & kRequired) usage(fmt::format("--{}: expected a file, {} needs it", s.name, what));
-      any = any || (has(s) && use(s) & kOutput);
-      if (!has(s) || o_.files.at(s.name) != kStandard) continue;
-      const char*& other = use(s) & kInput ? read : written;
+    for (int i = 0; i < s.count; ++i) {
+      const Field& f = s.fields[i];
+      if (!check::is_tensor(f)) continue;
+      if (!has(f.name) && f.required) usage(fmt::format("--{}: expected a file, {} needs it", f.name, o_.call.what()));
+      if (f.output) listed += fmt::format("{}--{}", listed.empty() ? "" : ", ", f.name), any = any || has(f.name);
+      if (!has(f.name)) continue;
+      if (f.needs >= 0 && !has(s.fields[f.needs].name))
+        usage(fmt::format("--{}: expected a --{} beside it, got none", f.name, s.fields[f.needs].name));
+      if (file(f.name) != kStandard) continue;
+      const char*& other = f.output ? written : read;
       if (other)
-        usage(
-            fmt::format("--{}: expected a file, got - (standard {}), which is {}'s", s.name, use(s) & kInput ? "input" : "output", other));
-      other = s.name;
+        usage(fmt::format("--{}: expected a file, got - (standard {}), which is {}'s", f.name, f.output ? "output" : "input", other));
+      other = f.name;
     }
     if (written && o_.json) usage(fmt::format("--{}: expected a file, got - (standard output), which is --json's", written));
-    if (!any) usage("expected at least one output, --dx, --dresidual, --dweight or --dbias, got none");
+    if (!any) usage(fmt::format("expected at least one output, {}, got none", listed));
+    for (const auto& [name, type] : o_.types)
+      if (!type.empty() && !has(name)) usage(fmt::format("--{}_dtype: expected a --{} beside it, got none", name, name));
   }
 
-  void read(const Slot& s) {
+  void read(const Field& f) {
     FileId id;
-    Array& a = arrays_[s.name] = read_npy(s.name, o_.files.at(s.name), o_.x_dtype == DType::bf16, &id);
-    inputs_.push_back(id);
-    const bool is_t = s.tensor == (o_.op.backward ? &Call::dy : &Call::x);
-    if (is_t && o_.x_dtype != DType::none && a.dtype != o_.x_dtype)
+    Array& a = arrays_[f.name] = read_npy(f.name, file(f.name), o_.x_dtype == DType::bf16, &id);
+    ids_.push_back(id);
+    if (&f == &args_.schema().fields[args_.schema().t] && o_.x_dtype != DType::none && a.dtype != o_.x_dtype)
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,
-                  fmt::format("{}: {}: expected {} (--x-dtype), got {}", s.name, shown_path(o_.files.at(s.name)), dtype_name(o_.x_dtype),
-                              dtype_name(a.dtype)));
-    call_.*s.tensor = a.tensor();
+                  fmt::format("{}: {}: expected {} (--{}-dtype), got {}", f.name, shown_path(file(f.name)), dtype_name(o_.x_dtype),
+                              t_name(o_.call.op), dtype_name(a.dtype)));
+    args_.tensor(f) = a.tensor();
+    sizes_.bind(f, a.shape);
   }
 
-  void make_output(const Slot& s) {
-    const Array& x = arrays_.at("x");
-    const DType t = o_.op.backward ? arrays_.at("dy").dtype : x.dtype;
-    std::vector<int64_t> shape = x.shape;
-    DType dtype = t;
-    if (s.tensor == &Call::residual_out) {
-      if (!arrays_.count("residual")) usage("--residual_out: expected a --residual beside it, got none");
-      dtype = arrays_.at("residual").dtype;
-    } else if (s.tensor == &Call::mean || s.tensor == &Call::rstd) {
-      dtype = t == DType::f64 ? DType::f64 : DType::f32;
-      if (!shape.empty()) shape.pop_back();
-    } else if (s.tensor == &Call::dresidual) {
-      dtype = x.dtype;
-    } else if (s.tensor == &Call::dweight || s.tensor == &Call::dbias) {
-      const DType weight = arrays_.count("weight") ? arrays_.at("weight").dtype : t;
-      dtype = o_.dweight_dtype == "weight" || (o_.dweight_dtype.empty() && t == DType::f64) ? weight : DType::f32;
-      if (!shape.empty()) shape = {shape.back()};
-    }
-    Array& a = arrays_[s.name] = make_array(s.name, dtype, std::move(shape));
-    outputs_.push_back(&s);
-    call_.*s.tensor = a.tensor();
+  DType type_of_output(const Field& f) const {
+    const auto wanted = o_.types.find(f.name);
+    if (wanted == o_.types.end() || wanted->second.empty()) return args_.usual_type(f);
+    for (const DType t : kTypes)
+      if (wanted->second == dtype_name(t)) return t;
+    return args_.type_named(wanted->second);
   }
 
-  void run_op() {
-    if (!o_.op.backward) return require(op_.forward(call_));
-    size_t bytes = 0;
-    require(op_.backward_workspace(call_, &bytes));
-    require_memory(int64_t(bytes), "workspace");
-    const std::unique_ptr<char[]> workspace(new char[bytes + 1]);
-    call_.workspace = workspace.get(), call_.workspace_size = bytes;
-    require(op_.backward(call_));
+  void make_output(const Field& f) {
+    Array& a = arrays_[f.name] = make_array(f.name, type_of_output(f), sizes_.shape_of(f));
+    args_.tensor(f) = a.tensor();
   }
 
-  Json report() {
-    const char* impl = check::implementation(check::query_of(call_), call_.impl);
-    Json json{{"op", op_.name},
-              {"direction", o_.op.backward ? "backward" : "forward"},
-              {"impl", impl ? impl : ""},
-              {"target", kilter_cpu_target()}};
-    for (const Slot* s : outputs_) {
-      const Array& a = arrays_.at(s->name);
-      json["outputs"].push_back({{"name", s->name}, {"file", o_.files.at(s->name)}, {"dtype", dtype_name(a.dtype)}, {"shape", a.shape}});
+  Json report(const char* impl) const {
+    Json json{
+        {"op", o_.call.op}, {"direction", o_.call.backward ? "backward" : "forward"}, {"impl", impl}, {"target", kilter_cpu_target()}};
+    for (const Field* f : outputs_) {
+      const Array& a = arrays_.at(f->name);
+      json["outputs"].push_back({{"name", f->name}, {"file", file(f->name)}, {"dtype", dtype_name(a.dtype)}, {"shape", a.shape}});
     }
     return json;
   }
 
   const RunOptions& o_;
-  const check::Op& op_;
-  Call call_;
+  check::Arguments args_;
+  check::Sizes sizes_;
+  std::vector<const Field*> inputs_, outputs_;  // that have a file
   std::map<std::string, Array> arrays_;
-  std::vector<FileId> inputs_;
-  std::vector<const Slot*> outputs_;
+  std::vector<FileId> ids_;
   OutputFiles files_;
 };
 
@@ -194,48 +146,65 @@ constexpr char kFiles[] =
     "  - is standard input for one tensor and standard output for one; nothing else is printed there then, so not with --json.\n"
     "  Pipes are read. Outputs appear all or none; one that exists keeps its mode, a link is followed, a read-only file is refused.\n";
 
+void run(const RunOptions& o, State* state) {
+  Run run(o);
+  const Json json = run.execute();
+  if (run.prints_tensor()) return;
+  if (state->json) return print_json(json);
+  for (const Json& out : json["outputs"])
+    fmt::print("{}: {} {} {} by {}\n", shown_path(out["file"].get<std::string>()), out["name"].get<std::string>(),
+               out["dtype"].get<std::string>(), out["shape"].dump(), json["impl"].get<std::string>());
+}
+
+// Where the table has alternatives: --NAME-dtype.
+void add_output_type(CLI::App* command, const OpField& f, std::string* out) {
+  std::vector<std::string> allowed;
+  for (const DType t : kTypes) allowed.push_back(dtype_name(t));
+  for (const Field* field : f.in)
+    for (const std::string& word : check::words_of(field && field->output ? field->types_text : "", '|'))
+      if (check::field_of(*check::function_of(command->get_name(), field == f.in[1])->schema, word)) allowed.push_back(word);
+  if (std::string_view(f.any().types_text).find('|') == std::string_view::npos) return;
+  command->add_option(option_names(std::string(f.name) + "_dtype"), *out, fmt::format("Type of {}, where it has a choice", f.name))
+      ->check(CLI::IsMember(allowed))
+      ->type_name("TYPE");
+}
+
+void add_run_op(CLI::App* command, const std::string& op, State* state) {
+  auto o = std::make_shared<RunOptions>();
+  o->call.op = op;
+  // A variable that a script left unset must not drop a tensor.
+  const auto named = [](const std::string& file) { return std::string(file.empty() ? "expected a file name, got an empty one" : ""); };
+  for (const OpField& f : fields_of(op)) {
+    if (!check::is_tensor(f.any())) continue;
+    command->add_option(option_names(f.name), o->files[f.name], f.help())
+        ->type_name("FILE")
+        ->check(named)
+        ->group(f.is_output() ? "Tensors written" : "Tensors read");
+    if (f.is_output()) add_output_type(command, f, &o->types[f.name]);
+  }
+  add_op_call(command, &o->call);
+  add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
+  add_dtype(command, fmt::format("--{}-dtype", t_name(op)), &o->x_dtype,
+            fmt::format("bf16: words of 16 bits in any of the files are bf16; other types: what {} (backward: {}) must have", t_name(op),
+                        t_name(op, true)));
+  command->final_callback([o, state] {
+    o->json = state->json;
+    for (auto& [name, file] : o->files)
+      if (file == "/dev/stdout") file = kStandard;  // no place for a temporary file beside it
+    run(*o, state);
+  });
+}
+
 }  // namespace
 
 void add_run(CLI::App& app, State* state) {
-  auto o = std::make_shared<RunOptions>();
   CLI::App* command =
       add_command(app, state, "run", "Run an op on .npy files",
                   "kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy --mean mean.npy --rstd rstd.npy\n"
                   "  kilter run layer_norm --backward --x x.npy --weight w.npy --mean mean.npy --rstd rstd.npy --dy dy.npy --dx dx.npy\n"
                   "  cat x.npy | kilter run rms_norm --x - --y - > y.npy",
                   kFiles);
-  add_op(command, &o->op);
-  // A variable that a script left unset must not drop a tensor.
-  const auto named = [](const std::string& file) { return std::string(file.empty() ? "expected a file name, got an empty one" : ""); };
-  for (const Slot& s : kSlots)
-    command->add_option(option_names(s.name), o->files[s.name], s.help)
-        ->type_name("FILE")
-        ->check(named)
-        ->group(s.forward & kOutput || s.backward & kOutput ? "Tensors written" : "Tensors read");
-  add_number(command, "--eps", &o->eps, "Added to the variance");
-  add_number(command, option_names("weight_offset"), &o->weight_offset, "Added to weight; 1 for models that store weight - 1");
-  command->add_option("--rounding", o->rounding, "once: y = T(xhat * w + b); then-multiply: T(T(T(xhat) * w) + b)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"once", "then-multiply"}));
-  command->add_option("--backend", o->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
-  command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain")->check(names_something);
-  add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
-  add_dtype(command, "--x-dtype", &o->x_dtype,
-            "bf16: words of 16 bits in any of the files are bf16; other types: what x (backward: dy) must have");
-  command->add_option("--dweight-dtype", o->dweight_dtype, "Type of dweight and dbias [fp32; weight for fp64]")
-      ->check(CLI::IsMember({"fp32", "weight"}));
-  command->final_callback([o, state] {
-    o->json = state->json;
-    for (auto& [name, file] : o->files)
-      if (file == "/dev/stdout") file = kStandard;  // no place for a temporary file beside it
-    Run run(*o);
-    const Json json = run.execute();
-    if (run.prints_tensor()) return;
-    if (state->json) return print_json(json);
-    for (const Json& out : json["outputs"])
-      fmt::print("{}: {} {} {} by {}\n", shown_path(out["file"].get<std::string>()), out["name"].get<std::string>(),
-                 out["dtype"].get<std::string>(), out["shape"].dump(), json["impl"].get<std::string>());
-  });
+  add_ops(command, [state](CLI::App* sub, const std::string& op) { add_run_op(sub, op, state); });
 }
 
 }  // namespace kilter::cli

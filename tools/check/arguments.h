@@ -1,0 +1,68 @@
+// A call of any function of the library, put together by the function's table: tools name no op and no tensor.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dispatch.h"
+
+namespace kilter::check {
+
+std::vector<std::string> op_names();
+const Function* function_of(std::string_view op, bool backward);  // null: there is none
+
+const Field* field_of(const Schema& schema, std::string_view name);  // null: there is none
+inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
+inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::choice; }
+
+// The words of a text that a table has: of types ('|' between them), of a choice (' ').
+std::vector<std::string> words_of(std::string_view text, char separator = ' ');
+
+// The sizes of a call, as its tensors are found to have them.
+class Sizes {
+ public:
+  explicit Sizes(const Schema& schema) : schema_(&schema) {}
+
+  void set(const Size& size, int64_t value);  // a product: "..." is one dimension
+  // From a tensor of this shape, what was unknown; nothing where no alternative of the field's has as many dimensions.
+  void bind(const Field& field, const std::vector<int64_t>& shape);
+  // The field's, in its first alternative; unknown sizes are 0.
+  std::vector<int64_t> shape_of(const Field& field) const;
+
+ private:
+  const Schema* schema_;
+  bool known_[kMaxSizes] = {}, any_known_ = false;
+  int64_t values_[kMaxSizes] = {};
+  std::vector<int64_t> any_;
+};
+
+class Arguments {
+ public:
+  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them
+
+  const Function& function() const { return *function_; }
+  const Schema& schema() const { return *function_->schema; }
+  kilter_tensor& tensor(const Field& f) { return member<kilter_tensor>(memory_.data(), f.at); }
+  kilter_tensor& operator[](std::string_view name) { return tensor(*field_of(schema(), name)); }
+  void set(const Field& f, double value);  // a number, or bits
+  void set_impl(const char* name);         // null: any
+  void set_workspace(void* data, size_t bytes);
+
+  // The type of a field's tensor, none if absent; and those that the table allows it beside the tensors that are there.
+  DType type_of(const Field& f) const { return dtype_of(member<kilter_tensor>(memory_.data(), f.at).dtype); }
+  DType type_named(const std::string& word) const;  // "T", "stat", "f32", a field's name
+  // For an output that nobody chose a type for: that of the first input in whose place it may be, if allowed; a sum over rows keeps
+  // what it can; else the first.
+  DType usual_type(const Field& f) const;
+
+  [[nodiscard]] kilter_status ask(kilter_plan* plan) const;
+  [[nodiscard]] kilter_status explain(std::vector<kilter_candidate>* list) const;
+  [[nodiscard]] kilter_status call(kilter_stream stream = nullptr) const { return function_->run(memory_.data(), stream); }
+
+ private:
+  const Function* function_;
+  std::vector<uint64_t> memory_;  // the struct
+};
+
+}  // namespace kilter::check

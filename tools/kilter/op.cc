@@ -1,0 +1,146 @@
+#include "kilter/op.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace kilter::cli {
+namespace {
+
+std::string with_underscores(std::string word) {
+  std::replace(word.begin(), word.end(), '-', '_');
+  return word;
+}
+
+std::string joined(const std::vector<std::string>& words, const char* by) {
+  std::string s;
+  for (const std::string& w : words) s += (s.empty() ? "" : by) + w;
+  return s;
+}
+
+void add_choice(CLI::App* command, const OpField& f, OpCall::Number* n) {
+  const std::vector<std::string> words = check::words_of(f.any().words);
+  const auto index = [words](const std::string& text) {
+    return std::find(words.begin(), words.end(), with_underscores(text)) - words.begin();
+  };
+  n->option = command
+                  ->add_option_function<std::string>(
+                      option_names(f.name), [n, index](const std::string& text) { n->value = double(index(text)); }, f.help())
+                  ->check([words, index](const std::string& text) {
+                    return size_t(index(text)) < words.size() ? "" : fmt::format("{} not in {{{}}}", text, joined(words, ","));
+                  })
+                  ->type_name("{" + joined(words, ",") + "}")
+                  ->default_str(words[size_t(n->value)]);
+}
+
+}  // namespace
+
+void usage(const std::string& message) { throw Error(kExitUsage, KILTER_INVALID_ARGUMENT, message); }
+
+std::string OpField::help() const {
+  if (!in[0]) return fmt::format("backward: {}", in[1]->help);
+  const bool same = !in[1] || std::string_view(in[1]->help).starts_with("as in forward");
+  return same ? in[0]->help : fmt::format("{}; backward: {}", in[0]->help, in[1]->help);
+}
+
+std::vector<OpField> fields_of(const std::string& op) {
+  std::vector<OpField> list;
+  for (const bool backward : {false, true}) {
+    const Schema& s = *check::function_of(op, backward)->schema;
+    for (int i = 0; i < s.count; ++i) {
+      const auto same =
+          std::find_if(list.begin(), list.end(), [&](const OpField& f) { return std::string_view(f.name) == s.fields[i].name; });
+      OpField& f = same != list.end() ? *same : list.emplace_back(OpField{s.fields[i].name, {}});
+      f.in[backward] = &s.fields[i];
+    }
+  }
+  return list;
+}
+
+std::string t_name(const std::string& op, bool backward) {
+  const Schema& s = *check::function_of(op, backward)->schema;
+  return s.fields[s.t].name;
+}
+
+check::Arguments OpCall::arguments() const {
+  check::Arguments a(function());
+  for (const Number& n : numbers) {
+    if (!n.option->count()) continue;
+    const Field* const f = check::field_of(a.schema(), n.name);
+    if (!f) usage(fmt::format("--{}: expected a number of {}, which has none of that name", n.name, what()));
+    a.set(*f, n.value);
+  }
+  a.set_impl(impl.empty() ? nullptr : impl.c_str());
+  return a;
+}
+
+void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::string& op)>& add) {
+  const std::vector<std::string> ops = check::op_names();
+  for (const std::string& op : ops) {
+    CLI::App* const sub = command->add_subcommand(op, fmt::format("{}; its options: kilter {} {} --help", op, command->get_name(), op));
+    sub->fallthrough();  // --json
+    add(sub, op);
+  }
+  // What is no subcommand lands here, and is told what there is.
+  command->add_option("op", "The op")->check(CLI::IsMember(ops));
+  command->require_subcommand(0, 1);
+  command->final_callback([command] {
+    if (command->get_subcommands().empty()) throw CLI::RequiredError("op");
+  });
+}
+
+void add_op_call(CLI::App* command, OpCall* call) {
+  command->add_flag("--backward", call->backward, "The gradients instead of the forward pass");
+  for (const OpField& f : fields_of(call->op)) {
+    if (!check::is_number(f.any())) continue;
+    OpCall::Number& n = call->numbers.emplace_back(OpCall::Number{f.name, nullptr, f.any().fallback});
+    if (f.any().kind == Kind::real)
+      n.option = add_number(command, option_names(f.name), &n.value, f.help());
+    else
+      add_choice(command, f, &n);
+  }
+  command->add_option("--backend", call->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
+  command->add_option("--impl", call->impl, "The implementation, by its name in kilter explain")->check(names_something);
+}
+
+Question::Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes)
+    : arguments_(std::move(arguments)), device_(device), sizes_(sizes) {
+  const Schema& s = arguments_.schema();
+  add(s.fields[s.t], dlpack_of(t));
+  for (int i = 0; i < s.count; ++i)
+    if (s.fields[i].required && i != s.t) add(s.fields[i], dlpack_of(arguments_.usual_type(s.fields[i])));
+}
+
+void Question::add(const Field& field, kilter_dtype type) {
+  std::vector<int64_t>& shape = shapes_.emplace_back(sizes_.shape_of(field));
+  arguments_.tensor(field) = {nullptr, device_, int32_t(shape.size()), type, shape.data(), nullptr, 0};
+  if (field.needs < 0) return;
+  const Field& needed = arguments_.schema().fields[field.needs];
+  if (arguments_.type_of(needed) == DType::none) add(needed, dlpack_of(arguments_.usual_type(needed)));
+}
+
+const Field* kind_field(const Schema& schema) {
+  for (int i = 0; i < schema.count; ++i)
+    if (schema.fields[i].output && schema.fields[i].required) return &schema.fields[i];
+  return nullptr;
+}
+
+std::vector<Feature> features_of(const Schema& schema) {
+  std::vector<Feature> list;
+  for (int i = 0; i < schema.count; ++i) {
+    const Field& f = schema.fields[i];
+    if (f.kind == Kind::real && f.fallback == 0) list.push_back({f.name, &f, 1});
+    const std::vector<std::string> words = check::words_of(f.kind == Kind::choice ? f.words : "");
+    for (size_t v = 1; v < words.size(); ++v)
+      list.push_back({words[v].starts_with("then_") ? "round_" + words[v] : words[v], &f, double(v)});  // an order of rounding
+  }
+  return list;
+}
+
+check::Sizes example_sizes(const Schema& schema) {
+  check::Sizes sizes(schema);
+  for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], schema.sizes[i].product ? kExampleRows : kExampleLength);
+  return sizes;
+}
+
+}  // namespace kilter::cli

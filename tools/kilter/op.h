@@ -1,0 +1,93 @@
+// An op as commands have it: a subcommand with options from the tables of its functions.
+#pragma once
+
+#include <deque>
+
+#include "check/arguments.h"
+#include "kilter/command.h"
+
+namespace kilter::cli {
+
+// A field by its name, which both functions may have.
+struct OpField {
+  const char* name;
+  const Field* in[2];  // of the forward function, of the backward one; null: it has none
+  const Field& any() const { return in[0] ? *in[0] : *in[1]; }
+  bool is_output() const { return (in[0] && in[0]->output) || (in[1] && in[1]->output); }
+  std::string help() const;
+};
+std::vector<OpField> fields_of(const std::string& op);  // as in the structs, each name once
+
+// What of an op's fields was given.
+struct OpCall {
+  std::string op;
+  bool backward = false;
+  struct Number {
+    const char* name;
+    CLI::Option* option;
+    double value;
+  };
+  std::deque<Number> numbers;
+  std::string backend = "cpu", impl;
+
+  const Function& function() const { return *check::function_of(op, backward); }
+  std::string what() const { return op + (backward ? " backward" : " forward"); }
+  check::Arguments arguments() const;  // with the numbers and the implementation; refuses a number that the function lacks
+};
+
+[[noreturn]] void usage(const std::string& message);
+
+// A subcommand per op; add gives it its options.
+void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::string& op)>& add);
+
+// --backward, --backend, --impl and an option per number.
+void add_op_call(CLI::App* command, OpCall* call);
+
+// The tensor whose type is T; --x-dtype is called after the forward function's.
+std::string t_name(const std::string& op, bool backward = false);
+
+// A call whose tensors have no memory.  Those that must be there have their usual types from the start.
+class Question {
+ public:
+  Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes);
+  Question(const Question&) = delete;
+  Question& operator=(const Question&) = delete;
+
+  // Also the tensor without which this one must be absent.
+  void add(const Field& field, kilter_dtype type);
+  check::Arguments& arguments() { return arguments_; }
+
+ private:
+  check::Arguments arguments_;
+  kilter_device device_;
+  check::Sizes sizes_;
+  std::deque<std::vector<int64_t>> shapes_;
+};
+
+struct Named {
+  const char* name;
+  int value;
+};
+inline constexpr Named kDevices[] = {{"cpu", KILTER_DEVICE_CPU}, {"cuda", KILTER_DEVICE_CUDA}, {"metal", KILTER_DEVICE_METAL}};
+
+// Types of outputs that are planned, by their DLPack codes.
+struct OutputKind {
+  const char* name;
+  kilter_dtype type;
+};
+inline constexpr OutputKind kOutputKinds[] = {{"fp8_e4m3", {10, 8, 1}}, {"fp8_e5m2", {12, 8, 1}}, {"int8", {0, 8, 1}}};
+const Field* kind_field(const Schema& schema);  // the output that has a kind: the first that must be there; null: none
+
+// What a number can ask for beside its neutral value: an offset, a rounding order, an activation.
+struct Feature {
+  std::string name;
+  const Field* field;
+  double value;
+};
+std::vector<Feature> features_of(const Schema& schema);
+
+// Sizes for a question about any call; values has one for each of the schema's.
+constexpr int64_t kExampleRows = 64, kExampleLength = 1024;
+check::Sizes example_sizes(const Schema& schema);
+
+}  // namespace kilter::cli
