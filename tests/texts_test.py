@@ -31,7 +31,7 @@ def main():
                 bad.append(f"{path}:{line}: no 'expected' and 'got': {text}")
             if VAGUE.search(text):
                 bad.append(f"{path}:{line}: says that there was another, not which: {text}")
-        for function in re.finditer(r"const char\* \w*refuses\w*\(const kilter_query& \w+\) \{\n(.*?)\n\}", code, re.DOTALL):
+        for function in re.finditer(r"const char\* \w*refuse\w*\(const [\w ]+&(?: \w+)?\) \{\n(.*?)\n\}", code, re.DOTALL):
             for text in re.findall(STRING, function[1]):
                 texts += 1
                 if not re.match(r'"[\w.]+: expected ', text) or VAGUE.search(text):
