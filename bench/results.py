@@ -22,7 +22,7 @@ def kernel_hash():
 def cuda_files():
     """The CUDA kernels, the host code that plans and launches them, what both include of src/ and of include/kilter/device, and the flags."""
     src = ROOT / "src"
-    waiting = [p for p in src.rglob("*") if p.suffix in (".cu", ".cuh") or p.name.endswith("_cuda.cc") or p.parent == src / "cuda"]
+    waiting = [p for p in src.rglob("*") if p.suffix in (".cu", ".cuh") or p.parent.name == "cuda"]
     found = set()
     while waiting:
         path = waiting.pop()

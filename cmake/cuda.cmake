@@ -10,7 +10,7 @@ endif()
 find_package(CUDAToolkit 12.8 REQUIRED)
 
 file(GLOB cuda_sources CONFIGURE_DEPENDS src/ops/*/*.cu)
-file(GLOB cuda_host_sources CONFIGURE_DEPENDS src/cuda/*.cc src/families/*/*_cuda.cc)
+file(GLOB cuda_host_sources CONFIGURE_DEPENDS src/cuda/*.cc src/families/*/cuda/*.cc)
 target_sources(kilter_objects PRIVATE ${cuda_host_sources})
 target_compile_definitions(kilter_objects PRIVATE KILTER_ENABLE_CUDA)
 target_link_libraries(kilter_objects PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>)

@@ -7,8 +7,8 @@
 #include <tuple>
 #include <vector>
 
-#include "families/rowwise/row_parameters.h"
-#include "families/rowwise/row_plan.h"
+#include "families/rowwise/cuda/parameters.h"
+#include "families/rowwise/cuda/plan.h"
 
 namespace kilter::cuda {
 namespace {
@@ -23,17 +23,17 @@ using BackwardKernel = std::tuple<int, int, bool>;
 
 const std::set<ForwardKernel> kForwardKernels = {
 #define KILTER_ROW_FORWARD(...) {__VA_ARGS__},
-#include "families/rowwise/instances.def"
+#include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_FORWARD
 };
 constexpr int kSpreadWarps[] = {
 #define KILTER_ROW_SPREAD(warps) warps,
-#include "families/rowwise/instances.def"
+#include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_SPREAD
 };
 const std::set<BackwardKernel> kBackwardKernels = {
 #define KILTER_ROW_BACKWARD(...) {__VA_ARGS__},
-#include "families/rowwise/instances.def"
+#include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_BACKWARD
 };
 

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "core/tensor.h"
-#include "families/rowwise/row_norm.h"
+#include "families/rowwise/problem.h"
 
 namespace kilter::test {
 namespace {

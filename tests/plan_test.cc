@@ -1,12 +1,12 @@
 // Plans at their boundaries: the partition of rows and the walk over it, threads, streaming stores, blocks of chunks.
+#include "families/rowwise/cpu/plan.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
-
-#include "families/rowwise/row_norm_cpu_plan.h"
 
 namespace kilter {
 namespace {

@@ -222,6 +222,9 @@ inline void rms_norm_backward(const rms_norm_backward_args& args, kilter_stream 
 // Threads that later calls from this thread may use; 0: what OpenMP would take.
 inline void set_num_threads(int threads) { check(kilter_set_num_threads(threads)); }
 
+// The most that a call from any thread of the process may use; 0: KILTER_NUM_THREADS, or none.
+inline void set_thread_limit(int threads) { check(kilter_set_thread_limit(threads)); }
+
 }  // namespace kilter
 
 #endif  // KILTER_KILTER_HPP_

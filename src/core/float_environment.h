@@ -14,7 +14,8 @@
 // -fno-math-errno and -fno-trapping-math change no value; these do.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || \
     defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || defined(__USE_FAST_MATH__)
-#error "kilter: compiled with -ffast-math, -Ofast, --use_fast_math or a part of them, which break its numeric contract: leave them out for these files (kilter's own CMake project undoes them for C++)"
+#error \
+    "kilter: compiled with -ffast-math, -Ofast, --use_fast_math or a part of them, which break its numeric contract: leave them out for these files (kilter's own CMake project undoes them for C++)"
 #endif
 
 namespace kilter {

@@ -73,8 +73,17 @@ bool same_map(const RowMap& a, const RowMap& b) {
 
 }  // namespace
 
-Overlap overlap_of(const Extent& a, const Extent& b) {
-  if (!a.view->present() || !b.view->present() || a.rows == 0 || b.rows == 0 || a.n == 0 || b.n == 0) return Overlap::none;
+Extent::Extent(const View* view, int64_t rows, int64_t n) : view(view), rows(rows), n(n) {
+  if (!view->present() || rows == 0 || n == 0) return;
+  begin = reinterpret_cast<intptr_t>(view->data);
+  end = begin + bytes_of(*this);
+  for (int d = 0; d < view->map.ndim; ++d) {
+    const __int128 reach = __int128(view->map.stride[d]) * item_size(view->dtype) * (view->map.size[d] - 1);
+    (reach < 0 ? begin : end) += reach;
+  }
+}
+
+Overlap search_overlap(const Extent& a, const Extent& b) {
   const int sa = item_size(a.view->dtype), sb = item_size(b.view->dtype);
   if (a.view->data == b.view->data && sa == sb && a.n == b.n && a.rows == b.rows && same_map(a.view->map, b.view->map))
     return Overlap::exact;
@@ -87,7 +96,7 @@ Overlap overlap_of(const Extent& a, const Extent& b) {
 }
 
 bool rows_overlap(const Extent& a) {
-  if (!a.view->present() || a.n == 0 || a.rows == 0) return false;
+  if (a.empty() || a.view->map.ndim == 0) return false;
   const RowMap& map = a.view->map;
   // Nested layouts need no search: each stride clears what the smaller ones span.
   int order[KILTER_MAX_RANK];

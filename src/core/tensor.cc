@@ -93,8 +93,9 @@ int64_t stride_of(const kilter_tensor& t, int d) {
 }
 
 // The map over dimensions 0 .. leading - 1, neighbours merged where one stride continues the other.
-RowMap coalesce(const kilter_tensor& t, int leading) {
-  RowMap map;
+void coalesce(const kilter_tensor& t, int leading, RowMap* out) {
+  RowMap& map = *out;
+  map.ndim = 0;
   for (int d = leading - 1; d >= 0; --d) {
     if (t.shape[d] == 1) continue;
     const int64_t stride = stride_of(t, d);
@@ -105,14 +106,13 @@ RowMap coalesce(const kilter_tensor& t, int leading) {
       map.stride[map.ndim++] = stride;
     }
   }
-  return map;
 }
 
 void fill_view(const kilter_tensor& t, DType dtype, int64_t elements, int leading, View* out) {
   out->dtype = dtype;
   if (!elements) return;  // stays absent: nothing can be read or written
   out->data = static_cast<char*>(t.data) + t.byte_offset;
-  out->map = coalesce(t, leading);
+  coalesce(t, leading, &out->map);
 }
 
 kilter_status wrong_shape(const char* op, const char* name, const kilter_tensor& t, const char* expected) {

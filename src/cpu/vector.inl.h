@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/inline.h"
@@ -35,6 +36,8 @@ struct FloatsOf<uint32_t> {
 };
 template <class W>
 using Floats = typename FloatsOf<W>::type;
+template <class V>
+using Words = std::conditional_t<sizeof(V) == sizeof(uint32_t), uint32_t, Vector<uint32_t>>;
 
 // f for what is known only at run time, compiled for either value.
 template <bool kValue>

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "families/rowwise/row_norm_reference.h"
+#include "families/rowwise/reference.h"
 
 namespace kilter::check {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "families/rowwise/row_norm.h"
+#include "families/rowwise/problem.h"
 #include "kilter/kilter.h"
 
 namespace kilter::check {

@@ -1,9 +1,9 @@
 // layer_norm: 1. the implementation lists  2. the C entry points.
-#include "families/rowwise/row_norm_entry.h"
+#include "families/rowwise/entry.h"
 #if defined(KILTER_ENABLE_CUDA)
-#include "families/rowwise/row_norm_cuda.h"
+#include "families/rowwise/cuda/run.h"
 #endif
-#include "families/rowwise/row_norm_reference.h"
+#include "families/rowwise/reference.h"
 
 namespace kilter {
 

@@ -1,5 +1,5 @@
 // layer_norm on CUDA devices.
-#include "families/rowwise/row_norm_cuda.cuh"
+#include "families/rowwise/cuda/launch.cuh"
 
 namespace kilter {
 

@@ -1,7 +1,7 @@
 // RMSNorm in float64 (fp64 rows in __float128), the obvious way: the definition that everything else is tested against.
+#include "families/rowwise/reference.h"
+
 #include "core/element.h"
-#include "families/rowwise/row_norm_reference.h"
-#include "families/rowwise/row_reference.h"
 
 namespace kilter {
 namespace {

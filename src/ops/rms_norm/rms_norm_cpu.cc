@@ -1,5 +1,5 @@
 // RMSNorm's row passes for one SIMD target; compiled once per target (cmake/targets.cmake).
-#include "families/rowwise/row_norm_cpu.inl.h"
+#include "families/rowwise/cpu/passes.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 

@@ -1,0 +1,143 @@
+// Backward's shared memory: a ring of groups of four rows on their way in, and what their rows' sums are made of.
+#pragma once
+
+#include "families/rowwise/cuda/forward_rare.cuh"
+
+namespace kilter::cuda {
+
+template <class T>
+constexpr int kBackwardThreads = Packed<T>::kItem == 2 ? 512 : 256;  // at most
+
+template <int kThreads_, int kStripes_, bool kCluster_>
+struct BackwardShape {
+  static constexpr int kThreads = kThreads_, kStripes = kStripes_;
+  static constexpr bool kCluster = kCluster_;
+  static constexpr int kWarpRows = kStripes == 4 ? 1 : kStripes == 2 ? 2 : 4;  // rows of a group whose sums a warp takes
+  static_assert(kThreads == 32 || (kThreads == 16 && kStripes == 1));
+};
+
+// What a row's output needs to know of it.
+template <bool kCentered>
+struct RowScalars;
+template <>
+struct alignas(16) RowScalars<true> {
+  float mean, h_rstd, lo, c1;
+  float c2, rstd, lo2, half;  // half: 0.5 if x - mean could overflow, else 1
+  __device__ __forceinline__ bool rare() const { return lo2 != 0 || half != 1; }
+};
+template <>
+struct alignas(8) RowScalars<false> {
+  float rstd, c1;
+};
+static_assert(sizeof(RowScalars<true>) == kScalarBytes);
+
+// A block, its slots and a thread's place in them.
+template <class T>
+struct BackwardBlock {
+  static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
+  const RowBackwardParameters& p;
+  char* memory;
+  uint32_t base;     // of memory, as a shared address
+  int slot, thread;  // of this thread: its slot, its place there
+  int rank, blocks;  // in the cluster
+  int begin, width;  // columns of the block's part of a row
+  int first_chunk;   // of the slots'
+
+  __device__ __forceinline__ BackwardBlock(const RowBackwardParameters& parameters, char* shared, int in_rank, int in_blocks)
+      : p(parameters), memory(shared), base(shared_address(shared)), rank(in_rank), blocks(in_blocks) {
+    slot = p.slots == 1 ? 0 : threadIdx.x / p.slot_threads;
+    thread = int(threadIdx.x) - slot * p.slot_threads;
+    begin = rank * p.block_segments * kSegmentLength;
+    width = p.n - begin < p.block_segments * kSegmentLength ? p.n - begin : p.block_segments * kSegmentLength;
+    first_chunk = int(blockIdx.x) / blocks * p.slots;
+  }
+  __device__ __forceinline__ int team() const { return int(blockIdx.x) / blocks; }  // of the grid's slots together
+  __device__ __forceinline__ int chunk() const { return first_chunk + slot; }
+  // Group i of a slot: its first row, and how many it has.
+  __device__ __forceinline__ int64_t row(int s, int i) const { return (first_chunk + s + int64_t(i) * p.chunks) * kGroupRows; }
+  __device__ __forceinline__ int rows(int s, int i) const {
+    const int64_t left = first_chunk + s < p.chunks ? p.rows - row(s, i) : 0;
+    return left <= 0 ? 0 : left < kGroupRows ? int(left) : kGroupRows;
+  }
+  // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.
+  __device__ __forceinline__ int part_column(int q) const { return q * kWidth * p.slot_threads + thread * kWidth; }
+  __device__ __forceinline__ bool has_part(int q) const { return part_column(q) < width; }
+  __device__ __forceinline__ int part_bytes() const { return kWidth * kItem * p.slot_threads; }  // from one to the next
+  __device__ __forceinline__ int64_t own_bytes() const { return int64_t(begin + part_column(0)) * kItem; }
+
+  __device__ __forceinline__ int slot_bytes() const { return slot * (kGroupRows * p.at.row); }
+  __device__ __forceinline__ int dy_from_x() const { return p.slots * (kGroupRows * p.at.row); }
+  // Mean and rstd of the rows in a stage.
+  __device__ __forceinline__ const float* statistics(int stage, int row) const {
+    return reinterpret_cast<const float*>(memory + p.at.statistics) + ((stage * p.slots + slot) * kGroupRows + row) * 2;
+  }
+  // Three sums of a row of group i, each p.padded segments.
+  __device__ __forceinline__ float* sums(int i, int row) const {
+    return reinterpret_cast<float*>(memory + p.at.sums) + ((i % kSumBuffers * p.slots + slot) * kGroupRows + row) * 3 * p.padded;
+  }
+};
+
+// Groups on their way into the stages, each counted by a barrier: rows in bytes, their statistics by an arrival for each row.
+struct GroupRing {
+  uint64_t full[kStages];
+
+  __device__ __forceinline__ uint32_t barrier(int stage) const { return shared_place(&full[stage]); }
+  __device__ __forceinline__ void start(int slots) const {
+    if (threadIdx.x != 0) return;
+    for (int k = 0; k < kStages; ++k) barrier_init(barrier(k), kGroupRows * slots);
+    barriers_are_ready();
+  }
+  // Group i into a stage that is free: a thread for each row, or, of rows without gaps, one for all that follow.
+  template <bool kCentered, class T>
+  __device__ __forceinline__ void load(const BackwardBlock<T>& b, int i, int stage) const {
+    const RowBackwardParameters& p = b.p;
+    if (int(threadIdx.x) >= kGroupRows * p.slots) return;
+    const int s = threadIdx.x / kGroupRows, place = threadIdx.x % kGroupRows;
+    const bool is = place < b.rows(s, i);
+    const int64_t r = b.row(s, i) + place;
+    int count = is;
+    if (p.flags & kDense) {
+      const int chunks = p.chunks - b.first_chunk < p.slots ? p.chunks - b.first_chunk : p.slots;
+      const int64_t left = p.rows - r;
+      count = threadIdx.x != 0 || !is ? 0 : left < chunks * kGroupRows ? int(left) : chunks * kGroupRows;
+    }
+    if (count > 0) {
+      const int bytes = count * b.width * Packed<T>::kItem;
+      const int64_t skip = int64_t(b.begin) * Packed<T>::kItem;
+      const uint32_t to = b.base + stage * p.at.stage + int(threadIdx.x) * p.at.row;
+      barrier_expect(barrier(stage), 2 * bytes);
+      copy_bulk(to, p.x.data + r * p.x.stride + skip, bytes, barrier(stage));
+      copy_bulk(to + b.dy_from_x(), p.dy.data + r * p.dy.stride + skip, bytes, barrier(stage));
+    }
+    if (is) {
+      if (p.flags & kHasResidual)
+        prefetch_bulk(p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * Packed<T>::kItem, b.width * Packed<T>::kItem);
+      const uint32_t to = b.base + p.at.statistics + (stage * p.slots * kGroupRows + int(threadIdx.x)) * 8;
+      if (kCentered) copy_float(to, p.mean.data + r * p.mean.stride);
+      copy_float(to + 4, p.rstd.data + r * p.rstd.stride);
+    }
+    barrier_arrive_with_floats(barrier(stage));
+  }
+};
+
+// Keeps the blocks in step.  Memory does not serve all multiprocessors alike: left alone, the first are done after two thirds of the
+// time, and the rest cannot use all that these leave (docs/decisions/0007).  Only when, never what: a wait that lasts is given up.
+struct Pace {
+  static constexpr int kMostPolls = 40;  // about 30 us
+  bool on;
+
+  __device__ __forceinline__ explicit Pace(unsigned* progress) : on(progress) {
+    if (on && blockIdx.x == 0 && threadIdx.x == 0) atomicExch(progress, 0u);
+  }
+  // By one thread of each warp that loads, when the block is done with group i: until blocks are done with i groups on average.
+  __device__ __forceinline__ void wait(unsigned* progress, int i) {
+    if (!on) return;
+    if (threadIdx.x == 0) atomicAdd(progress, 1u);
+    const int64_t all = int64_t(i) * gridDim.x;
+    int polls = 0;
+    while (*reinterpret_cast<volatile unsigned*>(progress) < all && polls < kMostPolls) ++polls;
+    on = polls < kMostPolls;
+  }
+};
+
+}  // namespace kilter::cuda

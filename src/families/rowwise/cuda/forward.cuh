@@ -1,0 +1,264 @@
+// Forward on a CUDA device for rows of up to 262144 elements whose vectors are aligned.
+//
+// A team of threads (team.cuh) owns a row and keeps it in registers as it lies in memory: each element is read once and
+// written once.  Weights are copied to shared memory before the reduction, by the thread that will need them, if `early`.  Of several rows
+// in flight a thread computes the statistics of its own, and passes them on.  Barriers: one per exchange between the warps of a row
+// (RMSNorm: one, LayerNorm: two); all threads of a rare row judge it alike and leave for forward_rare.cuh.
+#pragma once
+
+#include "cuda/dependent_launch.cuh"
+#include "cuda/scalars.cuh"
+#include "families/rowwise/cuda/forward_rare.cuh"
+
+namespace kilter::cuda {
+
+// Weights of a thread's columns on their way through shared memory, 16 bytes per access.
+template <class T, class S>
+struct EarlyWeights {
+  static constexpr int kStep = S::kBlockMax * 16, kVector = S::kHeld * Packed<T>::kParts * kStep;  // bytes
+  char* at;                                                                                        // this thread's first
+
+  __device__ __forceinline__ void start(const char* vector, int slot, int left) const {
+    const uint32_t to = shared_place(at) + slot * kVector;
+#pragma unroll
+    for (int i = 0; i < S::kHeld * Packed<T>::kParts; ++i) {
+      const int place = i / Packed<T>::kParts * 256 + i % Packed<T>::kParts * 128;
+      if (place < left) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
+    }
+  }
+  __device__ __forceinline__ static void arrive() { wait_for_own_copies(); }
+
+  __device__ __forceinline__ void get(int slot, int held, float (&w)[8]) const {
+    Packed<T> v;
+#pragma unroll
+    for (int q = 0; q < Packed<T>::kParts; ++q)
+      v.part[q] = __builtin_bit_cast(uint4, load_shared(shared_place(at) + slot * kVector + (held * Packed<T>::kParts + q) * kStep));
+#pragma unroll
+    for (int j = 0; j < 8; ++j) w[j] = v[j];
+  }
+};
+
+template <class T, bool kCentered, class S>
+struct HeldRows {
+  Packed<T> v[S::kRows][S::kHeld];
+
+  // Conversions to fp32 are cheap, and dear to keep in registers across an exchange: the compiler takes these for other words.
+  __device__ __forceinline__ void forget_conversions() {
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i)
+#pragma unroll
+      for (int h = 0; h < S::kHeld; ++h) forget_conversions(i, h);
+  }
+  __device__ __forceinline__ void forget_conversions(int i, int h) {
+    if constexpr (Packed<T>::kItem == 2) {
+      uint4& w = v[i][h].part[0];
+      if constexpr (S::kSegments == 2) {
+        const uint32_t zero = threadIdx.y;  // which ptxas does not know
+        w.x ^= zero, w.y ^= zero, w.z ^= zero, w.w ^= zero;
+      }
+      forget(w);
+    }
+  }
+
+  // The second segment's work does not start before the first one's is done: side by side they take too many registers.
+  __device__ __forceinline__ void hold(int s, float& sum) {
+#pragma unroll
+    for (int k = 0; k < S::kStripes; ++k)
+#pragma unroll
+      for (int q = 0; q < Packed<T>::kParts; ++q) forget(sum, v[0][s * S::kStripes + k].part[q]);
+  }
+
+  // The statistics of this thread's own row.
+  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, QuickStatistics<kCentered>* m) {
+    using Tree = typename RowTeam<T, S>::Tree;
+    const float count = float(p.n);
+    float sum[1];
+    team.template combine<Add>(
+        sum,
+        [&](int i, int s, float(&a)[1][8]) {
+#pragma unroll
+          for (int k = 0; k < S::kStripes; ++k)
+#pragma unroll
+            for (int j = 0; j < 8; ++j) {  // elements beyond the row are +0.0
+              const float x = v[i][s * S::kStripes + k][j], term = kCentered ? x : x * x;
+              a[0][j] = k == 0 ? term : a[0][j] + term;
+            }
+        },
+        [&](int s, float& sum) { hold(s, sum); });
+    forget_conversions();
+    if constexpr (!kCentered) {
+      m->complete(0, sum[0], count, p.inverse_n, p.eps);
+    } else {
+      m->set_mean(sum[0], count, p.inverse_n);
+      const int left = p.n - team.column;
+      float sums[2];
+      team.template combine<Add>(
+          sums,
+          [&](int i, int s, float(&a)[2][8]) {
+            const float mean = Tree::spread(m->mean, i);
+#pragma unroll
+            for (int k = 0; k < S::kStripes; ++k)
+#pragma unroll
+              for (int q = 0; q < Packed<T>::kParts; ++q) {
+                const float about = (s * kSegmentStripes + k) * kStripeLength + q * 128 < left ? mean : 0;  // beyond the row: +0.0 again
+#pragma unroll
+                for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
+                  const float d = v[i][s * S::kStripes + k][j] - about;
+                  a[0][j] = k == 0 ? d : a[0][j] + d;
+                  a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
+                }
+              }
+          },
+          [&](int s, float& sum) { hold(s, sum); });
+      forget_conversions();
+      m->complete(sums[0], sums[1], count, p.inverse_n, p.eps);
+    }
+  }
+};
+
+// kPlain: one stride per tensor, a weight (LayerNorm: and a bias) of the rows' type without an offset, no residuals, one rounding.
+template <class T, bool kCentered, class S, bool kPlain>
+__global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPlain && S::kThreads < 32 ? 1 : 0))
+    forward_kernel(const __grid_constant__ RowForwardParameters p) {
+  using Team = RowTeam<T, S>;
+  using Tree = typename Team::Tree;
+  char* const early_memory = dynamic_shared();
+  __shared__ typename Team::Exchange memory;
+  Team team(memory);
+  const uint32_t flags = kPlain ? p.flags & ~kTwoStrides : p.flags;
+  const int left = p.n - team.column;
+  const int64_t bytes = int64_t(team.column) * Packed<T>::kItem;
+  const int64_t block = S::kCluster ? blockIdx.x / team.blocks : blockIdx.x;
+  // Rows of a warp's teams are neighbours: a warp reads one run of memory.
+  const int64_t first = block * S::kRowsPerBlock +
+                        (S::kWarps == 1 ? (threadIdx.x >> 5) * (S::kTeamsPerWarp * S::kRows) + (threadIdx.x & 31) / S::kThreads : 0);
+  const auto row_of = [&](int i) { return first + i * S::kTeamsPerWarp; };
+  const auto is_row = [&](int i) { return S::kWarps > 1 || row_of(i) < p.rows; };   // several warps: a block or cluster per row
+  const auto read_row = [&](int i) { return is_row(i) ? row_of(i) : p.rows - 1; };  // the last, again: nothing rare about it
+
+  const EarlyWeights<T, S> early{early_memory + threadIdx.x * 16};
+  // What plan_memory (plan.h) decides for plain 16-bit rows; others are told.
+  constexpr bool kIsKnown = kPlain && Packed<T>::kItem == 2, kKnown = !(S::kCluster && kCentered);
+  const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
+  const auto start_weights = [&] {
+    if (!is_early) return;
+    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
+  };
+  if constexpr (kPlain) {
+    constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
+#pragma unroll
+    for (int i = 0; i < kSpan; i += S::kThreads * kLine) {
+      const int place = i + team.t * kLine, begin = team.column - stripe_place<T>(team.t, 0);
+      const bool is = is_dependent && place < kSpan && begin + place < p.n;
+      prefetch(p.weight + int64_t(begin + place) * Packed<T>::kItem, is);
+      if (kCentered) prefetch(p.bias + int64_t(begin + place) * Packed<T>::kItem, is);
+    }
+  }
+  wait_for_predecessor(is_dependent);
+  HeldRows<T, kCentered, S> x;
+#pragma unroll
+  for (int i = 0; i < S::kRows; ++i) {
+    const char* const at = row_at(p.x, p.x_runs, flags, read_row(i)) + bytes;
+#pragma unroll
+    for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = S::kSegments == 1 ? stream_stripe<T>(at, h, left) : read_stripe<T>(at, h, left);
+  }
+  start_weights();
+  if constexpr (!kPlain) {
+    if (flags & kHasResidual) {
+      // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
+      // stripes hold.
+      constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
+#pragma unroll
+      for (int batch = 0; batch < kAll; batch += kBatch) {
+        Packed<T> add[kBatch];
+#pragma unroll
+        for (int b = 0; b < kBatch; ++b) {
+          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
+          add[b] = read_stripe<T>(row_at(p.residual, p.residual_runs, flags, read_row(i)) + bytes, h, left);
+        }
+#pragma unroll
+        for (int b = 0; b < kBatch; ++b) {
+          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
+          float sum[8];
+#pragma unroll
+          for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
+#pragma unroll
+          for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(sum + q * Packed<T>::kWidth);
+          const int left_here = p.residual_out.data && is_row(i) ? left : 0;
+          write_stripe<T>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)) + bytes, h, left_here, sum);
+        }
+      }
+    }
+  }
+  team.memory.started();
+
+  QuickStatistics<kCentered> statistics;
+  x.measure(team, p, &statistics);
+  if (Team::any(statistics.is_rare)) {
+    HeldRows<T, kCentered, S> copy = x;
+    return rare_rows<T, kCentered, S>(p, team, &copy.v[0][0], first);
+  }
+  if (team.leads() && Tree::writes(team.t)) {
+    const int64_t r = row_of(Tree::own_row(team.t));
+    if (is_row(Tree::own_row(team.t))) {
+      if (kCentered && p.mean.data) *reinterpret_cast<float*>(row_at(p.mean, p.mean_runs, flags, r)) = statistics.saved_mean();
+      if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.rstd;
+    }
+  }
+  let_successor_start(is_dependent);
+  const auto write = [&](auto weight, auto bias) {
+#pragma unroll
+    for (int i = 0; i < S::kRows; ++i) {
+      const float mean = kCentered ? Tree::spread(statistics.mean, i) : 0, lo = kCentered ? Tree::spread(statistics.lo, i) : 0,
+                  rstd = Tree::spread(statistics.rstd, i);
+      const int left_here = is_row(i) ? left : 0;
+      char* const y = row_at(p.y, p.y_runs, flags, row_of(i)) + bytes;
+      const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i)) + bytes;
+#pragma unroll
+      for (int h = 0; h < S::kHeld; ++h) {
+        float v[8];
+        x.forget_conversions(i, h);  // what both branches have in common would move in front of them
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          v[j] = x.v[i][h][j];
+          if (kCentered) v[j] = (v[j] - mean) - lo;
+          v[j] = v[j] * rstd;
+        }
+        affine<T, kPlain, kCentered>(
+            flags, p.weight_offset, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
+            [&](float(&w)[8]) {
+              const Packed<T> a = read_stripe<T>(after, h, left_here);
+#pragma unroll
+              for (int j = 0; j < 8; ++j) w[j] = a[j];
+            });
+        if constexpr (S::kSegments == 1)
+          stream_stripe<T>(y, h, left_here, v, flags & kStreams);
+        else
+          write_stripe<T>(y, h, left_here, v);
+      }
+    }
+  };
+  // Ahead of stores of what came before: 16-bit rows leave registers for it.
+  constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
+  const auto early_weight = [&](int h, float(&w)[8]) { early.get(0, h, w); };
+  const auto early_bias = [&](int h, float(&w)[8]) { early.get(1, h, w); };
+  const auto late_weight = [&](int h, float(&w)[8]) {
+    late_weights<T, kAhead>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w);
+  };
+  const auto late_bias = [&](int h, float(&w)[8]) {
+    late_weights<T, kAhead && S::kSegments == 1>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
+  };
+  if (is_early) EarlyWeights<T, S>::arrive();
+  if constexpr (kPlain && (Packed<T>::kItem == 2 || S::kSegments == 1)) {
+    if (is_early)
+      write(early_weight, early_bias);
+    else
+      write(late_weight, late_bias);
+  } else {  // smaller code, fewer registers
+    write([&](int h, float(&w)[8]) { is_early ? early_weight(h, w) : late_weight(h, w); },
+          [&](int h, float(&w)[8]) { is_early ? early_bias(h, w) : late_bias(h, w); });
+  }
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,177 @@
+// Rows whose statistics need more than one exchange (nearly constant ones, very large or very small ones), and their output.
+//
+// The same team, from the elements that it holds, now in local memory: small code that is called by no ordinary row, and
+// leaves the registers of the kernel alone.
+#pragma once
+
+#include "families/rowwise/cuda/parameters.h"
+#include "families/rowwise/cuda/team.cuh"
+#include "kilter/device/row_formulas.h"
+
+namespace kilter::cuda {
+
+// Weights (or biases) of stripe k from memory; `column`: this thread's first.
+// kAhead: the compiler may move the loads in front of stores of what came before.
+template <class T, bool kAhead = false>
+__device__ __forceinline__ void late_weights(const char* vector, bool is_float, int column, int k, int left, float (&w)[8]) {
+  if (is_float) return read_floats<T>(vector + int64_t(column) * 4, k, left, w);
+  const char* const at = vector + int64_t(column) * Packed<T>::kItem;
+  const Packed<T> v = kAhead ? constant_stripe<T>(at, k, left) : read_stripe<T>(at, k, left);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) w[j] = v[j];
+}
+
+// xhat to y: weight, bias, rounding order and the residual after the norm.  weight(w), bias(w), after(w) give as many elements.
+template <class T, bool kPlain, bool kCentered, int N, class W, class B, class A>
+__device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[N], W weight, B bias, A after) {
+  float w[N];
+  const bool rounds = !kPlain && (flags & kRoundThenMultiply);
+  if (rounds) round_to<T>(v);
+  if (kPlain || (flags & kHasWeight)) {
+    weight(w);
+    if (!kPlain && (flags & kHasOffset))
+#pragma unroll
+      for (int j = 0; j < N; ++j) w[j] = w[j] + offset;
+#pragma unroll
+    for (int j = 0; j < N; ++j) v[j] = v[j] * w[j];
+    if (rounds) round_to<T>(v);
+  }
+  if (kPlain ? kCentered : bool(flags & kHasBias)) {
+    bias(w);
+#pragma unroll
+    for (int j = 0; j < N; ++j) v[j] = v[j] + w[j];
+    if (rounds) round_to<T>(v);
+  }
+  if (!kPlain && (flags & kHasPostResidual)) {
+    after(w);
+#pragma unroll
+    for (int j = 0; j < N; ++j) v[j] = v[j] + w[j];
+  }
+}
+
+template <class T, bool kCentered, class S>
+struct RareRow {
+  using One = RowShape<S::kThreads, S::kWarps, S::kSegments, S::kStripes, 1, S::kCluster>;  // a row at a time
+  RowTeam<T, One> team;
+  const Packed<T>* held;
+  int left;  // elements of the row from this thread's first on
+  float eps;
+  Prescale<float> scale;
+  Moments<float> m;
+
+  // f(stripe, values, whether element j lies in the row) for the stripes of segment s
+  template <class F>
+  __device__ __forceinline__ void each(int s, F f) const {
+#pragma unroll 1
+    for (int k = s * S::kStripes; k < (s + 1) * S::kStripes; ++k) {
+      const int place = s * kSegmentStripes + k - s * S::kStripes;
+      float v[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) v[j] = (held[k][j] * scale.up1) * scale.up2;
+      f(place, v, [&](int j) { return place * 256 + j / Packed<T>::kWidth * 128 < left; });
+    }
+  }
+  template <class Op, class F>
+  __device__ __forceinline__ void sums(float (&out)[2], F terms) {
+    team.template combine<Op>(
+        out,
+        [&](int, int s, float(&a)[2][8]) {
+#pragma unroll
+          for (int j = 0; j < 8; ++j) a[0][j] = a[1][j] = 0;
+          each(s, [&](int, const float(&v)[8], auto inside) {
+#pragma unroll
+            for (int j = 0; j < 8; ++j)
+              if (inside(j)) terms(v[j], a[0][j], a[1][j]);
+          });
+        },
+        [](int, float) {});
+  }
+  __device__ __forceinline__ void measure(float count) {
+    float out[2];
+    if constexpr (!kCentered) {
+      sums<Add>(out, [](float v, float& a, float&) { a = a + v * v; });
+      m.set_rms(count, out[0]);
+    } else {
+      sums<Add>(out, [](float v, float& a, float&) { a = a + v; });
+      const float mean = out[0] / count;
+      float lo = 0;
+      const auto deviations = [&] {
+        sums<Add>(out, [&](float v, float& a, float& b) {
+          const float d = (v - mean) - lo;
+          a = a + d;
+          b = b + d * d;
+        });
+      };
+      deviations();
+      m.set(count, mean, out[0], out[1]);
+      if (!RowTeam<T, S>::any(m.cancels())) return;  // rows that share a warp exchange together
+      lo = m.lo;
+      deviations();
+      if (m.cancels()) m.refine(count, out[0], out[1]);
+    }
+  }
+  __device__ __forceinline__ int find_prescale() {
+    float out[2];
+    sums<Larger>(out, [&](float v, float& largest, float& deviates) {
+      const float magnitude = v < 0 ? -v : v;
+      largest = Larger::of(magnitude - magnitude == 0 ? magnitude : __builtin_inff(), largest);
+      if (v - m.mean != 0) deviates = 1;
+    });
+    const float largest = out[0];
+    if (largest - largest != 0 || largest == 0 || (m.moment == 0 && out[1] == 0)) return 0;
+    return prescale_exponent<float>(ilogbf(largest), eps != 0, eps != 0 ? ilogbf(eps) : 0);
+  }
+};
+
+// All rows of the teams of a warp or block, of which one is rare.  held: kRows rows of stripes.
+template <class T, bool kCentered, class S>
+__device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T, S> team, const Packed<T>* held, int64_t first) {
+  using Row = RareRow<T, kCentered, S>;
+  const uint32_t flags = p.flags;
+  const int left = p.n - team.column;
+  Row row{team.template as<typename Row::One>(), nullptr, left, p.eps, {}, {}};
+#pragma unroll 1
+  for (int i = 0; i < S::kRows; ++i) {
+    const int64_t r = first + i * S::kTeamsPerWarp;
+    row.held = held + i * S::kHeld;
+    row.scale = Prescale<float>();
+#pragma unroll 1
+    for (int pass = 0;; ++pass) {
+      row.measure(float(p.n));
+      // Every row of a warp takes the turns of the one that takes most.
+      if (pass > 0 || !RowTeam<T, S>::any(row.m.extreme())) break;
+      const int k = row.find_prescale();
+      if (row.m.extreme()) row.scale = prescale_by<float>(k);
+    }
+    RowStatistics<float> statistics;
+    statistics.m = row.m;
+    statistics.complete(p.eps, row.scale);
+    if (r >= p.rows) continue;
+    if (team.column == 0) {
+      if (kCentered && p.mean.data) *reinterpret_cast<float*>(row_at(p.mean, p.mean_runs, flags, r)) = statistics.saved_mean;
+      if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
+    }
+    char* const y = row_at(p.y, p.y_runs, flags, r) + int64_t(team.column) * Packed<T>::kItem;
+    const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, r) + int64_t(team.column) * Packed<T>::kItem;
+#pragma unroll 1
+    for (int s = 0; s < S::kSegments; ++s)
+      row.each(s, [&](int k, float(&v)[8], auto) {
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          if (kCentered) v[j] = ((v[j] - row.m.mean) - row.m.lo) - row.m.lo2;
+          v[j] = v[j] * statistics.rstd;
+        }
+        affine<T, false, kCentered>(
+            flags, p.weight_offset, v, [&](float(&w)[8]) { late_weights<T>(p.weight, flags & kFloatWeight, team.column, k, left, w); },
+            [&](float(&w)[8]) { late_weights<T>(p.bias, flags & kFloatBias, team.column, k, left, w); },
+            [&](float(&w)[8]) {
+              const Packed<T> a = read_stripe<T>(after, k, left);
+#pragma unroll
+              for (int j = 0; j < 8; ++j) w[j] = a[j];
+            });
+        write_stripe<T>(y, k, left, v);
+      });
+  }
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,203 @@
+// Launches of the row norms on CUDA devices; included by ops/<op>/<op>.cu.
+#pragma once
+
+#include "cuda/launch.h"
+#include "cuda/runtime.h"
+#include "families/rowwise/cuda/backward.cuh"
+#include "families/rowwise/cuda/backward_finish.cuh"
+#include "families/rowwise/cuda/forward.cuh"
+#include "families/rowwise/cuda/forward_spread.cuh"
+#include "families/rowwise/cuda/general_backward.cuh"
+#include "families/rowwise/cuda/plan.h"
+#include "families/rowwise/cuda/run.h"
+
+namespace kilter::cuda {
+
+// The device as these kernels know it: code for an older architecture lacks what a newer one could do.
+inline DeviceTraits kernel_traits(int device) {
+  DeviceTraits traits = traits_of(device);
+  int compiled = 0;
+  for (const int architecture : {__CUDA_ARCH_LIST__})
+    if (architecture / 10 <= traits.architecture && architecture / 10 > compiled) compiled = architecture / 10;
+  if (compiled) traits.architecture = compiled;
+  return traits;
+}
+
+template <class C, bool kCentered>
+void launch_general_forward(const RowNormForward& p, cudaStream_t stream) {
+  if (p.n == 0)
+    Launch(grid_for((p.rows + 255) / 256), 256, stream)(&empty_statistics_kernel<C>, p);
+  else
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_forward_kernel<C, kCentered>, p);
+}
+
+template <class T, bool kCentered, class S, bool kPlain>
+void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
+  int bytes = 0;
+  if (plan.streams) p.flags |= kStreams;
+  if (plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
+    p.flags |= kEarlyWeights;
+    bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
+  }
+  Launch(plan.blocks, plan.block, stream)
+      .shared(bytes)
+      .cluster(plan.cluster)
+      .dependent(p.flags & kDependent)(&forward_kernel<T, kCentered, S, kPlain>, p);
+}
+
+template <class T, int kWarps>
+void launch_spread(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+  const int bytes = plan.block / 64 * kSegmentLength * Packed<T>::kItem;  // a rare row
+  Launch(plan.blocks, plan.block, stream)
+      .shared(bytes)
+      .dependent(p.flags & kDependent)(p.is_plain(false) ? &spread_kernel<T, kWarps, true> : &spread_kernel<T, kWarps, false>, p);
+}
+
+// The compiled kernel that the plan names.
+template <class T, bool kCentered>
+void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+  constexpr bool kSpreads = !kCentered && Packed<T>::kItem == 2;
+#define KILTER_ROW_SPREAD(w) \
+  if constexpr (kSpreads)    \
+    if (plan.spread) return launch_spread<T, w>(plan, p, stream);
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                          \
+  if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                      \
+    if (plan.is(t, w, g, v, r, c)) {                                                                                  \
+      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
+      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                           \
+    }
+#include "families/rowwise/cuda/instances.def"
+#undef KILTER_ROW_FORWARD
+#undef KILTER_ROW_SPREAD
+}
+
+template <bool kCentered>
+kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
+  if (p.rows == 0) return KILTER_OK;
+  DeviceCall call(p.op, p.device);
+  KILTER_RETURN_IF_ERROR(call.begin());
+  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  RowForwardParameters fast;
+  const DeviceTraits device = kernel_traits(p.device.id);
+  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device);
+  if (plan.general || !compact(p, &fast)) {
+    if (p.x.dtype == DType::f64)
+      launch_general_forward<double, kCentered>(p, queue);
+    else
+      launch_general_forward<float, kCentered>(p, queue);
+    return call.finish();
+  }
+  if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
+  if (p.x.dtype == DType::f32) {
+    launch_rows<float, kCentered>(plan, fast, queue);
+  } else if (p.x.dtype == DType::bf16) {
+    launch_rows<Bf16, kCentered>(plan, fast, queue);
+  } else {
+    launch_rows<Half, kCentered>(plan, fast, queue);
+  }
+  return call.finish();
+}
+
+template <class C, bool kCentered>
+void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
+  BackwardMemory<C> m;
+  m.partition = row_partition(p.rows, p.n);
+  char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+  const auto take = [&](int64_t bytes) {
+    char* const memory = at;
+    at += (bytes + 15) / 16 * 16;
+    return memory;
+  };
+  m.rows = reinterpret_cast<RowGradient<C>*>(take(p.rows * int64_t(sizeof(RowGradient<C>))));
+  const View* const sums[] = {&p.dweight, &p.dbias};
+  const int64_t chunk_bytes = m.partition.chunks * p.n * int64_t(sizeof(Wide<C>));
+  for (int k = 0; k < 2; ++k) m.chunks[k] = sums[k]->present() ? reinterpret_cast<Wide<C>*>(take(chunk_bytes)) : nullptr;
+  const bool columns = m.chunks[0] || m.chunks[1];
+  if (p.rows > 0) {
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_row_sums_kernel<C, kCentered>, p, m);
+    const dim3 grid(grid_for((p.n + 127) / 128), unsigned(m.partition.chunks));
+    if (columns) Launch(grid, 128, stream)(&general_columns_kernel<C, kCentered>, p, m);
+  }
+  if (columns) Launch(grid_for((p.n + 127) / 128), 128, stream)(&general_finish_kernel<C>, p, m);
+  if (p.rows > 0 && (p.dx.present() || p.dresidual.present()))
+    Launch(grid_for(p.rows), kBlockThreads, stream)(&general_dx_kernel<C, kCentered>, p, m);
+}
+
+inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t stream) {
+  const dim3 blocks(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
+  Launch(blocks, kFinishColumns * kFinishRuns, stream).dependent(true)(&finish_kernel, p);  // it waits for the sums itself
+}
+
+template <class T, bool kCentered, class S>
+void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
+  Launch(plan.blocks, plan.block, stream)
+      .shared(p.at.total)
+      .cluster(plan.cluster)
+      .dependent(p.flags & kDependent)(&backward_kernel<T, kCentered, S>, p);
+}
+
+template <class T, bool kCentered>
+void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
+#define KILTER_ROW_BACKWARD(t, v, c)                                     \
+  if (plan.threads == t && plan.stripes == v && (plan.cluster > 1) == c) \
+    return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream);
+#include "families/rowwise/cuda/instances.def"
+#undef KILTER_ROW_BACKWARD
+}
+
+// One pass over x and dy, then a kernel for the sums of chunks.
+template <bool kCentered>
+void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
+  fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
+  fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
+  while (fast->padded < fast->segments) fast->padded *= 2;
+  fast->at = backward_layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
+  fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
+  fast->wide = plan.partition.steps() > kBlockGroups;
+  if (plan.cluster == 1 && fast->x.stride == plan.row_bytes && fast->dy.stride == plan.row_bytes) fast->flags |= kDense;
+  char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+  fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(at) : nullptr;
+  at += 16;
+  const int64_t teams = plan.blocks / plan.cluster;
+  FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
+  int planes = 0;
+  const View* const outputs[] = {&p.dweight, &p.dbias};
+  for (int k = 0; k < 2; ++k) {
+    fast->partial[k] = nullptr;
+    if (!outputs[k]->present()) continue;
+    fast->partial[k] = at;
+    finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
+    at += (teams * p.n * 8 + 15) / 16 * 16;
+    fast->wide_sums[k] = reinterpret_cast<double*>(at);
+    if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
+  }
+  if (p.dy.dtype == DType::f32)
+    launch_groups<float, kCentered>(plan, *fast, stream);
+  else if (p.dy.dtype == DType::bf16)
+    launch_groups<Bf16, kCentered>(plan, *fast, stream);
+  else
+    launch_groups<Half, kCentered>(plan, *fast, stream);
+  if (planes > 0) launch_finish(finish, planes, stream);
+}
+
+template <bool kCentered>
+kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
+  if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
+  const size_t need = row_norm_cuda_workspace(p);
+  if (need && (!p.workspace || p.workspace_size < need))
+    return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
+  DeviceCall call(p.op, p.device);
+  KILTER_RETURN_IF_ERROR(call.begin());
+  const cudaStream_t queue = static_cast<cudaStream_t>(stream);
+  RowBackwardParameters fast;
+  const RowBackwardPlan plan = plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id));
+  if (!plan.general && compact(p, &fast) && (kCentered || !p.dbias.present()))
+    launch_fused_backward<kCentered>(p, plan, &fast, queue);
+  else if (p.dy.dtype == DType::f64)
+    launch_general_backward<double, kCentered>(p, queue);
+  else
+    launch_general_backward<float, kCentered>(p, queue);
+  return call.finish();
+}
+
+}  // namespace kilter::cuda

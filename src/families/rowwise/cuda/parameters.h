@@ -1,0 +1,190 @@
+// What the fast kernels of the row norms receive: rows of one or two strides, aligned for vectors.  Small, and what every launch
+// reads comes first: parameters are copied per launch and fetched from memory by its first blocks.
+#pragma once
+
+#include "families/rowwise/problem.h"
+
+namespace kilter::cuda {
+
+enum RowFlag : uint32_t {
+  kHasWeight = 1,
+  kHasBias = 2,
+  kFloatWeight = 4,  // fp32 beside 16-bit rows
+  kFloatBias = 8,
+  kHasOffset = 16,
+  kEarlyWeights = 32,  // copied to shared memory before the reduction
+  kRoundThenMultiply = 64,
+  kHasResidual = 128,
+  kTwoStrides = 256,
+  kHasPostResidual = 512,
+  kDependent = 1024,  // launched so: only weights may be read before the wait
+  kStreams = 2048,    // forward: y goes around the first cache
+  kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
+};
+
+// Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
+struct RowAddress {
+  char* data = nullptr;  // null: absent
+  int64_t stride = 0;    // bytes
+};
+struct RowRuns {
+  int64_t outer = 0;
+  uint32_t inner = 0;
+};
+
+KILTER_INLINE char* row_at(const RowAddress& a, const RowRuns& runs, uint32_t flags, int64_t r) {
+  if (__builtin_expect((flags & kTwoStrides) && runs.inner, 0)) {
+    const uint32_t q = uint32_t(r) / runs.inner;
+    return a.data + (uint32_t(r) - q * runs.inner) * a.stride + q * runs.outer;
+  }
+  return a.data + r * a.stride;
+}
+
+inline bool compact(const View& v, int64_t rows, RowAddress* address, RowRuns* runs, uint32_t* flags) {
+  const int64_t item = item_size(v.dtype);
+  *address = {v.data, v.map.ndim > 0 ? v.map.stride[0] * item : 0};
+  *runs = {};
+  if (!v.present() || v.map.ndim < 2) return true;
+  if (v.map.ndim > 2 || rows > UINT32_MAX) return false;
+  *runs = {v.map.stride[1] * item, uint32_t(v.map.size[0])};
+  *flags |= kTwoStrides;
+  return true;
+}
+// Whether every row starts at a multiple of 16 bytes.
+inline bool aligned(const RowAddress& a, const RowRuns& runs) {
+  return ((reinterpret_cast<uintptr_t>(a.data) | uint64_t(a.stride) | uint64_t(runs.outer)) & 15) == 0;
+}
+
+struct RowForwardParameters {
+  uint32_t flags;
+  int n;
+  RowAddress x;
+  const char *weight, *bias;
+  float inverse_n, eps;  // 1 / n, rounded
+  RowAddress y, rstd, mean;
+  int64_t rows;
+  float weight_offset;
+  RowAddress residual, residual_out, post_residual;
+  bool is_plain(bool centered) const {
+    return (flags & ~(kEarlyWeights | kDependent | kStreams)) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0));
+  }
+
+  RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
+};
+
+// False: the call needs the kernels for any row.
+inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
+  const DType t = p.x.dtype;
+  const int width = t == DType::f32 ? 4 : 8;
+  if (t == DType::f64 || p.n % width != 0 || p.n > INT32_MAX) return false;
+  RowForwardParameters& o = *out;
+  o.flags = 0;
+  const struct {
+    const View& view;
+    RowAddress* address;
+    RowRuns* runs;
+  } rows[] = {{p.x, &o.x, &o.x_runs},
+              {p.y, &o.y, &o.y_runs},
+              {p.residual, &o.residual, &o.residual_runs},
+              {p.residual_out, &o.residual_out, &o.residual_out_runs},
+              {p.post_residual, &o.post_residual, &o.post_residual_runs}};
+  for (const auto& r : rows) {
+    if (r.view.present() && r.view.dtype != t) return false;
+    if (!compact(r.view, p.rows, r.address, r.runs, &o.flags) || !aligned(*r.address, *r.runs)) return false;
+  }
+  if (!compact(p.mean, p.rows, &o.mean, &o.mean_runs, &o.flags) || !compact(p.rstd, p.rows, &o.rstd, &o.rstd_runs, &o.flags)) return false;
+  if (((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) != 0) return false;
+  o.weight = p.weight.data, o.bias = p.bias.data;
+  o.rows = p.rows, o.n = int(p.n);
+  o.inverse_n = 1.0f / float(o.n);
+  o.eps = float(p.eps), o.weight_offset = float(p.weight_offset);
+  const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
+  flag(p.weight.present(), kHasWeight);
+  flag(p.bias.present(), kHasBias);
+  flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
+  flag(p.bias.present() && p.bias.dtype != t, kFloatBias);
+  flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(p.round_then_multiply && t != DType::f32, kRoundThenMultiply);
+  flag(p.residual.present(), kHasResidual);
+  flag(p.post_residual.present(), kHasPostResidual);
+  flag(p.dependent, kDependent);
+  return true;
+}
+
+constexpr int kStages = 3;        // of backward's ring of groups in shared memory
+constexpr int kSumBuffers = 4;    // groups whose sums may be under way between the blocks of a cluster
+constexpr int kScalarBytes = 32;  // of what a row's output needs to know of it
+
+// A block's shared memory in backward: offsets, in bytes.
+struct BackwardLayout {
+  int row;    // a row's part of x (or dy)
+  int stage;  // x, dy of a group of four rows of every slot
+  int weights, statistics, sums, scalars, total;
+};
+inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int segments, int warps) {
+  BackwardLayout at;
+  at.row = row_bytes;
+  at.stage = 2 * kGroupRows * slots * at.row;
+  at.weights = kStages * at.stage;
+  at.statistics = at.weights + columns * 4;
+  at.sums = at.statistics + kStages * slots * kGroupRows * 8;
+  at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
+  at.total = at.scalars + warps * 2 * kGroupRows * kScalarBytes;
+  if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
+  return at;
+}
+
+struct RowBackwardParameters {
+  uint32_t flags;
+  int n;
+  RowAddress x, dy, dx, mean, rstd;
+  const char* weight;
+  float weight_offset;
+  int slots, slot_threads, block_segments;  // of the plan
+  int segments, padded;                     // of a row; to a power of two
+  BackwardLayout at;
+  int64_t rows;
+  int chunks, steps;   // of the partition: P, and groups of its longest chunk
+  unsigned* progress;  // groups done, of all blocks together; null: blocks do not wait for one another
+  void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
+  double* wide_sums[2];  // of chunks, on their way
+  bool wide;             // some chunk is longer than a block of the contract
+  RowAddress dresidual_out, dresidual;
+};
+
+inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
+  const DType t = p.dy.dtype;
+  const int width = t == DType::f32 ? 4 : 8;
+  if (t == DType::f64 || p.n % width != 0 || p.n > INT32_MAX) return false;
+  RowBackwardParameters& o = *out;
+  o.flags = 0;
+  const struct {
+    const View& view;
+    RowAddress* address;
+    bool vectors;
+  } rows[] = {{p.x, &o.x, true},
+              {p.dy, &o.dy, true},
+              {p.dx, &o.dx, true},
+              {p.dresidual, &o.dresidual, true},
+              {p.dresidual_out, &o.dresidual_out, true},
+              {p.mean, &o.mean, false},
+              {p.rstd, &o.rstd, false}};
+  for (const auto& r : rows) {
+    RowRuns runs;
+    if (r.vectors && r.view.present() && r.view.dtype != t) return false;
+    if (!compact(r.view, p.rows, r.address, &runs, &o.flags) || runs.inner || (r.vectors && !aligned(*r.address, runs))) return false;
+  }
+  if ((reinterpret_cast<uintptr_t>(p.weight.data) & 15) != 0) return false;
+  o.weight = p.weight.data;
+  o.rows = p.rows, o.n = int(p.n);
+  o.weight_offset = float(p.weight_offset);
+  const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
+  flag(p.weight.present(), kHasWeight);
+  flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
+  flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(p.dresidual_out.present(), kHasResidual);
+  flag(p.dependent, kDependent);
+  return true;
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,25 @@
+#include "families/rowwise/cuda/run.h"
+
+#include "cuda/runtime.h"
+#include "families/rowwise/wide_sum.h"
+#include "kilter/device/row_formulas.h"
+
+namespace kilter {
+
+size_t row_norm_cuda_workspace(const RowNormBackward& p) {
+  const bool wide = p.dy.dtype == DType::f64;
+  const int64_t planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
+  if (p.n > int64_t(1) << 48 || p.rows > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
+  const int64_t row = wide ? sizeof(RowGradient<double>) : sizeof(RowGradient<float>),
+                sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
+  const RowPartition partition = row_partition(p.rows, p.n);
+  const int64_t copies = partition.steps() > kBlockGroups ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
+  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // the counter of Pace, and each part's alignment
+}
+
+const char* cuda_refuses(const kilter_query& query) {
+  const char* const reason = cuda::cuda_refuses_device(query);
+  return reason ? reason : family_refuses(query);
+}
+
+}  // namespace kilter
