@@ -69,7 +69,7 @@ DeviceCase::DeviceCase(const Case& c, const DeviceLayout& layout, Tensors& t) : 
   k.post_residual = place(t.post_residual).tensor(), k.mean = place(t.mean).tensor(), k.rstd = place(t.rstd).tensor();
   if (layout.in_place && !c.backward) y_in_x_ = &x;
   k.y = y_in_x_ ? k.x : place(t.y).tensor();
-  EXPECT_STREQ(check::implementation(check::query_of(k)), "cuda:rowwise");
+  EXPECT_STREQ(check::implementation(k), "cuda:rowwise");
   if (!c.backward) return;
   check::Call& b = backward_;
   b = k, b.backward = true;

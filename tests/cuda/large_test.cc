@@ -105,7 +105,7 @@ class Large : public Device {
     k.op = c.op, k.x = x.tensor(), k.weight = weight.tensor(), k.bias = bias.tensor(), k.y = out.tensor();
     k.rstd = rstd.tensor();
     if (op->centered) k.mean = mean.tensor();
-    ASSERT_STREQ(check::implementation(check::query_of(k)), "cuda:rowwise");
+    ASSERT_STREQ(check::implementation(k), "cuda:rowwise");
     ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
