@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times the ops against a copy of the same bytes and keeps the result.
 
-    ./dev bench                   both ops, the standard rows; writes bench/results/cpu/<cpu>.json
+    ./dev bench                   every op, the standard rows; writes bench/results/cpu/<cpu>.json
     ./dev bench --peers           oneDNN and PyTorch as well, on the same arrays, in turns (bench/peers/peers.py); their
                                   Python packages, 6 GB, are installed into .venv-peers/ at first
     ./dev bench --docs            also writes the tables of docs/performance.md, from all results that are kept
@@ -22,7 +22,11 @@ from results import RESULTS, ROOT, file_name, kernel_hash, written
 DOCUMENT = ROOT / "docs/performance.md"
 PEERS = ROOT / ".venv-peers"
 PEER_PACKAGES = ("numpy", "torch==2.11.0", "onednn-devel==2026.1.0")
-OPS = ("layer_norm", "rms_norm")
+
+
+def ops(kilter):
+    listed = json.loads(subprocess.run([kilter, "schema", "--json"], stdout=subprocess.PIPE, text=True, check=True).stdout)["functions"]
+    return list(dict.fromkeys(f["op"] for f in listed))
 
 
 def bench(kilter, op, options):
@@ -43,7 +47,7 @@ def line(r):
 def measure(options):
     kilter = os.environ.get("KILTER", str(ROOT / "build/bin/kilter"))
     result = {"date": datetime.date.today().isoformat(), "kernel_sources": kernel_hash(), "results": []}
-    for op in OPS:
+    for op in ops(kilter):
         report = bench(kilter, op, options)
         result.update({key: report[key] for key in ("version", "machine", "reps")})
         result["results"] += report["results"]

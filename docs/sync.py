@@ -4,7 +4,8 @@
     docs/sync.py           rewrites the documents
     docs/sync.py --check   says what differs, and fails if anything does
 
-In a Markdown file, the lines between `<!-- from SOURCE -->` and `<!-- end -->` are replaced.  SOURCE is a file, of which the
+In a Markdown file, the lines between `<!-- from SOURCE -->` and `<!-- end -->` are replaced, in a public header those between
+`// from SOURCE` and `// end`.  SOURCE is a file, of which the
 lines between `example-begin` and `example-end` are taken, or `kilter ARGUMENTS`, whose output is taken ($KILTER, or
 build/bin/kilter, is run), or `python3 SCRIPT ARGUMENTS`, likewise.
 """
@@ -17,7 +18,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LANGUAGES = {".c": "c", ".cc": "cpp", ".cu": "cuda", ".sh": "sh", ".py": "python", ".txt": "cmake"}
-BLOCK = re.compile(r"(<!-- from (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = {".md": re.compile(r"(<!-- from (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL),
+         ".hpp": re.compile(r"(^// from (kilter [^\n]+)\n)(.*?)(^// end$)", re.DOTALL | re.MULTILINE)}
 
 
 def quoted(source):
@@ -34,14 +36,14 @@ def quoted(source):
 
 def main():
     check = "--check" in sys.argv[1:]
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md", "include/*.hpp"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     differs = False
     for name in sorted(set(files.split())):
         path = ROOT / name
         if not path.exists():
             continue
         text = path.read_text()
-        updated = BLOCK.sub(lambda m: m[1] + quoted(m[2]) + m[4], text)
+        updated = BLOCK[path.suffix].sub(lambda m: m[1] + quoted(m[2]) + m[4], text)
         if updated == text:
             continue
         differs = True

@@ -172,7 +172,7 @@ class ExitCodeTest(CliTest):
 
 class CommandTest(CliTest):
     def test_help_has_examples(self):
-        for command in ("run", "check", "bench", "support", "explain", "info"):
+        for command in ("run", "check", "bench", "support", "explain", "info", "schema"):
             text = self.kilter(command, "--help").out
             self.assertIn("Example:", text)
             self.assertIn(f"kilter {command}", text)
@@ -264,6 +264,15 @@ class CommandTest(CliTest):
             self.kilter("explain", "layer_norm", "--backward", f"--{name}-dtype", "fp32", expect=USAGE)
         self.assertIn("weight", self.kilter("explain", "layer_norm", "--features", "weight_offset", expect=INVALID).err)
         self.kilter("explain", "layer_norm", "--features", "weight_offset,round_then_multiply", "--weight-dtype", "fp32")
+
+    def test_schema(self):
+        functions = json.loads(self.kilter("schema", "--json").out)["functions"]
+        self.assertEqual({f["direction"] for f in functions}, {"forward", "backward"})
+        text, cpp = self.kilter("schema").out, self.kilter("schema", "--cpp").out
+        for f in functions:
+            self.assertIn(f"{f['op']} {f['direction']}, function {f['function']}, {f['args_size']} bytes", text)
+            self.assertIn(f"struct {f['op']}_{f['direction']}_args {{", cpp)
+            self.assertIn(f["t"], [field["name"] for field in f["fields"] if field["required"]])
 
     def test_info(self):
         info = json.loads(self.kilter("info", "--json").out)

@@ -31,7 +31,21 @@ enum class activation_kind : int32_t {
   gelu_tanh = KILTER_ACTIVATION_GELU_TANH
 };
 
-// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}}; a vector may go without.
+namespace detail {
+
+[[nodiscard]] inline size_t workspace_of(kilter_function function, const void* args) {
+  kilter_plan plan = {};
+  plan.struct_size = sizeof plan;
+  check(kilter_ask(function, args, &plan));
+  return plan.workspace_size;
+}
+
+}  // namespace detail
+
+// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}}; a vector may go without.  c() is the C
+// struct; it points into this one.  Calls throw kilter::error if they fail.
+
+// from kilter schema --cpp
 struct layer_norm_forward_args {
   const_tensor x = {};
   const_vector_tensor weight = {};
@@ -49,6 +63,29 @@ struct layer_norm_forward_args {
   activation_kind activation = activation_kind::none;
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_layer_norm_forward_args c() const {
+    const char* const op = "layer_norm";
+    kilter_layer_norm_forward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.weight = weight.c(op, "weight");
+    a.bias = bias.c(op, "bias");
+    a.residual = residual.c(op, "residual");
+    a.gate = gate.c(op, "gate");
+    a.post_residual = post_residual.c(op, "post_residual");
+    a.y = y.c(op, "y");
+    a.residual_out = residual_out.c(op, "residual_out");
+    a.mean = mean.c(op, "mean");
+    a.rstd = rstd.c(op, "rstd");
+    a.eps = eps;
+    a.weight_offset = weight_offset;
+    a.rounding = int32_t(rounding);
+    a.activation = int32_t(activation);
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
 };
 
 struct layer_norm_backward_args {
@@ -66,6 +103,28 @@ struct layer_norm_backward_args {
   std::span<std::byte> workspace = {};
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_layer_norm_backward_args c() const {
+    const char* const op = "layer_norm";
+    kilter_layer_norm_backward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.weight = weight.c(op, "weight");
+    a.mean = mean.c(op, "mean");
+    a.rstd = rstd.c(op, "rstd");
+    a.dy = dy.c(op, "dy");
+    a.dresidual_out = dresidual_out.c(op, "dresidual_out");
+    a.dx = dx.c(op, "dx");
+    a.dresidual = dresidual.c(op, "dresidual");
+    a.dweight = dweight.c(op, "dweight");
+    a.dbias = dbias.c(op, "dbias");
+    a.weight_offset = weight_offset;
+    a.workspace = workspace.data();
+    a.workspace_size = workspace.size();
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
 };
 
 struct rms_norm_forward_args {
@@ -84,6 +143,28 @@ struct rms_norm_forward_args {
   activation_kind activation = activation_kind::none;
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_rms_norm_forward_args c() const {
+    const char* const op = "rms_norm";
+    kilter_rms_norm_forward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.weight = weight.c(op, "weight");
+    a.bias = bias.c(op, "bias");
+    a.residual = residual.c(op, "residual");
+    a.gate = gate.c(op, "gate");
+    a.post_residual = post_residual.c(op, "post_residual");
+    a.y = y.c(op, "y");
+    a.residual_out = residual_out.c(op, "residual_out");
+    a.rstd = rstd.c(op, "rstd");
+    a.eps = eps;
+    a.weight_offset = weight_offset;
+    a.rounding = int32_t(rounding);
+    a.activation = int32_t(activation);
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
 };
 
 struct rms_norm_backward_args {
@@ -100,96 +181,62 @@ struct rms_norm_backward_args {
   std::span<std::byte> workspace = {};
   const char* impl = nullptr;
   uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_rms_norm_backward_args c() const {
+    const char* const op = "rms_norm";
+    kilter_rms_norm_backward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.weight = weight.c(op, "weight");
+    a.rstd = rstd.c(op, "rstd");
+    a.dy = dy.c(op, "dy");
+    a.dresidual_out = dresidual_out.c(op, "dresidual_out");
+    a.dx = dx.c(op, "dx");
+    a.dresidual = dresidual.c(op, "dresidual");
+    a.dweight = dweight.c(op, "dweight");
+    a.dbias = dbias.c(op, "dbias");
+    a.weight_offset = weight_offset;
+    a.workspace = workspace.data();
+    a.workspace_size = workspace.size();
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
 };
 
-namespace detail {
-
-template <class C, class Args>
-[[nodiscard]] C forward_call(const char* op, const Args& a) {
-  C c = {};
-  c.struct_size = sizeof c;
-  c.x = a.x.c(op, "x");
-  c.weight = a.weight.c(op, "weight");
-  c.bias = a.bias.c(op, "bias");
-  c.residual = a.residual.c(op, "residual");
-  c.gate = a.gate.c(op, "gate");
-  c.post_residual = a.post_residual.c(op, "post_residual");
-  c.y = a.y.c(op, "y");
-  c.residual_out = a.residual_out.c(op, "residual_out");
-  if constexpr (requires { a.mean; }) c.mean = a.mean.c(op, "mean");
-  c.rstd = a.rstd.c(op, "rstd");
-  c.eps = a.eps;
-  c.weight_offset = a.weight_offset;
-  c.rounding = int32_t(a.rounding);
-  c.activation = int32_t(a.activation);
-  c.impl = a.impl;
-  c.launch_flags = a.launch_flags;
-  return c;
-}
-
-template <class C, class Args>
-[[nodiscard]] C backward_call(const char* op, const Args& a) {
-  C c = {};
-  c.struct_size = sizeof c;
-  c.x = a.x.c(op, "x");
-  c.weight = a.weight.c(op, "weight");
-  if constexpr (requires { a.mean; }) c.mean = a.mean.c(op, "mean");
-  c.rstd = a.rstd.c(op, "rstd");
-  c.dy = a.dy.c(op, "dy");
-  c.dresidual_out = a.dresidual_out.c(op, "dresidual_out");
-  c.dx = a.dx.c(op, "dx");
-  c.dresidual = a.dresidual.c(op, "dresidual");
-  c.dweight = a.dweight.c(op, "dweight");
-  c.dbias = a.dbias.c(op, "dbias");
-  c.weight_offset = a.weight_offset;
-  c.workspace = a.workspace.data();
-  c.workspace_size = a.workspace.size();
-  c.impl = a.impl;
-  c.launch_flags = a.launch_flags;
-  return c;
-}
-
-[[nodiscard]] inline size_t workspace_of(kilter_function function, const void* args) {
-  kilter_plan plan = {};
-  plan.struct_size = sizeof plan;
-  check(kilter_ask(function, args, &plan));
-  return plan.workspace_size;
-}
-
-}  // namespace detail
-
-// ---------------------------------------------------------------- calls; each throws kilter::error if it fails
-
 inline void layer_norm_forward(const layer_norm_forward_args& args, kilter_stream stream = nullptr) {
-  const auto call = detail::forward_call<kilter_layer_norm_forward_args>("layer_norm", args);
+  const kilter_layer_norm_forward_args call = args.c();
   check(kilter_layer_norm_forward(&call, stream));
 }
 
 inline void layer_norm_backward(const layer_norm_backward_args& args, kilter_stream stream = nullptr) {
-  const auto call = detail::backward_call<kilter_layer_norm_backward_args>("layer_norm", args);
+  const kilter_layer_norm_backward_args call = args.c();
   check(kilter_layer_norm_backward(&call, stream));
 }
 
-// Bytes of workspace for layer_norm_backward with these arguments (their workspace is not looked at).
+// Bytes of workspace for layer_norm_backward with these arguments (their own is not looked at).
 [[nodiscard]] inline size_t layer_norm_backward_workspace(const layer_norm_backward_args& args) {
-  const auto call = detail::backward_call<kilter_layer_norm_backward_args>("layer_norm", args);
+  const kilter_layer_norm_backward_args call = args.c();
   return detail::workspace_of(KILTER_LAYER_NORM_BACKWARD, &call);
 }
 
 inline void rms_norm_forward(const rms_norm_forward_args& args, kilter_stream stream = nullptr) {
-  const auto call = detail::forward_call<kilter_rms_norm_forward_args>("rms_norm", args);
+  const kilter_rms_norm_forward_args call = args.c();
   check(kilter_rms_norm_forward(&call, stream));
 }
 
 inline void rms_norm_backward(const rms_norm_backward_args& args, kilter_stream stream = nullptr) {
-  const auto call = detail::backward_call<kilter_rms_norm_backward_args>("rms_norm", args);
+  const kilter_rms_norm_backward_args call = args.c();
   check(kilter_rms_norm_backward(&call, stream));
 }
 
+// Bytes of workspace for rms_norm_backward with these arguments (their own is not looked at).
 [[nodiscard]] inline size_t rms_norm_backward_workspace(const rms_norm_backward_args& args) {
-  const auto call = detail::backward_call<kilter_rms_norm_backward_args>("rms_norm", args);
+  const kilter_rms_norm_backward_args call = args.c();
   return detail::workspace_of(KILTER_RMS_NORM_BACKWARD, &call);
 }
+
+// end
 
 // Threads that later calls from this thread may use; 0: what OpenMP would take.
 inline void set_num_threads(int threads) { check(kilter_set_num_threads(threads)); }

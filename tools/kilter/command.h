@@ -66,5 +66,6 @@ void add_bench(CLI::App& app, State* state);
 void add_support(CLI::App& app, State* state);
 void add_explain(CLI::App& app, State* state);
 void add_info(CLI::App& app, State* state);
+void add_schema(CLI::App& app, State* state);
 
 }  // namespace kilter::cli

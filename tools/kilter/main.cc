@@ -37,6 +37,7 @@ int run(int argc, char** argv) {
   add_support(app, &state);
   add_explain(app, &state);
   add_info(app, &state);
+  add_schema(app, &state);
   return guarded(state, [&] {
     try {
       app.parse(argc, argv);
