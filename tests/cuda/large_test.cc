@@ -1,5 +1,6 @@
 // Tensors of more than 2^31 and 2^32 elements, more than 2^23 rows, rows of more than 2^31 elements: sampled rows have the bits of
 // the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
+#include <string>
 #include <algorithm>
 #include <cstdlib>
 #include <utility>
@@ -105,7 +106,7 @@ class Large : public Device {
     k.op = c.op, k.x = x.tensor(), k.weight = weight.tensor(), k.bias = bias.tensor(), k.y = out.tensor();
     k.rstd = rstd.tensor();
     if (op->centered) k.mean = mean.tensor();
-    ASSERT_STREQ(check::implementation(k), "cuda:rowwise");
+    ASSERT_EQ(std::string(check::implementation(k)).substr(0, 5), "cuda:");  // whichever kernels take it
     ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
