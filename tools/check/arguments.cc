@@ -23,6 +23,10 @@ const Field* field_of(const Schema& schema, std::string_view name) {
   return nullptr;
 }
 
+bool is_usual(const Field& f) {
+  return f.output && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
+}
+
 std::vector<std::string> words_of(std::string_view text, char separator) {
   std::vector<std::string> words;
   for (std::string_view word; schema::next_word(text, &word, separator);) words.emplace_back(word);
