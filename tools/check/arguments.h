@@ -49,9 +49,9 @@ class Arguments {
   const Function& function() const { return *function_; }
   const Schema& schema() const { return *function_->schema; }
   kilter_tensor& tensor(const Field& f) { return member<kilter_tensor>(memory_.data(), f.at); }
-  kilter_tensor& operator[](std::string_view name) { return tensor(*field_of(schema(), name)); }
-  void set(const Field& f, double value);  // a number, or bits
-  void set_impl(const char* name);         // null: any
+  kilter_tensor& operator[](std::string_view name);  // throws std::logic_error where there is none
+  void set(const Field& f, double value);            // a number, or bits
+  void set_impl(const char* name);                   // null: any
   void set_workspace(void* data, size_t bytes);
 
   // The type of a field's tensor, none if absent; and those that the table allows it beside the tensors that are there.

@@ -98,7 +98,9 @@ const char* invalid(const Case& c) {
 
 double Case::number(std::string_view name) const {
   const auto given = numbers.find(name);
-  return given != numbers.end() ? given->second : field_of(*function_of(op, false)->schema, name)->fallback;
+  if (given != numbers.end()) return given->second;
+  const Field* const f = field_of(*function_of(op, false)->schema, name);
+  return f ? f->fallback : 0;
 }
 
 std::string command(const Case& c) {

@@ -42,7 +42,7 @@ struct Case {
     const auto given = types.find(input);
     return given == types.end() ? DType::none : given->second;
   }
-  double number(std::string_view name) const;  // the forward table's, if not given
+  double number(std::string_view name) const;  // the forward table's if not given, 0 if it has none
 };
 
 // The line that repeats the case.
