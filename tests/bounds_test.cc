@@ -22,7 +22,7 @@ class Bounds : public ::testing::TestWithParam<std::string> {
   }
   void expect_rows_within(int64_t rows, int64_t n) {
     Case c = base(DType::f32, rows, n, Fill::normal);
-    c.backward = true, c.weight = DType::f32, c.bias = true;
+    c.backward = true, c["weight"] = c["bias"] = DType::f32;
     expect_within(c);
     c.x = DType::bf16;
     expect_within(c);
@@ -46,7 +46,7 @@ TEST_P(Bounds, EveryFillTypeAndDirection) {
           Case c = base(x, x == DType::f64 ? 23 : 71, n, fill);
           c.backward = backward;
           expect_within(c);
-          c.weight = x, c.bias = true, c.seed += 1;
+          c["weight"] = c["bias"] = x, c.seed += 1;
           expect_within(c);
         }
 }
@@ -58,7 +58,7 @@ TEST_P(Bounds, Widths) {
     for (const DType x : {DType::f32, DType::bf16})
       for (const bool backward : {false, true}) {
         Case c = base(x, n > 8192 ? 3 : 29, n, n % 2 ? Fill::offset : Fill::normal);
-        c.backward = backward, c.weight = DType::f32, c.bias = true;
+        c.backward = backward, c["weight"] = c["bias"] = DType::f32;
         expect_within(c);
       }
 }
@@ -86,16 +86,16 @@ TEST_P(Bounds, Features) {
     for (const DType other : {x, DType::f32})
       for (const Fill fill : {Fill::normal, Fill::offset, Fill::special}) {
         Case c = base(x, 37, 1500, fill);
-        c.weight = other, c.bias = true, c.residual = other, c.post_residual = other, c.weight_offset = 1;
+        c["weight"] = c["bias"] = c["residual"] = c["post_residual"] = other, c.numbers["weight_offset"] = 1;
         expect_within(c);
-        c.round_then_multiply = true;
+        c.numbers["rounding"] = KILTER_ROUND_THEN_MULTIPLY;
         expect_within(c);
-        c.round_then_multiply = false, c.post_residual = DType::none, c.backward = true;
-        c.dresidual_out = other, c.dresidual = other, c.dweight = other;
+        c.numbers["rounding"] = KILTER_ROUND_ONCE, c["post_residual"] = DType::none, c.backward = true;
+        c["dresidual_out"] = c["dresidual"] = c["dweight"] = c["dbias"] = other;
         expect_within(c);
-        c.want_dx = false;
+        c["dx"] = DType::none;
         expect_within(c);
-        c.want_dweight = false;
+        c["dweight"] = DType::none;
         expect_within(c);
       }
 }
@@ -105,14 +105,14 @@ TEST_P(Bounds, Epsilon) {
     for (const DType x : {DType::f32, DType::bf16})
       for (const Fill fill : {Fill::normal, Fill::denormal}) {
         Case c = base(x, 40, 800, fill);
-        c.eps = eps;
+        c.numbers["eps"] = eps;
         expect_within(c);
       }
 }
 
 TEST_P(Bounds, EveryImplementationAndTarget) {
   Case c = base(DType::bf16, 33, 1100, Fill::offset);
-  c.weight = DType::bf16, c.bias = true, c.backward = true;
+  c["weight"] = c["bias"] = DType::bf16, c.backward = true;
   for (const std::string& target : targets()) {
     c.target = target;
     const check::Report r = check::run(c);

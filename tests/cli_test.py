@@ -202,6 +202,18 @@ class CommandTest(CliTest):
         for word in ("error", "bound", "row", "seed 3", "repeat: kilter check layer_norm --rows 7 --n 33", "residual_out", "passed"):
             self.assertIn(word, text)
 
+    def test_check_asks_for_each_tensor(self):
+        args = ("check", "layer_norm", "--backward", "--rows", 3, "--n", 9, "--x-dtype", "bf16", "--json")
+        names = lambda *flags: [o["name"] for o in json.loads(self.kilter(*args, *flags).out)["outputs"]]
+        self.assertEqual(names(), ["mean", "rstd", "dx", "dweight", "dbias"])
+        self.assertEqual(names("--no-dx", "--dbias-dtype", "none", "--dresidual", "fp32"), ["mean", "rstd", "dresidual", "dweight"])
+        for flags, types in ((["--weight", "--bias"], ("bf16", "bf16")), (["--weight-dtype", "fp32", "--bias"], ("fp32", "fp32")), (["--bias-dtype", "fp32"], (None, "fp32"))):
+            command = json.loads(self.kilter(*args, *flags).out)["command"]
+            for name, dtype in zip(("weight", "bias"), types):
+                self.assertIn(f"--{name}_dtype {dtype} " if dtype else "check", command)
+        for flag in ("--no-rstd", "--no-mean", "--no-y", "--residual_out"):  # a case has them, or not, as it must
+            self.kilter(*args, flag, "fp32", expect=USAGE)
+
     def test_check_repeats_itself(self):
         first = json.loads(self.kilter("check", "rms_norm", "--rows", 20, "--n", 65, "--fill", "offset", "--seed", 11, "--json").out)
         again = json.loads(self.kilter(*first["command"].split()[1:], "--json").out)

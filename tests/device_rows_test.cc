@@ -62,41 +62,43 @@ void compare(const Case& c, int threads) {
   const bool centered = c.op == "layer_norm";
   run_block(threads, [&] {
     for (int64_t r = 0; r < c.rows; ++r) {
-      const float* const x = reinterpret_cast<const float*>(t.x.row(r));
+      const float* const x = reinterpret_cast<const float*>(t["x"].row(r));
       const auto value = [&](long long i) {
         if (device::element_owner(i) != int(threadIdx.x)) owned = false;
         return x[i];
       };
       const auto finish = [&](const auto& s) {
         device::for_own_elements(c.n, [&](long long i) {
-          const float w = float(t.weight.at(0, i)), xhat = device::normalize(value(i), s);
-          y[size_t(r * c.n + i)] = c.bias ? device::affine(xhat, w, float(t.bias.at(0, i))) : device::affine(xhat, w);
+          const float w = float(t["weight"].at(0, i)), xhat = device::normalize(value(i), s);
+          y[size_t(r * c.n + i)] = c.has("bias") ? device::affine(xhat, w, float(t["bias"].at(0, i))) : device::affine(xhat, w);
         });
         if (threadIdx.x == 0) rstd[size_t(r)] = s.saved_rstd;
       };
       if (centered) {
-        const device::LayerNormStatistics s = device::layer_norm_statistics(value, c.n, float(c.eps), shared);
+        const device::LayerNormStatistics s = device::layer_norm_statistics(value, c.n, float(c.number("eps")), shared);
         finish(s);
         if (threadIdx.x == 0) mean[size_t(r)] = s.saved_mean;
       } else {
-        finish(device::rms_norm_statistics(value, c.n, float(c.eps), shared));
+        finish(device::rms_norm_statistics(value, c.n, float(c.number("eps")), shared));
       }
     }
   });
   EXPECT_TRUE(owned);
   for (int64_t r = 0; r < c.rows; ++r) {
-    ASSERT_TRUE(same(rstd[size_t(r)], float(t.rstd.at(r, 0)))) << c.op << ", n " << c.n << ", row " << r << ", " << threads << " threads";
-    ASSERT_TRUE(!centered || same(mean[size_t(r)], float(t.mean.at(r, 0)))) << "n " << c.n << ", row " << r;
+    ASSERT_TRUE(same(rstd[size_t(r)], float(t["rstd"].at(r, 0))))
+        << c.op << ", n " << c.n << ", row " << r << ", " << threads << " threads";
+    ASSERT_TRUE(!centered || same(mean[size_t(r)], float(t["mean"].at(r, 0)))) << "n " << c.n << ", row " << r;
     for (int64_t i = 0; i < c.n; ++i)
-      ASSERT_TRUE(same(y[size_t(r * c.n + i)], float(t.y.at(r, i)))) << c.op << ", fill " << check::fill_name(c.fill) << ", n " << c.n
-                                                                     << ", row " << r << ", element " << i << ", " << threads << " threads";
+      ASSERT_TRUE(same(y[size_t(r * c.n + i)], float(t["y"].at(r, i))))
+          << c.op << ", fill " << check::fill_name(c.fill) << ", n " << c.n << ", row " << r << ", element " << i << ", " << threads
+          << " threads";
   }
 }
 
 Case base(const std::string& op, int64_t rows, int64_t n, Fill fill) {
   Case c;
   c.op = op, c.x = DType::f32, c.rows = rows, c.n = n, c.fill = fill, c.seed = 5;
-  c.weight = DType::f32, c.bias = true, c.backward = false;
+  c["weight"] = c["bias"] = DType::f32, c.backward = false;
   return c;
 }
 
@@ -124,7 +126,7 @@ TEST_P(DeviceRows, EpsilonLimitsThePrescale) {
   for (const double eps : {0.0, 1e-38, 1e-45, 1e30, 1e38})
     for (const Fill fill : {Fill::constant, Fill::denormal}) {
       Case c = base(GetParam(), 12, 500, fill);
-      c.eps = eps;
+      c.numbers["eps"] = eps;
       compare(c, 3);
     }
 }

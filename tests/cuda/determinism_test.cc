@@ -119,11 +119,11 @@ TEST_P(Determinism, RowsDoNotDependOnTheirNumber) {
       Tensors of_many = check::make_tensors(many), of_one = check::make_tensors(one);
       ASSERT_NO_FATAL_FAILURE(call_on_device(many, {}, of_many));
       ASSERT_NO_FATAL_FAILURE(call_on_device(one, {}, of_one));
-      EXPECT_TRUE(same_rows(of_many.x, 0, of_one.x, 1, "x"));
-      EXPECT_TRUE(same_rows(of_many.y, 0, of_one.y, 1, "y"));
-      EXPECT_TRUE(same_rows(of_many.rstd, 0, of_one.rstd, 1, "rstd"));
-      EXPECT_TRUE(same_rows(of_many.dx, 0, of_one.dx, 1, "dx"));
-      EXPECT_TRUE(same_rows(of_many.mean, 0, of_one.mean, 1, "mean"));
+      EXPECT_TRUE(same_rows(of_many["x"], 0, of_one["x"], 1, "x"));
+      EXPECT_TRUE(same_rows(of_many["y"], 0, of_one["y"], 1, "y"));
+      EXPECT_TRUE(same_rows(of_many["rstd"], 0, of_one["rstd"], 1, "rstd"));
+      EXPECT_TRUE(same_rows(of_many["dx"], 0, of_one["dx"], 1, "dx"));
+      EXPECT_TRUE(same_rows(of_many["mean"], 0, of_one["mean"], 1, "mean"));
     }
 }
 

@@ -1,10 +1,11 @@
 #include "device.h"
 
-#include <string>
 #include <cxxabi.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <string>
 
 namespace kilter::test {
 
@@ -59,41 +60,40 @@ void DeviceTensor::fetch(Buffer* to) {
   for (const char c : got) ASSERT_EQ(c, kPattern) << "memory around a tensor was written";
 }
 
-DeviceCase::DeviceCase(const Case& c, const DeviceLayout& layout, Tensors& t) : case_(c), layout_(layout), tensors_(t) {
+DeviceCase::DeviceCase(const Case& c, const DeviceLayout& layout, Tensors& t)
+    : case_(c), layout_(layout), tensors_(t), forward_(check::arguments(case_, false, t)), backward_(check::arguments(case_, true, t)) {
   SCOPED_TRACE(check::command(c));
-  check::Call& k = forward_;
-  k.op = c.op, k.eps = c.eps, k.weight_offset = c.weight_offset;
-  k.rounding = c.round_then_multiply ? KILTER_ROUND_THEN_MULTIPLY : KILTER_ROUND_ONCE;
-  DeviceTensor& x = place(t.x);
-  k.x = x.tensor(), k.weight = place(t.weight).tensor(), k.bias = place(t.bias).tensor();
-  k.residual = place(t.residual).tensor(), k.residual_out = place(t.residual_out).tensor();
-  k.post_residual = place(t.post_residual).tensor(), k.mean = place(t.mean).tensor(), k.rstd = place(t.rstd).tensor();
-  if (layout.in_place && !c.backward) y_in_x_ = &x;
-  k.y = y_in_x_ ? k.x : place(t.y).tensor();
-  EXPECT_EQ(std::string(check::implementation(k)).substr(0, 5), "cuda:");  // whichever kernels take it
-  if (!c.backward) return;
-  check::Call& b = backward_;
-  b = k, b.backward = true;
-  if (t.residual_out.present()) b.x = k.residual_out;
-  DeviceTensor& dy = place(t.dy);
-  if (layout.in_place && t.dx.present()) dx_in_dy_ = &dy;
-  b.dy = dy.tensor(), b.dresidual_out = place(t.dresidual_out).tensor(), b.dx = dx_in_dy_ ? b.dy : place(t.dx).tensor();
-  b.dresidual = place(t.dresidual).tensor(), b.dweight = place(t.dweight).tensor(), b.dbias = place(t.dbias).tensor();
-  EXPECT_EQ(check::find_op(c.op)->backward_workspace(b, &b.workspace_size), KILTER_OK) << kilter_last_error();
-  if (b.workspace_size) {
-    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&workspace_), b.workspace_size), cudaSuccess);
-    EXPECT_EQ(cudaMemset(workspace_, 0, b.workspace_size), cudaSuccess);
+  const char* const input = c.backward ? "dy" : "x";  // and the output that may lie in its place
+  const char* const output = c.backward ? "dx" : "y";
+  const bool in_place = layout.in_place && t[output].present();
+  std::map<std::string, DeviceTensor*> placed;
+  for (check::Arguments* call : {&forward_, &backward_}) {
+    const bool backward = call == &backward_;
+    if (backward && !c.backward) break;
+    for (const Field& f : check::fields_of(&call->function())) {
+      if (!check::is_tensor(f) || !t[f.name].present() || (in_place && f.name == std::string(output))) continue;
+      if (!placed.count(f.name)) placed[f.name] = &place(t[f.name]);
+      call->tensor(f) = placed[f.name]->tensor();
+    }
+    if (in_place && backward == c.backward) (*call)[output] = (*call)[input];
+    if (backward && placed.count("residual_out")) (*call)["x"] = placed["residual_out"]->tensor();
+    kilter_plan plan;
+    EXPECT_EQ(call->ask(&plan), KILTER_OK) << kilter_last_error();
+    EXPECT_EQ(std::string(plan.impl ? plan.impl : "").substr(0, 5), "cuda:");  // whichever kernels take it
+    if (plan.workspace_size) {
+      EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&workspace_), plan.workspace_size), cudaSuccess);
+      EXPECT_EQ(cudaMemset(workspace_, 0, plan.workspace_size), cudaSuccess);
+      call->set_workspace(workspace_, plan.workspace_size);
+    }
   }
-  b.workspace = workspace_;
+  if (in_place) (c.backward ? dx_in_dy_ : y_in_x_) = placed[input];
 }
 
 void DeviceCase::run(cudaStream_t stream) {
   SCOPED_TRACE(check::command(case_));
-  const check::Op* const op = check::find_op(case_.op);
-  forward_.stream = backward_.stream = stream;
-  ASSERT_EQ(op->forward(forward_), KILTER_OK) << kilter_last_error();
+  ASSERT_EQ(forward_.call(stream), KILTER_OK) << kilter_last_error();
   if (!case_.backward) return;
-  ASSERT_EQ(op->backward(backward_), KILTER_OK) << kilter_last_error();
+  ASSERT_EQ(backward_.call(stream), KILTER_OK) << kilter_last_error();
 }
 
 void DeviceCase::restore(cudaStream_t stream) {
@@ -104,9 +104,9 @@ void DeviceCase::fetch() {
   SCOPED_TRACE(check::command(case_));
   for (DeviceTensor& m : memory_)
     if (&m == y_in_x_)
-      m.fetch(&tensors_.y);
+      m.fetch(&tensors_["y"]);
     else if (&m == dx_in_dy_)
-      m.fetch(&tensors_.dx);
+      m.fetch(&tensors_["dx"]);
     else
       m.fetch();
 }

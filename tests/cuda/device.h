@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "check/call.h"
+#include "check/check.h"
 #include "harness/run.h"
 
 namespace kilter::test {
@@ -69,7 +69,7 @@ class DeviceCase {
   DeviceLayout layout_;
   check::Tensors& tensors_;
   std::deque<DeviceTensor> memory_;
-  check::Call forward_, backward_;
+  check::Arguments forward_, backward_;
   DeviceTensor *y_in_x_ = nullptr, *dx_in_dy_ = nullptr;
   char* workspace_ = nullptr;
 };
@@ -101,13 +101,14 @@ class Device : public ::testing::TestWithParam<std::string> {
   check::Case base(DType x, int64_t rows, int64_t n, check::Fill fill = check::Fill::normal) {
     check::Case c;
     c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 11;
-    c.weight = DType::f32, c.bias = true, c.backward = true;
-    c.want_dbias = c.op != std::string("rms_norm");  // whose kernel for aligned rows has none
+    c["weight"] = c["bias"] = DType::f32, c.backward = true;
+    if (c.op == "rms_norm") c["dbias"] = DType::none;  // whose kernel for aligned rows has none
     return c;
   }
   // What the plainest kernels take: weights of the rows' type, LayerNorm's bias.
   static check::Case plain(check::Case c) {
-    c.weight = c.dweight = c.x, c.bias = c.op != std::string("rms_norm");
+    c["weight"] = c["dweight"] = c.x, c["bias"] = c.op == "rms_norm" ? DType::none : c.x;
+    if (c.types.count("dbias") == 0) c["dbias"] = c.x;
     return c;
   }
   void compare(const check::Case& c, const DeviceLayout& layout = {}) {

@@ -39,23 +39,21 @@ TEST_P(Device, Features) {
       for (const int64_t n : {65, 504, 1504}) {
         const DType second = wide ? DType::f32 : x;
         Case c = base(x, 21, n);
-        c.want_dbias = true;
-        c.weight = second;
-        c.dweight = second;
-        c.residual = second, c.dresidual_out = second, c.dresidual = second;
+        c["weight"] = c["bias"] = c["dweight"] = c["dbias"] = second;
+        c["residual"] = c["dresidual_out"] = c["dresidual"] = second;
         compare(c);
-        c.post_residual = second, c.weight_offset = 1, c.backward = false;
+        c["post_residual"] = second, c.numbers["weight_offset"] = 1, c.backward = false;
         compare(c);
-        c.round_then_multiply = true;
+        c.numbers["rounding"] = KILTER_ROUND_THEN_MULTIPLY;
         compare(c);
-        c.weight = DType::none, c.weight_offset = 0, c.bias = false;
+        c["weight"] = c["bias"] = DType::none, c.numbers["weight_offset"] = 0;
         compare(c);
         Case b = base(x, 21, n);
-        b.weight_offset = 1, b.want_dbias = false;
+        b.numbers["weight_offset"] = 1, b["dbias"] = DType::none;
         compare(b);
-        b.want_dbias = true, b.want_dweight = false, b.want_dx = false;
+        b.types.erase("dbias"), b["dweight"] = b["dx"] = DType::none;
         compare(b);
-        b.want_dbias = false, b.want_dx = true, b.weight = DType::none, b.weight_offset = 0;
+        b["dbias"] = b["weight"] = DType::none, b.types.erase("dx"), b.numbers["weight_offset"] = 0;
         compare(b);
       }
 }
@@ -72,7 +70,7 @@ TEST_P(Device, Layouts) {
 
 TEST_P(Device, ZeroWidthRowsHaveNaNStatistics) {
   Case c = base(DType::f32, 5, 0);
-  c.backward = false, c.weight = DType::none, c.bias = false;
+  c.backward = false, c["weight"] = c["bias"] = DType::none;
   compare(c);
 }
 
@@ -91,14 +89,13 @@ TEST_P(Device, CapturesFromTheFirstCall) {
   Case c = base(DType::f32, 3, 300);
   c.backward = false;
   Tensors t = check::make_tensors(c);
-  DeviceTensor x(t.x, {}), y(t.y, {});
-  check::Call k;
-  k.op = c.op, k.x = x.tensor(), k.y = y.tensor();
+  DeviceTensor x(t["x"], {}), y(t["y"], {});
+  check::Arguments k(*check::function_of(c.op, false));
+  k["x"] = x.tensor(), k["y"] = y.tensor();
   cudaStream_t stream;
   ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
   ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
-  k.stream = stream;
-  EXPECT_EQ(check::find_op(c.op)->forward(k), KILTER_OK) << kilter_last_error();
+  EXPECT_EQ(k.call(stream), KILTER_OK) << kilter_last_error();
   cudaGraph_t graph;
   ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
   size_t nodes = 0;
@@ -111,32 +108,34 @@ TEST_P(Device, CapturesFromTheFirstCall) {
 // Each call reads what the one before it wrote: with the flag, while that one's kernel may still run.
 class Chain {
  public:
-  explicit Chain(const Case& c) : case_(c), tensors_(check::make_tensors(c)) {
-    for (Buffer* b : {&tensors_.x, &tensors_.y, &tensors_.dx, &tensors_.weight, &tensors_.bias, &tensors_.mean, &tensors_.rstd,
-                      &tensors_.dy, &tensors_.dweight})
+  explicit Chain(const Case& c)
+      : tensors_(check::make_tensors(c)), forward_(*check::function_of(c.op, false)), backward_(*check::function_of(c.op, true)) {
+    for (Buffer* b : {&tensors_["x"], &tensors_["y"], &tensors_["dx"], &tensors_["weight"], &tensors_["bias"], &tensors_["mean"],
+                      &tensors_["rstd"], &tensors_["dy"], &tensors_["dweight"]})
       memory_.emplace_back(*b, DeviceLayout{});
-    forward_.op = c.op, forward_.weight = memory_[3].tensor(), forward_.bias = memory_[4].tensor();
-    forward_.mean = memory_[5].tensor(), forward_.rstd = memory_[6].tensor();
-    backward_ = forward_, backward_.backward = true, backward_.x = memory_[0].tensor(), backward_.dweight = memory_[8].tensor();
-    backward_.dy = memory_[7].tensor(), backward_.dx = memory_[1].tensor();
-    EXPECT_EQ(check::find_op(c.op)->backward_workspace(backward_, &backward_.workspace_size), KILTER_OK) << kilter_last_error();
-    EXPECT_EQ(cudaMalloc(&backward_.workspace, backward_.workspace_size), cudaSuccess);
-    EXPECT_EQ(cudaMemset(backward_.workspace, 0, backward_.workspace_size), cudaSuccess);
+    for (check::Arguments* call : {&forward_, &backward_})
+      for (const auto& [name, i] : {std::pair{"weight", 3}, {"bias", 4}, {"mean", 5}, {"rstd", 6}, {"dweight", 8}})
+        if (check::field_of(call->schema(), name)) (*call)[name] = memory_[size_t(i)].tensor();
+    backward_["x"] = memory_[0].tensor(), backward_["dy"] = memory_[7].tensor(), backward_["dx"] = memory_[1].tensor();
+    kilter_plan plan;
+    EXPECT_EQ(backward_.ask(&plan), KILTER_OK) << kilter_last_error();
+    EXPECT_EQ(cudaMalloc(&workspace_, plan.workspace_size), cudaSuccess);
+    EXPECT_EQ(cudaMemset(workspace_, 0, plan.workspace_size), cudaSuccess);
+    backward_.set_workspace(workspace_, plan.workspace_size);
   }
-  ~Chain() { cudaFree(backward_.workspace); }
+  ~Chain() { cudaFree(workspace_); }
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
 
   void queue(cudaStream_t stream, uint64_t flags) {
-    const check::Op* const op = check::find_op(case_.op);
-    forward_.stream = backward_.stream = stream, forward_.launch_flags = backward_.launch_flags = flags;
+    for (check::Arguments* call : {&forward_, &backward_}) call->set(*check::field_of(call->schema(), "launch_flags"), double(flags));
     for (int i = 0; i < 40; ++i) {
-      forward_.x = memory_[i == 0 ? 0 : 1 + (i + 1) % 2].tensor(), forward_.y = memory_[1 + i % 2].tensor();
-      ASSERT_EQ(op->forward(forward_), KILTER_OK) << kilter_last_error();
+      forward_["x"] = memory_[i == 0 ? 0 : 1 + (i + 1) % 2].tensor(), forward_["y"] = memory_[1 + i % 2].tensor();
+      ASSERT_EQ(forward_.call(stream), KILTER_OK) << kilter_last_error();
     }
     for (int i = 0; i < 10; ++i) {
-      backward_.dy = memory_[i == 0 ? 7 : 1 + (i + 1) % 2].tensor(), backward_.dx = memory_[1 + i % 2].tensor();
-      ASSERT_EQ(op->backward(backward_), KILTER_OK) << kilter_last_error();
+      backward_["dy"] = memory_[i == 0 ? 7 : 1 + (i + 1) % 2].tensor(), backward_["dx"] = memory_[1 + i % 2].tensor();
+      ASSERT_EQ(backward_.call(stream), KILTER_OK) << kilter_last_error();
     }
   }
   std::vector<char> results() {  // which are gone then
@@ -155,10 +154,10 @@ class Chain {
   }
 
  private:
-  Case case_;
   Tensors tensors_;
   std::deque<DeviceTensor> memory_;
-  check::Call forward_, backward_;
+  check::Arguments forward_, backward_;
+  void* workspace_ = nullptr;
 };
 
 TEST_P(Device, DependentLaunchesAreOrdered) {
@@ -192,31 +191,31 @@ TEST_P(Device, DependentLaunchesAreOrdered) {
 TEST_P(Device, PendingErrorsAreNotBlamedOnTheCall) {
   Case c = base(DType::f32, 3, 300);
   Tensors t = check::make_tensors(c);
-  DeviceTensor x(t.x, {}), y(t.y, {});
-  check::Call k;
-  k.op = c.op, k.x = x.tensor(), k.y = y.tensor();
-  (void)cudaMemcpy(nullptr, k.x.data, 4, cudaMemcpyDeviceToHost);  // leaves an error behind
-  EXPECT_EQ(check::find_op(c.op)->forward(k), KILTER_PENDING_DEVICE_ERROR);
+  DeviceTensor x(t["x"], {}), y(t["y"], {});
+  check::Arguments k(*check::function_of(c.op, false));
+  k["x"] = x.tensor(), k["y"] = y.tensor();
+  (void)cudaMemcpy(nullptr, k["x"].data, 4, cudaMemcpyDeviceToHost);  // leaves an error behind
+  EXPECT_EQ(k.call(), KILTER_PENDING_DEVICE_ERROR);
   (void)cudaGetLastError();
-  EXPECT_EQ(check::find_op(c.op)->forward(k), KILTER_OK) << kilter_last_error();
+  EXPECT_EQ(k.call(), KILTER_OK) << kilter_last_error();
 }
 
 TEST_P(Device, SmallWorkspacesAndOtherDevicesAreRefused) {
   Case c = base(DType::f32, 30, 300);
   Tensors t = check::make_tensors(c);
   std::deque<DeviceTensor> m;
-  for (Buffer* b : {&t.x, &t.dy, &t.mean, &t.rstd, &t.dweight, &t.dx}) m.emplace_back(*b, DeviceLayout{});
-  check::Call k;
-  k.op = c.op, k.backward = true, k.x = m[0].tensor(), k.dy = m[1].tensor(), k.mean = m[2].tensor(), k.rstd = m[3].tensor();
-  k.dweight = m[4].tensor(), k.dx = m[5].tensor();
-  size_t bytes = 0;
-  ASSERT_EQ(check::find_op(c.op)->backward_workspace(k, &bytes), KILTER_OK) << kilter_last_error();
+  for (Buffer* b : {&t["x"], &t["dy"], &t["mean"], &t["rstd"], &t["dweight"], &t["dx"]}) m.emplace_back(*b, DeviceLayout{});
+  check::Arguments k(*check::function_of(c.op, true));
+  k["x"] = m[0].tensor(), k["dy"] = m[1].tensor(), k["rstd"] = m[3].tensor(), k["dweight"] = m[4].tensor(), k["dx"] = m[5].tensor();
+  if (check::field_of(k.schema(), "mean")) k["mean"] = m[2].tensor();
+  kilter_plan plan;
+  ASSERT_EQ(k.ask(&plan), KILTER_OK) << kilter_last_error();
   char memory;
-  k.workspace = &memory, k.workspace_size = bytes - 1;
-  EXPECT_EQ(check::find_op(c.op)->backward(k), KILTER_WORKSPACE_TOO_SMALL);
-  k.backward = false;
-  k.y = k.dx, k.y.device.id = 99;
-  EXPECT_EQ(check::find_op(c.op)->forward(k), KILTER_INVALID_ARGUMENT) << kilter_last_error();
+  k.set_workspace(&memory, plan.workspace_size - 1);
+  EXPECT_EQ(k.call(), KILTER_WORKSPACE_TOO_SMALL);
+  check::Arguments f(*check::function_of(c.op, false));
+  f["x"] = m[0].tensor(), f["rstd"] = m[3].tensor(), f["y"] = m[5].tensor(), f["y"].device.id = 99;
+  EXPECT_EQ(f.call(), KILTER_INVALID_ARGUMENT) << kilter_last_error();
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, Device, ::testing::ValuesIn(check::op_names()), op_name);

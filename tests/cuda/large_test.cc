@@ -1,8 +1,8 @@
 // Tensors of more than 2^31 and 2^32 elements, more than 2^23 rows, rows of more than 2^31 elements: sampled rows have the bits of
 // the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
-#include <string>
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -89,25 +89,29 @@ class Large : public Device {
 
   void run(int64_t rows, int64_t n, Parts parts) {
     Case c = base(DType::bf16, rows, n);
-    c.backward = parts != kForward, c.want_dweight = c.want_dbias = parts >= kAll;
-    if (parts < kAll) c.weight = DType::none, c.bias = false;
+    c.backward = parts != kForward;
+    if (parts >= kAll)
+      c.types.erase("dbias");
+    else
+      c["weight"] = c["bias"] = c["dweight"] = c["dbias"] = DType::none;
     SCOPED_TRACE(check::command(c));
-    const check::Op* const op = check::find_op(c.op);
+    const bool centered = check::find_op(c.op)->centered;
     size_t free = 0, total = 0;
     ASSERT_EQ(cudaMemGetInfo(&free, &total), cudaSuccess);
 
     Case vectors = base(DType::bf16, 0, n);
-    vectors.weight = c.weight, vectors.bias = c.bias;
+    vectors["weight"] = c["weight"], vectors["bias"] = c["bias"];
     Tensors affine = check::make_tensors(vectors);
-    DeviceTensor weight(affine.weight, {}), bias(affine.bias, {});
-    BigTensor x(DType::bf16, rows, n), out(DType::bf16, rows, n), rstd(DType::f32, rows), mean(DType::f32, op->centered ? rows : 1);
+    DeviceTensor weight(affine["weight"], {}), bias(affine["bias"], {});
+    BigTensor x(DType::bf16, rows, n), out(DType::bf16, rows, n), rstd(DType::f32, rows), mean(DType::f32, centered ? rows : 1);
     x.fill(period("x", 0.25, 1.5));
-    check::Call k;
-    k.op = c.op, k.x = x.tensor(), k.weight = weight.tensor(), k.bias = bias.tensor(), k.y = out.tensor();
-    k.rstd = rstd.tensor();
-    if (op->centered) k.mean = mean.tensor();
-    ASSERT_EQ(std::string(check::implementation(k)).substr(0, 5), "cuda:");  // whichever kernels take it
-    ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
+    check::Arguments k(*check::function_of(c.op, false));
+    k["x"] = x.tensor(), k["weight"] = weight.tensor(), k["bias"] = bias.tensor(), k["y"] = out.tensor(), k["rstd"] = rstd.tensor();
+    if (centered) k["mean"] = mean.tensor();
+    kilter_plan plan;
+    ASSERT_EQ(k.ask(&plan), KILTER_OK) << kilter_last_error();
+    ASSERT_EQ(std::string(plan.impl).substr(0, 5), "cuda:");
+    ASSERT_EQ(k.call(), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
     const std::vector<int64_t> rows_to_compare = sampled(rows, n);
@@ -115,31 +119,34 @@ class Large : public Device {
     Case small = c;
     small.rows = count;
     Tensors expected;
-    expected.x = x.fetch(rows_to_compare), expected.weight = affine.weight, expected.bias = affine.bias;
-    expected.y = Buffer::rows(DType::bf16, count, n), expected.rstd = Buffer::per_row(DType::f32, count);
-    if (op->centered) expected.mean = Buffer::per_row(DType::f32, count);
+    expected["x"] = x.fetch(rows_to_compare), expected["weight"] = affine["weight"], expected["bias"] = affine["bias"];
+    expected["y"] = Buffer::rows(DType::bf16, count, n), expected["rstd"] = Buffer::per_row(DType::f32, count);
+    if (centered) expected["mean"] = Buffer::per_row(DType::f32, count);
     Tensors got;
-    got.y = out.fetch(rows_to_compare), got.rstd = rstd.fetch(rows_to_compare);
-    if (op->centered) got.mean = mean.fetch(rows_to_compare);
+    got["y"] = out.fetch(rows_to_compare), got["rstd"] = rstd.fetch(rows_to_compare);
+    if (centered) got["mean"] = mean.fetch(rows_to_compare);
 
     BigTensor dy(DType::bf16, c.backward ? rows : 1, n), dweight(DType::f32, parts >= kAll ? n : 1),
         dbias(DType::f32, parts >= kAll ? n : 1);
     if (c.backward) {
       dy.fill(period("dy", 0, 1));
-      check::Call b;
-      b.op = c.op, b.backward = true, b.x = k.x, b.weight = k.weight, b.mean = k.mean, b.rstd = k.rstd;
-      b.dy = dy.tensor(), b.dx = out.tensor();  // y was fetched
-      if (parts >= kAll) b.dweight = dweight.tensor(), b.dbias = dbias.tensor();
-      ASSERT_EQ(op->backward_workspace(b, &b.workspace_size), KILTER_OK) << kilter_last_error();
-      ASSERT_EQ(cudaMalloc(&b.workspace, b.workspace_size), cudaSuccess) << b.workspace_size << " of " << free << " bytes";
-      ASSERT_EQ(cudaMemset(b.workspace, 0, b.workspace_size), cudaSuccess);
-      const kilter_status status = op->backward(b);
+      check::Arguments b(*check::function_of(c.op, true));
+      b["x"] = k["x"], b["weight"] = k["weight"], b["rstd"] = k["rstd"];
+      if (centered) b["mean"] = k["mean"];
+      b["dy"] = dy.tensor(), b["dx"] = out.tensor();  // y was fetched
+      if (parts >= kAll) b["dweight"] = dweight.tensor(), b["dbias"] = dbias.tensor();
+      ASSERT_EQ(b.ask(&plan), KILTER_OK) << kilter_last_error();
+      void* workspace = nullptr;
+      ASSERT_EQ(cudaMalloc(&workspace, plan.workspace_size), cudaSuccess) << plan.workspace_size << " of " << free << " bytes";
+      ASSERT_EQ(cudaMemset(workspace, 0, plan.workspace_size), cudaSuccess);
+      b.set_workspace(workspace, plan.workspace_size);
+      const kilter_status status = b.call();
       EXPECT_EQ(status, KILTER_OK) << kilter_last_error();
       EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
-      cudaFree(b.workspace);
+      cudaFree(workspace);
       if (HasFailure()) return;
-      got.dx = out.fetch(rows_to_compare);
-      expected.dy = dy.fetch(rows_to_compare), expected.dx = Buffer::rows(DType::bf16, count, n);
+      got["dx"] = out.fetch(rows_to_compare);
+      expected["dy"] = dy.fetch(rows_to_compare), expected["dx"] = Buffer::rows(DType::bf16, count, n);
     }
     ASSERT_EQ(check::call(small, expected), KILTER_OK) << kilter_last_error();
     EXPECT_TRUE(same_bits(small, expected, got)) << sampled_text(rows_to_compare);
@@ -151,18 +158,19 @@ class Large : public Device {
   void compare_sums(const Case& c, const BigTensor& x, const BigTensor& dy, const BigTensor& mean, const BigTensor& rstd,
                     const Tensors& affine, const BigTensor& dweight, const BigTensor& dbias) {
     Tensors t, expected, got;
-    t.x = x.fetch(), t.dy = dy.fetch(), t.weight = affine.weight, t.rstd = rstd.fetch();
-    if (check::find_op(c.op)->centered) t.mean = mean.fetch();
-    got.dweight = dweight.fetch(), got.dbias = dbias.fetch();
-    expected.dweight = Buffer::per_row(DType::f32, c.n), expected.dbias = Buffer::per_row(DType::f32, c.n);
-    check::Call b;
-    b.op = c.op, b.backward = true, b.x = t.x.tensor(), b.dy = t.dy.tensor(), b.weight = t.weight.tensor(), b.mean = t.mean.tensor();
-    b.rstd = t.rstd.tensor(), b.dweight = expected.dweight.tensor(), b.dbias = expected.dbias.tensor();
-    const check::Op* const op = check::find_op(c.op);
-    ASSERT_EQ(op->backward_workspace(b, &b.workspace_size), KILTER_OK) << kilter_last_error();
-    std::vector<char> workspace(b.workspace_size);
-    b.workspace = workspace.data();
-    ASSERT_EQ(op->backward(b), KILTER_OK) << kilter_last_error();
+    t["x"] = x.fetch(), t["dy"] = dy.fetch(), t["weight"] = affine["weight"], t["rstd"] = rstd.fetch();
+    if (check::find_op(c.op)->centered) t["mean"] = mean.fetch();
+    got["dweight"] = dweight.fetch(), got["dbias"] = dbias.fetch();
+    expected["dweight"] = Buffer::per_row(DType::f32, c.n), expected["dbias"] = Buffer::per_row(DType::f32, c.n);
+    check::Arguments b(*check::function_of(c.op, true));
+    b["x"] = t["x"].tensor(), b["dy"] = t["dy"].tensor(), b["weight"] = t["weight"].tensor(), b["rstd"] = t["rstd"].tensor();
+    if (check::find_op(c.op)->centered) b["mean"] = t["mean"].tensor();
+    b["dweight"] = expected["dweight"].tensor(), b["dbias"] = expected["dbias"].tensor();
+    kilter_plan plan;
+    ASSERT_EQ(b.ask(&plan), KILTER_OK) << kilter_last_error();
+    std::vector<char> workspace(plan.workspace_size);
+    b.set_workspace(workspace.data(), workspace.size());
+    ASSERT_EQ(b.call(), KILTER_OK) << kilter_last_error();
     EXPECT_TRUE(same_bits(c, expected, got)) << "over all rows";
   }
   static std::string sampled_text(const std::vector<int64_t>& rows) {

@@ -40,16 +40,18 @@ class Small : public Device {
         layout.in_place = true;
         break;
       case 2:
-        c.residual = c.dresidual_out = c.dresidual = c.x;
+        c["residual"] = c["dresidual_out"] = c["dresidual"] = c.x;
         break;
       case 3:
-        c.weight = DType::none, c.bias = false, c.want_dweight = c.want_dbias = false;
+        c["weight"] = c["bias"] = c["dweight"] = c["dbias"] = DType::none;
         break;
       case 4:
-        c.weight = c.dweight = c.x, c.post_residual = c.x, c.weight_offset = 1, c.backward = false;
+        c["weight"] = c["post_residual"] = c.x, c.numbers["weight_offset"] = 1, c.backward = false;
+        if (c.has("bias")) c["bias"] = c.x;
         break;
       case 5:
-        c.weight = c.x, c.round_then_multiply = true, c.backward = false, layout.in_place = true;
+        c["weight"] = c.x, c.numbers["rounding"] = KILTER_ROUND_THEN_MULTIPLY, c.backward = false, layout.in_place = true;
+        if (c.has("bias")) c["bias"] = c.x;
         break;
     }
     compare_and_list(c, layout);
@@ -80,7 +82,7 @@ TEST_P(Small, LongestRowsInOnePass) {
 
 TEST_P(Small, NoElements) {
   Case c = base(DType::f32, 5, 0);
-  c.weight = DType::none, c.bias = false, c.backward = false;
+  c["weight"] = c["bias"] = DType::none, c.backward = false;
   compare_and_list(c);
   c.x = DType::f64;
   compare_and_list(c);
@@ -96,7 +98,7 @@ TEST_P(Small, ManyRowsPerMultiprocessor) {
       compare_and_list(c);
       compare_and_list(plain(c));
       Case shifted = c;
-      shifted.weight_offset = 1, shifted.backward = false;
+      shifted.numbers["weight_offset"] = 1, shifted.backward = false;
       compare_and_list(shifted);
     }
 }

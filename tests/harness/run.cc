@@ -2,9 +2,8 @@
 
 #include <cmath>
 #include <cstring>
-#include <deque>
-#include <tuple>
-#include <utility>
+#include <map>
+#include <string>
 
 namespace kilter::test {
 
@@ -33,40 +32,35 @@ void copy_back(const Matrix& m, Buffer& b) {
 
 void call_guarded(const Case& c, const Placement& placement, Tensors& t) {
   SCOPED_TRACE(check::command(c));  // also for what memory says when it ends
-  std::deque<std::pair<Buffer*, Matrix>> memory;
-  const auto place = [&](Buffer& b, const Placed& where) { return &memory.emplace_back(&b, placed(b, where)).second; };
   Placed vector = placement.inputs;
   vector.reversed = false, vector.pad = 0;
-  check::Call k;
-  k.op = c.op, k.eps = c.eps, k.weight_offset = c.weight_offset, k.impl = c.impl.empty() ? nullptr : c.impl.c_str();
-  k.rounding = c.round_then_multiply ? KILTER_ROUND_THEN_MULTIPLY : KILTER_ROUND_ONCE;
-  const Matrix* x = place(t.x, placement.in_place && !c.backward ? placement.outputs : placement.inputs);
-  k.x = x->tensor(), k.weight = place(t.weight, vector)->tensor(), k.bias = place(t.bias, vector)->tensor();
-  k.residual = place(t.residual, placement.inputs)->tensor(), k.residual_out = place(t.residual_out, placement.outputs)->tensor();
-  k.post_residual = place(t.post_residual, placement.inputs)->tensor();
-  k.mean = place(t.mean, {})->tensor(), k.rstd = place(t.rstd, {})->tensor();
-  const Matrix* y = placement.in_place && !c.backward ? nullptr : place(t.y, placement.outputs);
-  k.y = y ? y->tensor() : k.x;
-  const check::Op* op = check::find_op(c.op);
-  ASSERT_EQ(op->forward(k), KILTER_OK) << kilter_last_error();
-  if (!y) copy_back(*x, t.y);
-  if (c.backward) {
-    check::Call b = k;
-    b.backward = true;
-    if (t.residual_out.present()) b.x = k.residual_out;
-    const Matrix* dy = place(t.dy, placement.in_place ? placement.outputs : placement.inputs);
-    const Matrix* dx = placement.in_place && t.dx.present() ? nullptr : place(t.dx, placement.outputs);
-    b.dy = dy->tensor(), b.dresidual_out = place(t.dresidual_out, placement.inputs)->tensor(), b.dx = dx ? dx->tensor() : b.dy;
-    b.dresidual = place(t.dresidual, placement.outputs)->tensor();
-    b.dweight = place(t.dweight, {})->tensor(), b.dbias = place(t.dbias, {})->tensor();
-    size_t bytes = 0;
-    ASSERT_EQ(op->backward_workspace(b, &bytes), KILTER_OK) << kilter_last_error();
-    const GuardedBuffer work(bytes);
-    b.workspace = work.data(), b.workspace_size = bytes;
-    ASSERT_EQ(op->backward(b), KILTER_OK) << kilter_last_error();
-    if (!dx) copy_back(*dy, t.dx);
+  const char* const input = c.backward ? "dy" : "x";  // and the output that may lie in its place
+  const char* const output = c.backward ? "dx" : "y";
+  const bool in_place = placement.in_place && t[output].present();
+  std::map<std::string, Matrix> memory;
+  for (const bool backward : {false, true})
+    for (const Field& f : check::fields_of(check::function_of(c.op, backward)))
+      if (check::is_tensor(f) && t[f.name].present() && !memory.count(f.name) && !(in_place && f.name == std::string(output))) {
+        const bool rows = f.shapes[0].count == 2, outside = placement.in_place && f.name == std::string(input);
+        memory.emplace(f.name, placed(t[f.name], rows ? f.output || outside ? placement.outputs : placement.inputs
+                                                 : f.output || f.shapes[0].any >= 0 ? Placed{}
+                                                                                    : vector));
+      }
+  for (const bool backward : {false, true}) {
+    if (backward && !c.backward) break;
+    check::Arguments call = check::arguments(c, backward, t);
+    for (const Field& f : check::fields_of(&call.function()))
+      if (memory.count(f.name)) call.tensor(f) = memory.at(f.name).tensor();
+    if (in_place && backward == c.backward) call[output] = call[input];
+    if (backward && memory.count("residual_out")) call["x"] = memory.at("residual_out").tensor();
+    kilter_plan plan;
+    ASSERT_EQ(call.ask(&plan), KILTER_OK) << kilter_last_error();
+    const GuardedBuffer work(plan.workspace_size);
+    call.set_workspace(work.data(), plan.workspace_size);
+    ASSERT_EQ(call.call(), KILTER_OK) << kilter_last_error();
   }
-  for (auto& [buffer, matrix] : memory) copy_back(matrix, *buffer);
+  if (in_place) copy_back(memory.at(input), t[output]);
+  for (const auto& [name, matrix] : memory) copy_back(matrix, t[name]);
 }
 
 Tensors call_plain(const Case& c) {
@@ -91,16 +85,11 @@ Tensors call_plain(const Case& c) {
 }
 
 ::testing::AssertionResult same_bits(const Case& c, const Tensors& expected, const Tensors& got) {
-  const std::tuple<const char*, const Buffer*, const Buffer*> outputs[] = {{"y", &expected.y, &got.y},
-                                                                           {"mean", &expected.mean, &got.mean},
-                                                                           {"rstd", &expected.rstd, &got.rstd},
-                                                                           {"residual_out", &expected.residual_out, &got.residual_out},
-                                                                           {"dx", &expected.dx, &got.dx},
-                                                                           {"dresidual", &expected.dresidual, &got.dresidual},
-                                                                           {"dweight", &expected.dweight, &got.dweight},
-                                                                           {"dbias", &expected.dbias, &got.dbias}};
-  for (const auto& [name, a, b] : outputs)
-    if (auto result = same_rows(*a, 0, *b, a->row_count(), name); !result) return result << "\n" << check::command(c);
+  for (const bool backward : {false, true})
+    for (const Field& f : check::fields_of(check::function_of(c.op, backward)))
+      if (check::is_tensor(f) && f.output)
+        if (auto result = same_rows(expected[f.name], 0, got[f.name], expected[f.name].row_count(), f.name); !result)
+          return result << "\n" << check::command(c);
   return ::testing::AssertionSuccess();
 }
 

@@ -1,6 +1,7 @@
 #include "check/arguments.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace kilter::check {
 
@@ -21,6 +22,10 @@ const Field* field_of(const Schema& schema, std::string_view name) {
   for (int i = 0; i < schema.count; ++i)
     if (name == schema.fields[i].name) return &schema.fields[i];
   return nullptr;
+}
+
+bool is_usual(const Field& f) {
+  return f.output && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
 }
 
 std::vector<std::string> words_of(std::string_view text, char separator) {
@@ -77,6 +82,12 @@ Arguments::Arguments(const Function& function) : function_(&function), memory_((
   member<size_t>(memory_.data(), 0) = schema().args_size;
   for (int i = 0; i < schema().count; ++i)
     if (is_number(schema().fields[i])) set(schema().fields[i], schema().fields[i].fallback);
+}
+
+kilter_tensor& Arguments::operator[](std::string_view name) {
+  const Field* const f = field_of(schema(), name);
+  if (!f || !is_tensor(*f)) throw std::logic_error(std::string(schema().op) + " has no tensor " + std::string(name));
+  return tensor(*f);
 }
 
 void Arguments::set(const Field& f, double value) {

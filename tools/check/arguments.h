@@ -1,6 +1,7 @@
 // A call of any function of the library, put together by the function's table: tools name no op and no tensor.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,8 +14,12 @@ std::vector<std::string> op_names();
 const Function* function_of(std::string_view op, bool backward);  // null: there is none
 
 const Field* field_of(const Schema& schema, std::string_view name);  // null: there is none
+inline std::span<const Field> fields_of(const Function* f) { return {f->schema->fields, size_t(f->schema->count)}; }
 inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
 inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::choice; }
+
+// An output with a type to choose for each of its rows is extra; the others are asked for unless a case says otherwise.
+bool is_usual(const Field& f);
 
 // The words of a text that a table has: of types ('|' between them), of a choice (' ').
 std::vector<std::string> words_of(std::string_view text, char separator = ' ');
@@ -44,9 +49,9 @@ class Arguments {
   const Function& function() const { return *function_; }
   const Schema& schema() const { return *function_->schema; }
   kilter_tensor& tensor(const Field& f) { return member<kilter_tensor>(memory_.data(), f.at); }
-  kilter_tensor& operator[](std::string_view name) { return tensor(*field_of(schema(), name)); }
-  void set(const Field& f, double value);  // a number, or bits
-  void set_impl(const char* name);         // null: any
+  kilter_tensor& operator[](std::string_view name);  // throws std::logic_error where there is none
+  void set(const Field& f, double value);            // a number, or bits
+  void set_impl(const char* name);                   // null: any
   void set_workspace(void* data, size_t bytes);
 
   // The type of a field's tensor, none if absent; and those that the table allows it beside the tensors that are there.

@@ -1,56 +1,63 @@
 // `kilter check` as a library: one case in, inputs made from its seed, one call of the C ABI, every output measured against
 // the float64 reference (fp64 rows: __float128) in the units of the numeric contract.
 //
-//   Case c;  c.op = "layer_norm";  c.rows = 7;  c.n = 4097;  c.x = DType::bf16;  c.fill = Fill::offset;  c.seed = 3;
-//   Report r = run(c);
-//   EXPECT_TRUE(r.passed) << describe(c, r);   // prints the command line that repeats it
+//   Case c;  c.op = "layer_norm";  c.rows = 7;  c.n = 4097;  c.x = DType::bf16;  c["weight"] = DType::f32;  c.fill = Fill::offset;  c.seed
+//   = 3; Report r = run(c); EXPECT_TRUE(r.passed) << describe(c, r);   // prints the command line that repeats it
 //
 // Tests that lay out memory themselves (guard pages, strides, in place) use the steps: make_tensors, fill the layout from its
 // buffers, call, put the results back, then judge.
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "check/buffer.h"
-#include "check/call.h"
 #include "check/fills.h"
+#include "check/op.h"
 #include "check/tolerances.h"
 
 namespace kilter::check {
 
 struct Case {
   std::string op = "layer_norm";
-  bool backward = false;  // then forward runs first and hands over mean, rstd and the residual sum
+  bool backward = false;  // then forward runs first and hands over its inputs and outputs
   int64_t rows = 128, n = 768;
-  int64_t first_row = 0;       // rows first_row ... first_row + rows - 1 of the fill
-  DType x = DType::f32;        // T
-  DType weight = DType::none;  // none: no weight
-  bool bias = false;           // in weight's type, or T without a weight; in backward: of the forward call before it
-  DType residual = DType::none;
-  DType post_residual = DType::none;
-  double weight_offset = 0;
-  bool round_then_multiply = false;
-  double eps = KILTER_DEFAULT_EPS;
+  int64_t first_row = 0;  // rows first_row ... first_row + rows - 1 of the fill
+  DType x = DType::f32;   // T
+  // Of tensors, by name, where they are not as usual: an input that must be there has its first type, others are absent; outputs are
+  // all asked for that have one type by the table, or sum over rows.  none: absent.
+  std::map<std::string, DType, std::less<>> types = {};
+  std::map<std::string, double, std::less<>> numbers = {};  // others than the table's
   Fill fill = Fill::normal;
   uint64_t seed = 0;
-  std::string impl;    // "": the first that takes the call
-  std::string target;  // "": the default; else kilter_set_cpu_target for the duration of the call
-  int threads = 0;     // 0: the calling thread's setting
-  // Backward only.
-  DType dresidual_out = DType::none;  // input
-  DType dresidual = DType::none;      // output
-  DType dweight = DType::none;        // type of dweight and dbias; none: fp32 (fp64 rows: weight's type)
-  bool want_dx = true, want_dweight = true, want_dbias = true;
+  std::string impl = {};    // "": the first that takes the call
+  std::string target = {};  // "": the default; else kilter_set_cpu_target for the duration of the call
+  int threads = 0;          // 0: the calling thread's setting
+
+  DType& operator[](std::string_view tensor) { return types.try_emplace(std::string(tensor), DType::none).first->second; }
+  bool has(std::string_view input) const { return type(input) != DType::none; }
+  DType type(std::string_view input) const {
+    const auto given = types.find(input);
+    return given == types.end() ? DType::none : given->second;
+  }
+  double number(std::string_view name) const;  // the forward table's if not given, 0 if it has none
 };
 
 // The line that repeats the case.
 std::string command(const Case& c);
 
-// All tensors of a case, contiguous.  Absent ones have dtype none.
-struct Tensors {
-  Buffer x, weight, bias, residual, post_residual, dy, dresidual_out;
-  Buffer y, mean, rstd, residual_out, dx, dresidual, dweight, dbias;
+// All tensors of a case by name, contiguous; of what was not made, an absent one.
+class Tensors {
+ public:
+  Buffer& operator[](std::string_view name) { return all.try_emplace(std::string(name)).first->second; }
+  const Buffer& operator[](std::string_view name) const {
+    static const Buffer absent;
+    const auto found = all.find(name);
+    return found == all.end() ? absent : found->second;
+  }
+  std::map<std::string, Buffer, std::less<>> all;
   std::vector<char> workspace;
 };
 
@@ -58,6 +65,7 @@ struct Tensors {
 struct Measure {
   std::string output;
   DType dtype = DType::none;
+  bool sum = false;  // over all rows: there is no worst one
   double error = 0;  // in the bound's unit; infinity: wrong class (NaN, infinity, finite) or wrong where bits are defined
   double bound = 0;
   const char* unit = "";
@@ -89,6 +97,9 @@ int64_t bytes_needed(const Case& c);
 
 // Inputs filled, outputs allocated and holding a pattern.  clean: Fill::special without its NaN and infinities.
 Tensors make_tensors(const Case& c, bool clean = false);
+
+// The call of one direction, on t's memory; backward reads what forward wrote.
+Arguments arguments(const Case& c, bool backward, Tensors& t);
 
 // The calls of the ABI that the case describes, on t.
 kilter_status call(const Case& c, Tensors& t);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "check/units.h"
 #include "core/element.h"
@@ -148,6 +149,13 @@ void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* 
       break;
     }
   }
+}
+
+Moderate moderate(std::string_view name) {
+  constexpr std::pair<std::string_view, Moderate> kOthers[] = {{"weight", {1, 0.25}}, {"bias", {0, 0.5}}};
+  for (const auto& [other, m] : kOthers)
+    if (name == other) return m;
+  return {};
 }
 
 void fill_moderate(std::string_view name, uint64_t seed, int64_t row, DType type, int64_t n, double center, double spread, char* out) {

@@ -41,7 +41,12 @@ class Random {
 // Writes one row of n elements of `type` to out.  `fill` shapes x; the other tensors get moderate numbers (fill_moderate).
 void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* out);
 
-// center + spread * N(0, 1)
+// What tensors other than x hold: center + spread * N(0, 1).
+struct Moderate {
+  double center = 0, spread = 1;
+};
+Moderate moderate(std::string_view name);
+
 void fill_moderate(std::string_view name, uint64_t seed, int64_t row, DType type, int64_t n, double center, double spread, char* out);
 
 // Fill::special: puts NaN or infinities into this row of x or dy, if the row is one of those that get some.

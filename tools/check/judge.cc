@@ -54,8 +54,10 @@ class Meter {
   bool any_non_finite_ = false;
 };
 
-void report(const Meter& meter, Report* r) {
-  if (meter.measure().row >= 0) r->outputs.push_back(meter.measure());
+void report(const Meter& meter, Report* r, bool sum = false) {
+  if (meter.measure().row < 0) return;
+  r->outputs.push_back(meter.measure());
+  r->outputs.back().sum = sum;
 }
 
 // What the units need of one row, in a type that overflows for no row.
@@ -66,34 +68,41 @@ struct RowSize {
 
 class Reference {
  public:
-  Reference(const Case& c, const Tensors& t) : c_(c), t_(t), op_(*find_op(c.op)) {
+  Reference(const Case& c, const Tensors& t)
+      : c_(c),
+        t_(t),
+        op_(*find_op(c.op)),
+        weight_(t["weight"]),
+        residual_(t["residual"].present()),
+        weight_offset_(as_computed(c.x, c.number("weight_offset"))) {
     y = Buffer::rows(c.backward ? DType::none : DType::f64, c.rows, c.n);
     mean = Buffer::per_row(DType::f64, c.rows);
     rstd = Buffer::per_row(DType::f64, c.rows);
-    residual_out = Buffer::rows(c.residual, c.rows, c.n);
+    residual_out = Buffer::rows(t["residual"].dtype(), c.rows, c.n);
     RowNormForward p;
     p.rows = c.rows, p.n = c.n;
-    p.x = t.x.view(), p.residual = t.residual.view(), p.weight = t.weight.view(), p.bias = t.bias.view();
-    p.post_residual = t.post_residual.view();
+    p.x = t["x"].view(), p.residual = t["residual"].view(), p.weight = weight_.view(), p.bias = t["bias"].view();
+    p.post_residual = t["post_residual"].view();
     p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
-    p.eps = as_computed(c.x, c.eps), p.weight_offset = as_computed(c.x, c.weight_offset);
+    p.eps = as_computed(c.x, c.number("eps")), p.weight_offset = weight_offset_;
     p.centered = op_.centered;  // round_then_multiply stays false: bounds are against the unrounded value
     status_ = op_.reference_forward(p, nullptr);
     if (status_ == KILTER_OK && c.backward) backward();
   }
 
   kilter_status status() const { return status_; }
-  const Buffer& s() const { return c_.residual != DType::none ? residual_out : t_.x; }
-  long double weight(int64_t i) const { return t_.weight.present() ? t_.weight.at(0, i) + as_computed(c_.x, c_.weight_offset) : 1; }
+  const Buffer& s() const { return residual_ ? residual_out : t_["x"]; }
+  long double weight(int64_t i) const { return weight_.present() ? weight_.at(0, i) + weight_offset_ : 1; }
 
   RowSize size(int64_t r) const {
     RowSize z;
+    const Buffer& x = s();
     z.mean = op_.centered ? mean.at(r, 0) : 0;
     z.rstd = rstd.at(r, 0);
     for (int64_t i = 0; i < c_.n; ++i) {
-      const long double d = s().at(r, i) - z.mean;
+      const long double d = x.at(r, i) - z.mean;
       z.std += d * d;
-      z.constant = z.constant && s().at(r, i) == s().at(r, 0);
+      z.constant = z.constant && x.at(r, i) == x.at(r, 0);
     }
     z.std = std::sqrt(z.std / c_.n);
     return z;
@@ -109,10 +118,10 @@ class Reference {
     std::vector<char> sums(sizeof(Quad) * 2 * size_t(c_.n) + 1);
     RowNormBackward p;
     p.rows = c_.rows, p.n = c_.n, p.op = op_.name;
-    p.x = s().view(), p.weight = t_.weight.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.dy = t_.dy.view();
-    p.dresidual_out = t_.dresidual_out.view();
+    p.x = s().view(), p.weight = weight_.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.dy = t_["dy"].view();
+    p.dresidual_out = t_["dresidual_out"].view();
     p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view();
-    p.weight_offset = as_computed(c_.x, c_.weight_offset);
+    p.weight_offset = weight_offset_;
     p.centered = op_.centered;
     p.workspace = sums.data(), p.workspace_size = sums.size();
     status_ = op_.reference_backward(p, nullptr);
@@ -121,49 +130,53 @@ class Reference {
   const Case& c_;
   const Tensors& t_;
   const Op& op_;
+  const Buffer& weight_;
+  bool residual_;
+  double weight_offset_;
   kilter_status status_;
 };
 
 bool is_harder(const Case& c) {
-  return c.weight != DType::none || c.bias || c.residual != DType::none || c.post_residual != DType::none || c.fill == Fill::offset ||
+  return c.has("weight") || c.has("bias") || c.has("residual") || c.has("post_residual") || c.fill == Fill::offset ||
          c.fill == Fill::outlier || c.fill == Fill::constant || c.fill == Fill::special || c.fill == Fill::denormal;
 }
 
 When when_rounding(const Case& c) {
-  const bool after = c.post_residual != DType::none;
-  return c.bias && after ? When::then_multiply_add_twice : c.bias || after ? When::then_multiply_add : When::then_multiply;
+  const bool bias = c.has("bias"), after = c.has("post_residual");
+  return bias && after ? When::then_multiply_add_twice : bias || after ? When::then_multiply_add : When::then_multiply;
 }
 
 void judge_forward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
   const bool centered = find_op(c.op)->centered;
-  const DType stats = t.rstd.dtype();
-  const When rounding = c.round_then_multiply ? when_rounding(c) : When::always;
+  const Buffer &got_y = t["y"], &got_mean = t["mean"], &got_rstd = t["rstd"], &bias = t["bias"], &post_residual = t["post_residual"];
+  const Buffer &got_sum = t["residual_out"], &s = ref.s();
+  const DType stats = got_rstd.dtype();
+  const When rounding = c.number("rounding") != 0 ? when_rounding(c) : When::always;
   Meter y("y", "", c.x, tolerance("y", c.x, {rounding, is_harder(c) ? When::harder : When::plain}));
   Meter y_constant("y", " of constant rows", c.x, tolerance("y", c.x, {When::constant_row}));
-  const bool exact_mean = c.fill == Fill::exact && c.residual == DType::none && c.n <= 1 << 20;
+  const bool exact_mean = c.fill == Fill::exact && !c.has("residual") && c.n <= 1 << 20;
   Meter mean("mean", "", stats, tolerance("mean", stats, {exact_mean ? When::exact_row : When::always}));
   Meter rstd("rstd", "", stats, tolerance("rstd", stats, {}));
-  Meter sum("residual_out", "", c.residual, tolerance("residual_out", c.residual == DType::none ? c.x : c.residual, {}));
+  Meter sum("residual_out", "", got_sum.dtype(), tolerance("residual_out", got_sum.present() ? got_sum.dtype() : c.x, {}));
   // Two roundings by definition: bias + post_residual in fp32, then T.
-  const bool constant_is_exact = centered && as_computed(c.x, c.eps) > 0 && !(t.post_residual.present() && item_size(c.x) == 2);
+  const bool constant_is_exact = centered && as_computed(c.x, c.number("eps")) > 0 && !(post_residual.present() && item_size(c.x) == 2);
   for (int64_t row = 0; row < c.rows; ++row) {
     const RowSize z = ref.size(row);
-    if (t.mean.present()) mean.add(t.mean.at(row, 0), ref.mean.at(row, 0), ulp(stats, std::max(std::fabs(z.mean), z.std)), row, 0);
-    rstd.add(t.rstd.at(row, 0), ref.rstd.at(row, 0), ulp(stats, z.rstd), row, 0);
-    for (int64_t i = 0; i < c.n && c.residual != DType::none; ++i)
-      sum.add_exact(t.residual_out.at(row, i), ref.residual_out.at(row, i), row, i);
+    if (got_mean.present()) mean.add(got_mean.at(row, 0), ref.mean.at(row, 0), ulp(stats, std::max(std::fabs(z.mean), z.std)), row, 0);
+    rstd.add(got_rstd.at(row, 0), ref.rstd.at(row, 0), ulp(stats, z.rstd), row, 0);
+    for (int64_t i = 0; i < c.n && got_sum.present(); ++i) sum.add_exact(got_sum.at(row, i), ref.residual_out.at(row, i), row, i);
     if (c.backward) continue;
     const bool constant = z.constant && constant_is_exact;
     long double largest = 0;
     for (int64_t i = 0; i < c.n && !constant; ++i) {
-      long double v = std::fabs((ref.s().at(row, i) - z.mean) * z.rstd * ref.weight(i));
-      if (t.bias.present()) v += std::fabs(t.bias.at(0, i));
-      if (t.post_residual.present()) v += std::fabs(t.post_residual.at(row, i));
+      long double v = std::fabs((s.at(row, i) - z.mean) * z.rstd * ref.weight(i));
+      if (bias.present()) v += std::fabs(bias.at(0, i));
+      if (post_residual.present()) v += std::fabs(post_residual.at(row, i));
       largest = std::max(largest, v);
     }
     const double unit = ulp(c.x, largest);
     for (int64_t i = 0; i < c.n; ++i) {
-      const double got = t.y.at(row, i), want = ref.y.at(row, i);
+      const double got = got_y.at(row, i), want = ref.y.at(row, i);
       if (constant)
         y_constant.add_exact(got, rounded(c.x, want), row, i);
       else
@@ -191,13 +204,14 @@ void judge_sums(const Case& c, const char* name, const Buffer& got, const Buffer
     const long double size = std::max<long double>(std::fabs(want.at(0, i)), sizes.size(i));
     meter.add(got.at(0, i), want.at(0, i), ulp(got.dtype(), size), 0, i);
   }
-  report(meter, r);
+  report(meter, r, true);
 }
 
 void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
   const bool centered = find_op(c.op)->centered;
-  const DType stats = t.rstd.dtype();
-  const DType narrow = t.dresidual.present() ? t.dresidual.dtype() : c.x;
+  const Buffer &got_dx = t["dx"], &got_dresidual = t["dresidual"], &got_dy = t["dy"], &dresidual_out = t["dresidual_out"], &s = ref.s();
+  const DType stats = t["rstd"].dtype();
+  const DType narrow = got_dresidual.present() ? got_dresidual.dtype() : c.x;
   Meter dx("dx", "", c.x, tolerance("dx", c.x, {}));
   Meter dresidual("dresidual", "", narrow, tolerance("dresidual", narrow, {}));
   ColumnSizes weight_sizes(c.n), bias_sizes(c.n);
@@ -210,15 +224,15 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
     }
     long double c1 = 0, c2 = 0;  // the means of g * h and, centered, of g = dy * w
     for (int64_t i = 0; i < c.n; ++i) {
-      const long double g = t.dy.at(row, i) * ref.weight(i);
-      c1 += g * ((ref.s().at(row, i) - z.mean) * z.rstd) / c.n;
+      const long double g = got_dy.at(row, i) * ref.weight(i);
+      c1 += g * ((s.at(row, i) - z.mean) * z.rstd) / c.n;
       if (centered) c2 += g / c.n;
     }
     long double largest = 0, upstream = 0;
     for (int64_t i = 0; i < c.n; ++i) {
-      const long double dy = t.dy.at(row, i), xhat = (ref.s().at(row, i) - z.mean) * z.rstd;
+      const long double dy = got_dy.at(row, i), xhat = (s.at(row, i) - z.mean) * z.rstd;
       largest = std::max(largest, std::fabs(dy * ref.weight(i)) + std::fabs(c2) + std::fabs(xhat * c1));
-      if (t.dresidual_out.present()) upstream = std::max<long double>(upstream, std::fabs(t.dresidual_out.at(row, i)));
+      if (dresidual_out.present()) upstream = std::max<long double>(upstream, std::fabs(dresidual_out.at(row, i)));
       const long double least = centered ? z.std * z.rstd : 0;
       weight_sizes.add(i, dy * std::max(std::fabs(xhat), least));
       bias_sizes.add(i, dy);
@@ -226,16 +240,16 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
     const long double size = largest * z.rstd + upstream;  // |dx| is no larger
     for (int64_t i = 0; i < c.n; ++i) {
       const double want = ref.dx.at(row, i);
-      if (t.dx.present()) dx.add(t.dx.at(row, i), want, ulp(c.x, size), row, i);
-      if (t.dresidual.present()) dresidual.add(t.dresidual.at(row, i), want, ulp(narrow, size), row, i);
+      if (got_dx.present()) dx.add(got_dx.at(row, i), want, ulp(c.x, size), row, i);
+      if (got_dresidual.present()) dresidual.add(got_dresidual.at(row, i), want, ulp(narrow, size), row, i);
     }
   }
   report(dx, r), report(dresidual, r);
   if (beyond)
     r->notes.push_back(std::to_string(beyond) +
                        " row(s) with an rstd beyond the saved type's range: their gradients, and dweight, were not judged");
-  if (!beyond) judge_sums(c, "dweight", t.dweight, ref.dweight, weight_sizes, r);
-  if (!beyond) judge_sums(c, "dbias", t.dbias, ref.dbias, bias_sizes, r);
+  if (!beyond) judge_sums(c, "dweight", t["dweight"], ref.dweight, weight_sizes, r);
+  if (!beyond) judge_sums(c, "dbias", t["dbias"], ref.dbias, bias_sizes, r);
 }
 
 }  // namespace

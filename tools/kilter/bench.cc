@@ -8,8 +8,8 @@
 #include <numeric>
 #include <random>
 
-#include "check/call.h"
 #include "check/fills.h"
+#include "check/op.h"
 #include "kilter/command.h"
 #include "kilter/copy.h"
 #include "kilter/machine.h"
@@ -72,7 +72,12 @@ double seconds(F&& body) {
 
 class Bench {
  public:
-  Bench(const BenchCase& c, const std::string& impl, int threads) : c_(c), op_(*check::find_op(c.op)), threads_(threads) {
+  Bench(const BenchCase& c, const std::string& impl, int threads)
+      : c_(c),
+        op_(*check::find_op(c.op)),
+        threads_(threads),
+        forward_(*check::function_of(c.op, false)),
+        backward_(*check::function_of(c.op, true)) {
     const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
     const int64_t activations = c.backward ? 3 : 2;
     int64_t bytes = array_bytes(c.x, {c.rows, c.n});
@@ -81,20 +86,24 @@ class Bench {
     x_ = rows("x"), weight_ = vector("weight", c.x, 1), bias_ = vector("bias", c.x, 0);
     out_ = rows("y");
     mean_ = make_array("mean", stats, {c.rows}), rstd_ = make_array("rstd", stats, {c.rows});
-    forward_.op = c.op, forward_.x = x_.tensor(), forward_.weight = weight_.tensor(), forward_.y = out_.tensor(),
-    forward_.rstd = rstd_.tensor();
-    if (op_.centered) forward_.mean = mean_.tensor(), forward_.bias = bias_.tensor();  // RMSNorm models have no bias
-    if (!c.backward && !impl.empty()) forward_.impl = impl_ = impl.c_str();
+    forward_["x"] = x_.tensor(), forward_["weight"] = weight_.tensor(), forward_["y"] = out_.tensor(), forward_["rstd"] = rstd_.tensor();
+    if (op_.centered) forward_["mean"] = mean_.tensor(), forward_["bias"] = bias_.tensor();  // RMSNorm models have no bias
     require(kilter_set_num_threads(threads));
-    require(op_.forward(forward_));
-    if (c.backward) prepare_backward(impl);
+    if (c.backward) require(forward_.call()), prepare_backward();
+    if (!impl.empty()) timed().set_impl(impl.c_str());
+    kilter_plan plan;
+    require(timed().ask(&plan));
+    impl_ = plan.impl;
+    workspace_ = make_array("workspace", DType::f64, {int64_t(plan.workspace_size / 8 + 1)});
+    timed().set_workspace(workspace_.data.get(), size_t(workspace_.bytes));
+    require(timed().call());
   }
 
   Result measure(int reps, Progress* progress) {
     Result r;
+    const check::Arguments& call = timed();
     r.c = c_, r.bytes = bytes_, r.threads = threads_;
-    const char* impl = check::implementation(c_.backward ? backward_ : forward_, impl_);
-    r.impl = impl ? impl : "";
+    r.impl = impl_;
     for (const Copy& copy : copies(c_.backward)) r.copies.push_back({copy, {}});
     // Every round in an order of its own: what runs after a copy with plain stores pays for the lines that it left dirty.
     std::vector<size_t> order(r.copies.size() + 1);  // the last index: the op
@@ -107,7 +116,7 @@ class Bench {
         kilter_status status = KILTER_OK;
         const double t = seconds([&] {
           if (is_op)
-            status = c_.backward ? op_.backward(backward_) : op_.forward(forward_);
+            status = call.call();
           else
             run_copy(r.copies[which].first, x_.data.get(), c_.backward ? dy_.data.get() : nullptr, out_.data.get(), out_.bytes, threads_);
         });
@@ -136,28 +145,24 @@ class Bench {
     check::fill_moderate(name, 0, 0, dtype, c_.n, center, 0.25, a.data.get());
     return a;
   }
-  void prepare_backward(const std::string& impl) {
+  check::Arguments& timed() { return c_.backward ? backward_ : forward_; }
+  void prepare_backward() {
     dy_ = rows("dy");
     const DType sums = c_.x == DType::f64 ? DType::f64 : DType::f32;
     dweight_ = make_array("dweight", sums, {c_.n}), dbias_ = make_array("dbias", sums, {c_.n});
-    backward_.op = c_.op, backward_.backward = true;
-    backward_.x = x_.tensor(), backward_.weight = weight_.tensor(), backward_.rstd = rstd_.tensor(), backward_.dy = dy_.tensor();
-    backward_.dx = out_.tensor(), backward_.dweight = dweight_.tensor();
-    if (op_.centered) backward_.mean = mean_.tensor(), backward_.dbias = dbias_.tensor();
-    if (!impl.empty()) backward_.impl = impl_ = impl.c_str();
-    size_t bytes = 0;
-    require(op_.backward_workspace(backward_, &bytes));
-    workspace_ = make_array("workspace", DType::f64, {int64_t(bytes / 8 + 1)});
-    backward_.workspace = workspace_.data.get(), backward_.workspace_size = size_t(workspace_.bytes);
+    backward_["x"] = x_.tensor(), backward_["weight"] = weight_.tensor(), backward_["rstd"] = rstd_.tensor(),
+    backward_["dy"] = dy_.tensor();
+    backward_["dx"] = out_.tensor(), backward_["dweight"] = dweight_.tensor();
+    if (op_.centered) backward_["mean"] = mean_.tensor(), backward_["dbias"] = dbias_.tensor();
   }
 
   BenchCase c_;
   const check::Op& op_;
   int threads_;
   int64_t bytes_ = 0;
-  const char* impl_ = nullptr;
+  std::string impl_;
   Array x_, dy_, out_, weight_, bias_, mean_, rstd_, dweight_, dbias_, workspace_;
-  check::Call forward_, backward_;
+  check::Arguments forward_, backward_;
 };
 
 Json milliseconds(const Samples& s) {

@@ -7,7 +7,7 @@
 #include <map>
 #include <memory>
 
-#include "kilter/command.h"
+#include "kilter/op.h"
 #include "kilter/progress.h"
 
 namespace kilter::cli {
@@ -18,10 +18,17 @@ using check::Measure;
 using check::Report;
 
 struct CheckOptions {
-  OpOptions op;
+  OpCall call;
   Case c;
-  std::string fill = "normal", rounding = "once";
-  bool all = false, no_dx = false, no_dweight = false, no_dbias = false;
+  std::string fill = "normal";
+  bool all = false;
+  struct Tensor {
+    OpField field;
+    CLI::Option* given = nullptr;  // its type
+    DType type = DType::none;
+    bool wanted = false, unwanted = false;  // --NAME, --no-NAME
+  };
+  std::deque<Tensor> tensors;
 };
 
 std::string plain(std::string unit) {  // without the escapes for Markdown tables
@@ -37,7 +44,7 @@ Json to_json(const Case& c, const Report& r) {
                                {"error", number(m.error)},
                                {"bound", m.bound},
                                {"unit", plain(m.unit)},
-                               {"row", m.output == "dweight" || m.output == "dbias" ? Json(nullptr) : Json(c.first_row + m.row)},
+                               {"row", m.sum ? Json(nullptr) : Json(c.first_row + m.row)},
                                {"element", m.index},
                                {"got", number(m.got)},
                                {"expected", number(m.expected)},
@@ -78,10 +85,11 @@ std::vector<Case> sweep(const Case& base) {
             Case c = base;
             c.backward = backward, c.x = x, c.fill = fill, c.rows = size.rows, c.n = size.n;
             c.seed = base.seed + uint64_t(cases.size());
-            if (variant == 1) c.weight = x, c.bias = true;
-            if (variant == 2) c.weight = c.residual = c.dresidual = DType::f32, c.bias = true, c.dresidual_out = x;
-            if (variant == 3) c.weight = c.post_residual = c.dweight = x, c.weight_offset = 1, c.round_then_multiply = true;
-            if (variant == 4) c.eps = x == DType::f64 ? 1e-300 : 1e-12;
+            if (variant == 1) c["weight"] = c["bias"] = x;
+            if (variant == 2) c["weight"] = c["bias"] = c["residual"] = c["dresidual"] = DType::f32, c["dresidual_out"] = x;
+            if (variant == 3) c["weight"] = c["post_residual"] = c["dweight"] = c["dbias"] = x;
+            if (variant == 3) c.numbers["weight_offset"] = c.numbers["rounding"] = 1;
+            if (variant == 4) c.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
             cases.push_back(c);
           }
   return cases;
@@ -136,56 +144,87 @@ void run_all(const Case& base, State* state) {
   fmt::print("\n{}: {} cases, {} failed\n", base.op, cases.size(), failed.size());
 }
 
-}  // namespace
+// What a case can have or lack: neither what a direction must have nor what follows another tensor.
+bool is_choice(const OpField& f) {
+  const bool follows = f.is_output() && f.any().needs >= 0;
+  return check::is_tensor(f.any()) && !follows && !(f.in[0] && f.in[0]->required) && !(f.in[1] && f.in[1]->required);
+}
 
-void add_check(CLI::App& app, State* state) {
+// The tensor's type, none among them; --NAME and --no-NAME for those that are usually absent, or there.
+void add_tensor(CLI::App* command, const OpField& f, CheckOptions* o) {
+  CheckOptions::Tensor& t = o->tensors.emplace_back(CheckOptions::Tensor{f});
+  const Field& any = f.any();
+  const bool rows = any.shapes[0].any >= 0, usual = check::is_usual(any);
+  const std::string when = f.in[0] ? "" : "backward: ", names = option_names(std::string(f.name) + "_dtype");
+  std::vector<CLI::Option*> options;
+  t.given = add_dtype(command, rows && !usual ? names + "," + option_names(f.name) : names, &t.type,
+                      fmt::format("{}type of {} [{}]", when, f.name, usual ? "its usual" : "none"), true);
+  options.push_back(t.given);
+  if (!rows && !usual)
+    options.push_back(
+        command->add_flag(option_names(f.name), t.wanted, fmt::format("{}{} in the type of the vector before it, or T", when, f.name)));
+  if (usual)
+    options.push_back(
+        command->add_flag(option_names("no_" + std::string(f.name)), t.unwanted, fmt::format("{}do not ask for {}", when, f.name)));
+  for (CLI::Option* option : options)
+    if (!f.in[0]) option->needs(command->get_option("--backward"));
+}
+
+Case case_of(const CheckOptions& o) {
+  Case c = o.c;
+  c.op = o.call.op, c.backward = o.call.backward, c.impl = o.call.impl;
+  c.fill = *check::fill_named(o.fill);
+  for (const OpCall::Number& n : o.call.numbers)
+    if (n.option->count()) c.numbers[n.name] = n.value;
+  DType vector = c.x;  // of the vector before
+  for (const CheckOptions::Tensor& t : o.tensors) {
+    if (t.given->count()) c[t.field.name] = t.type;
+    if (t.wanted && !t.given->count()) c[t.field.name] = vector;
+    if (t.unwanted) c[t.field.name] = DType::none;
+    if (t.field.any().shapes[0].any < 0 && !t.field.is_output() && c.has(t.field.name)) vector = c.type(t.field.name);
+  }
+  return c;
+}
+
+void add_check_op(CLI::App* command, const std::string& op, State* state) {
   auto o = std::make_shared<CheckOptions>();
+  o->call.op = op;
   Case& c = o->c;
-  CLI::App* command = add_command(app, state, "check", "Compare an implementation with the float64 reference",
-                                  "kilter check layer_norm --rows 7 --n 4097 --x-dtype bf16 --fill offset --seed 3 --impl cpu:rowwise\n"
-                                  "  kilter check rms_norm --all");
-  add_op(command, &o->op);
+  const std::string t = fmt::format("--{}-dtype", t_name(op));
   std::vector<std::string> fills;
   for (check::Fill fill : check::kFills) fills.push_back(check::fill_name(fill));
   add_number(command, "--rows", &c.rows, "Rows");
   add_number(command, "--n", &c.n, "Row length");
   add_number(command, "--first-row", &c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
-  add_dtype(command, "--x-dtype", &c.x, "T [fp32]");
-  command->add_option("--fill", o->fill, "Kind of numbers in x")->capture_default_str()->check(CLI::IsMember(fills));
+  add_dtype(command, t, &c.x, "T [fp32]");
+  command->add_option("--fill", o->fill, fmt::format("Kind of numbers in {}", t_name(op)))
+      ->capture_default_str()
+      ->check(CLI::IsMember(fills));
   add_number(command, "--seed", &c.seed, "Seed");
-  add_dtype(command, "--weight-dtype", &c.weight, "A weight of this type [none]", true);
-  command->add_flag("--bias", c.bias, "A bias, of weight's type");
-  add_dtype(command, "--residual", &c.residual, "A residual of this type before the norm [none]", true);
-  add_dtype(command, option_names("post_residual"), &c.post_residual, "A residual of this type after the norm [none]", true);
-  add_number(command, option_names("weight_offset"), &c.weight_offset, "Added to weight");
-  command->add_option("--rounding", o->rounding, "Rounding order")->capture_default_str()->check(CLI::IsMember({"once", "then-multiply"}));
-  add_number(command, "--eps", &c.eps, "Added to the variance");
-  command->add_option("--impl", c.impl, "The implementation, by its name in kilter explain")->check(names_something);
+  add_op_call(command, &o->call);
   command->add_option("--target", c.target, "The SIMD target, by its name in kilter info")->check(names_something);
   add_number(command, "--threads", &c.threads, "0: what OpenMP would take");
-  add_dtype(command, "--dweight-dtype", &c.dweight, "Backward: type of dweight and dbias [fp32; weight's for fp64]", true);
-  add_dtype(command, option_names("dresidual_out"), &c.dresidual_out, "Backward: a dresidual_out of this type [none]", true);
-  add_dtype(command, "--dresidual", &c.dresidual, "Backward: a dresidual of this type [none]", true);
-  command->add_flag("--no-dx", o->no_dx, "Backward: do not ask for dx");
-  command->add_flag("--no-dweight", o->no_dweight, "Backward: do not ask for dweight");
-  command->add_flag("--no-dbias", o->no_dbias, "Backward: do not ask for dbias");
+  for (const OpField& f : fields_of(op))
+    if (is_choice(f)) add_tensor(command, f, o.get());
   command->add_flag("--all", o->all, "A sweep over directions, types, fills, widths and features");
-  const CLI::Option* backward = command->get_option("--backward");
-  for (const std::string& name : {std::string("--dweight-dtype"), option_names("dresidual_out"), std::string("--dresidual"),
-                                  std::string("--no-dx"), std::string("--no-dweight"), std::string("--no-dbias")})
-    command->get_option(name.substr(0, name.find(',')))->needs(const_cast<CLI::Option*>(backward));
-  for (const char* name : {"--backward", "--rows", "--n", "--x-dtype", "--fill"}) command->get_option(name)->excludes("--all");
+  for (const std::string& name : {std::string("--backward"), std::string("--rows"), std::string("--n"), t, std::string("--fill")})
+    command->get_option(name)->excludes("--all");
   command->final_callback([o, state] {
-    Case& c = o->c;
-    c.op = o->op.op, c.backward = o->op.backward;
-    c.fill = *check::fill_named(o->fill);
-    c.round_then_multiply = o->rounding != "once";
-    c.want_dx = !o->no_dx, c.want_dweight = !o->no_dweight, c.want_dbias = !o->no_dbias;
+    const Case c = case_of(*o);
     if (c.rows < 0 || c.n < 0 || c.first_row < 0)
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,
                   fmt::format("rows, n, first-row: expected numbers >= 0, got {}, {}, {}", c.rows, c.n, c.first_row));
     o->all ? run_all(c, state) : run_one(c, state);
   });
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, State* state) {
+  CLI::App* command = add_command(app, state, "check", "Compare an implementation with the float64 reference",
+                                  "kilter check layer_norm --rows 7 --n 4097 --x-dtype bf16 --fill offset --seed 3 --impl cpu:rowwise\n"
+                                  "  kilter check rms_norm --all");
+  add_ops(command, [state](CLI::App* sub, const std::string& op) { add_check_op(sub, op, state); });
 }
 
 }  // namespace kilter::cli

@@ -13,7 +13,7 @@
 #include <system_error>
 #include <type_traits>
 
-#include "check/call.h"
+#include "check/arguments.h"
 #include "kilter/memory.h"
 #include "kilter/text.h"
 

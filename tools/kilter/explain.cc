@@ -101,6 +101,7 @@ void add_explain_op(CLI::App* command, const std::string& op, State* state) {
   auto o = std::make_shared<ExplainOptions>();
   o->call.op = op;
   add_op_call(command, &o->call);
+  add_backend(command, &o->call);
   const std::string t = t_name(op);
   for (const OpField& f : fields_of(op)) {
     if (!check::is_tensor(f.any())) continue;

@@ -99,8 +99,11 @@ void add_op_call(CLI::App* command, OpCall* call) {
     else
       add_choice(command, f, &n);
   }
-  command->add_option("--backend", call->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
   command->add_option("--impl", call->impl, "The implementation, by its name in kilter explain")->check(names_something);
+}
+
+void add_backend(CLI::App* command, OpCall* call) {
+  command->add_option("--backend", call->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
 }
 
 Question::Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes)

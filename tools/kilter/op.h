@@ -40,8 +40,9 @@ struct OpCall {
 // A subcommand per op; add gives it its options.
 void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::string& op)>& add);
 
-// --backward, --backend, --impl and an option per number.
+// --backward, --impl and an option per number; --backend.
 void add_op_call(CLI::App* command, OpCall* call);
+void add_backend(CLI::App* command, OpCall* call);
 
 // The tensor whose type is T; --x-dtype is called after the forward function's.
 std::string t_name(const std::string& op, bool backward = false);

@@ -183,6 +183,7 @@ void add_run_op(CLI::App* command, const std::string& op, State* state) {
     if (f.is_output()) add_output_type(command, f, &o->types[f.name]);
   }
   add_op_call(command, &o->call);
+  add_backend(command, &o->call);
   add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
   add_dtype(command, fmt::format("--{}-dtype", t_name(op)), &o->x_dtype,
             fmt::format("bf16: words of 16 bits in any of the files are bf16; other types: what {} (backward: {}) must have", t_name(op),
