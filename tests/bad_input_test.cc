@@ -63,24 +63,39 @@ TEST_P(BadInput, WithoutWhatItNeeds) {
   }
 }
 
-// Each output on each other tensor: at its first element, unless it may be exactly that, and one element further.
+// Each output on each other tensor: at its first element, unless it may be exactly that; an element, or a row, before and behind;
+// and where it may be exactly that, with another stride.
 TEST_P(BadInput, Overlaps) {
   for (const DType t : types_of_t(GetParam())) {
     Call with(GetParam(), {.t = t});
     int refused = 0;
+    const auto expect = [&](const kilter_field& o, const kilter_field& b, auto change) {
+      ++refused;
+      expect_refused(with, KILTER_OVERLAP, o.name, change);
+      EXPECT_NE(std::string(kilter_last_error()).find(b.name), std::string::npos) << kilter_last_error();
+    };
     for (const kilter_field& o : with.fields())
       for (const kilter_field& b : with.fields()) {
         if (!is_output(o) || !is_tensor(b) || &o == &b || !with.has(o.name) || !with.has(b.name)) continue;
         const std::vector<std::string> may_be = words_of(o.may_be);
         const bool exact = std::count(may_be.begin(), may_be.end(), b.name) != 0 && with.type_of(o.name) == with.type_of(b.name);
         const int64_t item = item_size(with.type_of(o.name)), other = item_size(with.type_of(b.name));
-        for (const int64_t shift : {int64_t(0), std::max(item, other)}) {
-          if (shift == 0 && exact) continue;
+        const int64_t own = with.memory(o.name).n() * item, row = with.memory(b.name).n() * other;  // bytes
+        for (const int64_t shift : {int64_t(0), std::max(item, other), row - std::max(item, other), row, -item, -own}) {
+          if ((shift == 0 && exact) || shift % item) continue;
+          if ((shift == row && with.memory(b.name).rows() == 1) || (shift == -own && with.memory(o.name).rows() == 1))
+            continue;  // beside it
           SCOPED_TRACE(std::string(o.name) + " at " + b.name + " + " + std::to_string(shift) + ", T " + dtype_name(t));
-          ++refused;
-          expect_refused(with, KILTER_OVERLAP, o.name, [&] { with[o.name].data = static_cast<char*>(with[b.name].data) + shift; });
-          EXPECT_NE(std::string(kilter_last_error()).find(b.name), std::string::npos) << kilter_last_error();
+          expect(o, b, [&] { with[o.name].data = static_cast<char*>(with[b.name].data) + shift; });
         }
+        if (!exact) continue;
+        std::vector<int64_t> strides;
+        expect(o, b, [&] {
+          with[o.name].data = with[b.name].data;
+          strides.assign(with[o.name].strides, with[o.name].strides + with[o.name].ndim);
+          strides.front() += 4;
+          with[o.name].strides = strides.data();
+        });
       }
     EXPECT_GE(refused, 10);
   }

@@ -29,6 +29,7 @@ struct Making {
   size_t shape = 0;                               // which alternative, where there are several
   std::map<std::string, std::string> types = {};  // a tensor's, in words of its own; else the first that it has
   std::set<std::string> without = {};             // tensors to leave out
+  std::map<std::string, Placed> placed = {};      // where a tensor lies; else plain
   const char* impl = nullptr;
 };
 
