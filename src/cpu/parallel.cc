@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <system_error>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -26,10 +28,10 @@ std::atomic<int> set_limit{0};
 int limit_of_environment() {
   const char* text = std::getenv("KILTER_NUM_THREADS");
   if (!text || !*text) return 0;
-  char* end = nullptr;
-  errno = 0;
-  const long limit = std::strtol(text, &end, 10);
-  return *end || errno || limit < 1 || limit > kMostThreads ? kUnreadable : int(limit);
+  int limit = 0;
+  const char* const end = text + std::strlen(text);
+  const auto [read_to, error] = std::from_chars(text, end, limit);
+  return read_to != end || error != std::errc() || limit < 1 || limit > kMostThreads ? kUnreadable : limit;
 }
 
 int environment_limit() {
