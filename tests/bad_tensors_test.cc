@@ -182,6 +182,20 @@ TEST_P(BadTensor, Sizes) {
   }
 }
 
+// Two negative sizes have a positive product, and two large ones one that no integer holds.
+TEST_P(BadTensor, SizesTogether) {
+  const int64_t large = int64_t(1) << 32;
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{-2, -3, 12}, {-2, -3}, {large, large}, {3, kMax, 3}, {large / 2, large / 2, 1}})
+    for (const bool contiguous : {false, true})
+      expect_each_refused(kInvalid, "", [&](kilter_tensor& t) {
+        shape = sizes, strides.assign(sizes.size(), 0);
+        strides.back() = 1;
+        use(t);
+        if (contiguous) t.strides = nullptr;
+      });
+}
+
 TEST_P(BadTensor, Strides) {
   for_every_tensor([&](const kilter_field& f) {
     if (ends_in_a_row(f))
@@ -211,12 +225,28 @@ TEST_P(BadTensor, Devices) {
       const std::string argument = is_first(f) ? ".device" : f.name + std::string(".device");
       expect_tensor_refused(f, kInvalid, argument, [&](kilter_tensor& t) { t.device = device; });
     });
+  // Without elements as with them.
+  Call empty(GetParam(), {.any = {0, 3}});
+  for (const kilter_field& f : empty.fields())
+    if (is_tensor(f) && !is_first(f)) {
+      const std::string argument = f.name + std::string(".device");
+      expect_refused(empty, kInvalid, argument, [&] { empty[f.name].device = {KILTER_DEVICE_CUDA, 0}; });
+    }
+}
+
+TEST_P(BadTensor, ADeviceWithoutABackend) {
+  kilter_candidate list[32];
+  size_t count = 0;
+  ASSERT_EQ(kilter_explain(GetParam(), call.args(), list, std::size(list), &count), KILTER_OK);
+  list[count++].impl = nullptr;
   const std::string first = call.fields().front().name;
-  for (const kilter_device device : {kilter_device{KILTER_DEVICE_METAL, 1}, {0, 0}, {1 << 20, 3}})
-    expect_refused(call, KILTER_UNSUPPORTED, first + ".device", [&] {
-      for (const kilter_field& f : call.fields())
-        if (is_tensor(f) && call.has(f.name)) call[f.name].device = device;
-    });
+  for (size_t i = 0; i < count; ++i)
+    for (const kilter_device device : {kilter_device{KILTER_DEVICE_METAL, 1}, {0, 0}, {-1, 0}, {1 << 20, 3}})
+      expect_refused(call, KILTER_UNSUPPORTED, first + ".device", [&] {
+        for (const kilter_field& f : call.fields())
+          if (is_tensor(f) && call.has(f.name)) call[f.name].device = device;
+        call.at<const char*>("impl") = list[i].impl;
+      });
 }
 
 TEST_P(BadTensor, Addresses) {

@@ -101,6 +101,62 @@ TEST_P(Layouts, InputsWithoutAStride) {
   }
 }
 
+TEST_P(Layouts, OneRowMayHaveAnyStride) {
+  for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
+    const Making one = {.any = {1}};
+    Call expected(GetParam(), one), got(GetParam(), one);
+    int64_t strides[2] = {stride, 1};
+    for (const std::string& name : tensors())
+      if (got.memory_shape(name).size() == 2) got[name].strides = strides;
+    run_alike(expected, got);
+  }
+}
+
+// Tensors of one shape and type as groups of columns of one buffer, as a projection for queries, keys and values leaves them.
+TEST_P(Layouts, InterleavedColumns) {
+  for (const DType t : types_of_t(GetParam()))
+    for (const std::string form : {"... n", "...|... 1"}) {
+      const Making m = {.t = t, .any = {6}, .size = 37};
+      Call expected(GetParam(), m), got(GetParam(), m);
+      std::vector<std::string> group;
+      for (const std::string& name : tensors())
+        if (got.field(name).shape == form && (group.empty() || got.type_of(name) == got.type_of(group.front()))) group.push_back(name);
+      if (group.size() < 2) continue;
+      const int64_t n = form == "... n" ? m.size : 1, width = int64_t(group.size()) * n;
+      Matrix buffer(got.type_of(group.front()), {6, width});
+      int64_t strides[2] = {width, 1};
+      const auto element = [&](Call& call, size_t k, int64_t r, int64_t i) {
+        const Matrix& own = call.memory(group[k]);
+        return own.get((r * n + i) / own.n(), (r * n + i) % own.n());
+      };
+      buffer.fill([&](int64_t r, int64_t i) { return element(got, size_t(i / n), r, i % n); });
+      for (size_t k = 0; k < group.size(); ++k) {
+        kilter_tensor& tensor = got[group[k]];
+        tensor.data = buffer.row(0) + int64_t(k) * n * item_size(buffer.dtype());
+        tensor.strides = strides;
+      }
+      ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
+      ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
+      Matrix want(buffer.dtype(), {6, width});
+      want.fill([&](int64_t r, int64_t i) { return element(expected, size_t(i / n), r, i % n); });
+      EXPECT_TRUE(same(want, buffer, form.c_str()));
+    }
+}
+
+// Inputs may be one and the same memory.
+TEST_P(Layouts, InputsMayShareEverything) {
+  Call expected(GetParam()), got(GetParam());
+  std::map<std::string, std::string> first;  // of a shape and type
+  for (const std::string& name : tensors()) {
+    const kilter_field& f = got.field(name);
+    if (is_output(f)) continue;
+    const std::string& other = first.emplace(std::string(f.shape) + dtype_name(got.type_of(name)), name).first->second;
+    got[name] = got[other];
+    expected.memory(name).copy_from(expected.memory(other));
+  }
+  run_alike(expected, got);
+}
+
 TEST_P(Layouts, RankUpToTheLargest) {
   Making flat = {.any = {6}}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - 1, 1)};
   deep.any[3] = 2, deep.any.back() = 3;
