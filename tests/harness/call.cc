@@ -29,6 +29,8 @@ std::vector<std::string> words_of(const char* text, char separator) {
   return all;
 }
 
+std::string named(const kilter_field& field, const std::string& part) { return std::string(": ") + field.name + part; }
+
 bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
 bool is_tensor(const kilter_field& field) { return is_output(field) || std::strcmp(field.kind, "input") == 0; }
 

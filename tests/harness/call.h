@@ -86,6 +86,9 @@ class Call {
   std::unique_ptr<GuardedBuffer> workspace_;
 };
 
+// As a refusal names it, with what follows: ": weight.shape".
+std::string named(const kilter_field& field, const std::string& part = "");
+
 bool is_tensor(const kilter_field& field);
 bool is_output(const kilter_field& field);
 
