@@ -22,7 +22,7 @@ TEST_P(BadInput, TheCallItself) {
   EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
   EXPECT_NE(call.plan().impl, nullptr);
   for (const kilter_field& f : call.fields())  // what it lacks is right, but has no implementation
-    if (is_tensor(f) && !call.has(f.name)) expect_refused(call, KILTER_UNSUPPORTED, f.name, [&] { call[f.name]; });
+    if (is_tensor(f) && !call.has(f.name)) expect_refused(call, KILTER_UNSUPPORTED, named(f), [&] { call[f.name]; });
 }
 
 TEST_P(BadInput, Absent) {
@@ -31,14 +31,14 @@ TEST_P(BadInput, Absent) {
     SCOPED_TRACE(f.name);
     const auto remove = [&] { call[f.name] = {}; };
     if (f.required) {
-      expect_refused(call, kInvalid, f.name + std::string(": expected a tensor, got none: it is required"), remove);
+      expect_refused(call, kInvalid, named(f, ": expected a tensor, got none: it is required"), remove);
       continue;
     }
     const kilter_field* dependent = nullptr;
     for (const kilter_field& other : call.fields())
       if (std::string(f.name) == other.needs && call.has(other.name)) dependent = &other;
     if (dependent) {
-      expect_refused(call, kInvalid, dependent->name + std::string(": expected none without a ") + f.name, remove);
+      expect_refused(call, kInvalid, named(*dependent, ": expected none without a ") + f.name, remove);
       continue;
     }
     call.attach();
@@ -51,7 +51,7 @@ TEST_P(BadInput, WithoutWhatItNeeds) {
   for (const kilter_field& f : call.fields()) {
     if (!*f.needs) continue;
     SCOPED_TRACE(f.name);
-    expect_refused(call, kInvalid, f.name, [&] {
+    expect_refused(call, kInvalid, named(f), [&] {
       const kilter_tensor own = is_tensor(f) ? call[f.name] : kilter_tensor{};
       for (const kilter_field& other : call.fields())  // with the others that need it
         if (is_tensor(other) && (std::string(other.name) == f.needs || std::string(other.needs) == f.needs)) call[other.name] = {};
@@ -63,24 +63,41 @@ TEST_P(BadInput, WithoutWhatItNeeds) {
   }
 }
 
-// Each output on each other tensor: at its first element, unless it may be exactly that, and one element further.
+// Each output on each other tensor: at its first element, unless it may be exactly that; an element, or a row, before and behind;
+// and where it may be exactly that, with another stride.
 TEST_P(BadInput, Overlaps) {
   for (const DType t : types_of_t(GetParam())) {
     Call with(GetParam(), {.t = t});
     int refused = 0;
+    const auto expect = [&](const kilter_field& o, const kilter_field& b, auto change) {
+      ++refused;
+      const bool swapped = is_output(b) && &o < &b;  // of two outputs, the one that follows is named first
+      expect_refused(with, KILTER_OVERLAP, named(swapped ? b : o), change);
+      const std::string other = std::string("shares elements with ") + (swapped ? o : b).name;
+      EXPECT_NE(std::string(kilter_last_error()).find(other), std::string::npos) << kilter_last_error();
+    };
     for (const kilter_field& o : with.fields())
       for (const kilter_field& b : with.fields()) {
         if (!is_output(o) || !is_tensor(b) || &o == &b || !with.has(o.name) || !with.has(b.name)) continue;
         const std::vector<std::string> may_be = words_of(o.may_be);
         const bool exact = std::count(may_be.begin(), may_be.end(), b.name) != 0 && with.type_of(o.name) == with.type_of(b.name);
         const int64_t item = item_size(with.type_of(o.name)), other = item_size(with.type_of(b.name));
-        for (const int64_t shift : {int64_t(0), std::max(item, other)}) {
-          if (shift == 0 && exact) continue;
+        const int64_t own = with.memory(o.name).n() * item, row = with.memory(b.name).n() * other;  // bytes
+        for (const int64_t shift : {int64_t(0), std::max(item, other), row - std::max(item, other), row, -item, -own}) {
+          if ((shift == 0 && exact) || shift % item) continue;
+          if ((shift == row && with.memory(b.name).rows() == 1) || (shift == -own && with.memory(o.name).rows() == 1))
+            continue;  // beside it
           SCOPED_TRACE(std::string(o.name) + " at " + b.name + " + " + std::to_string(shift) + ", T " + dtype_name(t));
-          ++refused;
-          expect_refused(with, KILTER_OVERLAP, o.name, [&] { with[o.name].data = static_cast<char*>(with[b.name].data) + shift; });
-          EXPECT_NE(std::string(kilter_last_error()).find(b.name), std::string::npos) << kilter_last_error();
+          expect(o, b, [&] { with[o.name].data = static_cast<char*>(with[b.name].data) + shift; });
         }
+        if (!exact) continue;
+        std::vector<int64_t> strides;
+        expect(o, b, [&] {
+          with[o.name].data = with[b.name].data;
+          strides.assign(with[o.name].strides, with[o.name].strides + with[o.name].ndim);
+          strides.front() += 4;
+          with[o.name].strides = strides.data();
+        });
       }
     EXPECT_GE(refused, 10);
   }
@@ -93,13 +110,13 @@ TEST_P(BadInput, Scalars) {
     const std::string kind = f.kind;
     const std::vector<std::string> words = words_of(f.words);
     if (kind == "real")
-      for (const double v : {nan, inf, -inf}) expect_refused(call, kInvalid, f.name, [&] { call.at<double>(f.name) = v; });
+      for (const double v : {nan, inf, -inf}) expect_refused(call, kInvalid, named(f), [&] { call.at<double>(f.name) = v; });
     if (kind == "choice")
       for (const int32_t v : {-1, int32_t(words.size()), std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()})
-        expect_refused(call, kInvalid, f.name, [&] { call.at<int32_t>(f.name) = v; });
+        expect_refused(call, kInvalid, named(f), [&] { call.at<int32_t>(f.name) = v; });
     if (kind == "flags") {
       for (const uint64_t v : {uint64_t{1} << words.size(), uint64_t{1} << 32, uint64_t{1} << 63, ~uint64_t{0}})
-        expect_refused(call, kInvalid, f.name, [&] { call.at<uint64_t>(f.name) = v; });
+        expect_refused(call, kInvalid, named(f), [&] { call.at<uint64_t>(f.name) = v; });
       call.attach();
       call.at<uint64_t>(f.name) = (uint64_t{1} << words.size()) - 1;
       EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
@@ -113,15 +130,15 @@ TEST_P(BadInput, Scalars) {
       }
     if (kind == "text")
       for (const char* v : {"", "cpu", "cuda:no_such", "cpu:rowwise ", "CPU:ROWWISE"})
-        expect_refused(call, kInvalid, f.name, [&] { call.at<const char*>(f.name) = v; });
+        expect_refused(call, kInvalid, named(f), [&] { call.at<const char*>(f.name) = v; });
     if (kind == "memory") {
       call.attach();
       ASSERT_GT(call.plan().workspace_size, 0u);
       expect_refused(
-          call, KILTER_WORKSPACE_TOO_SMALL, f.name, [&] { call.at<void*>(f.name) = nullptr; }, Refused::by_call_alone);
+          call, KILTER_WORKSPACE_TOO_SMALL, named(f), [&] { call.at<void*>(f.name) = nullptr; }, Refused::by_call_alone);
       for (const size_t size : {size_t(0), size_t(1)})
         expect_refused(
-            call, KILTER_WORKSPACE_TOO_SMALL, f.name, [&] { call.at<size_t>(f.name + std::string("_size")) = size; },
+            call, KILTER_WORKSPACE_TOO_SMALL, named(f), [&] { call.at<size_t>(f.name + std::string("_size")) = size; },
             Refused::by_call_alone);
     }
   }

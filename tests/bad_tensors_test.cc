@@ -27,7 +27,7 @@ class BadTensor : public ::testing::TestWithParam<kilter_function> {
   // Refused after change(tensor), for every tensor.
   void expect_each_refused(kilter_status status, const char* part, const std::function<void(kilter_tensor&)>& change,
                            Refused by = Refused::by_call_and_question) {
-    for_every_tensor([&](const kilter_field& f) { expect_tensor_refused(f, status, f.name + std::string(part), change, by); });
+    for_every_tensor([&](const kilter_field& f) { expect_tensor_refused(f, status, named(f, part), change, by); });
   }
   void expect_tensor_refused(const kilter_field& f, kilter_status status, const std::string& argument,
                              const std::function<void(kilter_tensor&)>& change, Refused by = Refused::by_call_and_question) {
@@ -120,7 +120,7 @@ TEST_P(BadTensor, TypesThatDoNotBelongTogether) {
         if (is_t ? type == t : allowed.count(type) != 0) continue;
         SCOPED_TRACE(std::string(f.name) + " in " + dtype_name(type) + ", T " + dtype_name(t));
         ++refused;
-        expect_refused(with, KILTER_UNSUPPORTED, is_t ? ".dtype: expected" : f.name + std::string(".dtype: expected"), [&] {
+        expect_refused(with, KILTER_UNSUPPORTED, is_t ? ".dtype: expected" : named(f, ".dtype: expected"), [&] {
           kilter_tensor& tensor = with[f.name];
           tensor.dtype = dlpack_of(type), tensor.data = memory.data();
         });
@@ -141,7 +141,7 @@ TEST_P(BadTensor, Rank) {
   });
   expect_each_refused(kInvalid, ".shape", [](kilter_tensor& t) { t.shape = nullptr; });
   for_every_tensor([&](const kilter_field& f) {  // one dimension more, one less
-    const std::string argument = is_first(f) ? ".shape" : f.name + std::string(".shape");
+    const std::string argument = is_first(f) ? ".shape" : named(f, ".shape");
     expect_tensor_refused(f, kInvalid, argument, [&](kilter_tensor& t) {
       shape.insert(shape.begin(), 1), strides.insert(strides.begin(), 1);
       use(t);
@@ -159,7 +159,7 @@ TEST_P(BadTensor, Sizes) {
     Call with(GetParam(), {.shape = alternative});
     for (const kilter_field& f : with.fields()) {
       if (!is_tensor(f)) continue;
-      const std::string argument = is_first(f) ? ".shape" : f.name + std::string(".shape");
+      const std::string argument = is_first(f) ? ".shape" : named(f, ".shape");
       const size_t rank = with.memory_shape(f.name).size();
       for (size_t d = 0; d < rank; ++d) {
         SCOPED_TRACE(std::string(f.name) + ".shape[" + std::to_string(d) + "], alternative " + std::to_string(alternative));
@@ -173,32 +173,46 @@ TEST_P(BadTensor, Sizes) {
           });
         };
         for (const int64_t by : {-1, 1}) refused(argument, [&](int64_t& size) { size += by; });
-        for (const int64_t wrong : {int64_t(-1), kMin}) refused(f.name, [&](int64_t& size) { size = wrong; });
+        for (const int64_t wrong : {int64_t(-1), kMin}) refused(named(f, ".shape"), [&](int64_t& size) { size = wrong; });
         for (const bool contiguous : {false, true})
           refused(
-              f.name, [&](int64_t& size) { size = kMax; }, contiguous);  // more bytes than there are
+              named(f, ".shape"), [&](int64_t& size) { size = kMax; }, contiguous);  // more bytes than there are
       }
     }
   }
+}
+
+// Two negative sizes have a positive product, and two large ones one that no integer holds.
+TEST_P(BadTensor, SizesTogether) {
+  const int64_t large = int64_t(1) << 32;
+  for (const std::vector<int64_t>& sizes :
+       {std::vector<int64_t>{-2, -3, 12}, {-2, -3}, {large, large}, {3, kMax, 3}, {large / 2, large / 2, 1}})
+    for (const bool contiguous : {false, true})
+      expect_each_refused(kInvalid, "", [&](kilter_tensor& t) {
+        shape = sizes, strides.assign(sizes.size(), 0);
+        strides.back() = 1;
+        use(t);
+        if (contiguous) t.strides = nullptr;
+      });
 }
 
 TEST_P(BadTensor, Strides) {
   for_every_tensor([&](const kilter_field& f) {
     if (ends_in_a_row(f))
       for (const int64_t stride : {2, 0, -1})
-        expect_tensor_refused(f, KILTER_UNSUPPORTED, f.name + std::string(".strides"), [&](kilter_tensor& t) {
+        expect_tensor_refused(f, KILTER_UNSUPPORTED, named(f, ".strides"), [&](kilter_tensor& t) {
           strides.back() = stride;
           use(t);
         });
     if (!has_rows(f)) return;
     for (const int64_t stride : {kMax, kMin, kMin + 1, kMax / 2, -(kMax / 4)})
-      expect_tensor_refused(f, kInvalid, f.name + std::string(".strides"), [&](kilter_tensor& t) {
+      expect_tensor_refused(f, kInvalid, named(f, ".strides"), [&](kilter_tensor& t) {
         strides.front() = stride;
         use(t);
       });
     if (!is_output(f) || !call.has(f.name)) return;
     for (const int64_t stride : {0, 1, -1})  // rows on rows
-      expect_tensor_refused(f, KILTER_OVERLAP, f.name + std::string(".strides"), [&](kilter_tensor& t) {
+      expect_tensor_refused(f, KILTER_OVERLAP, named(f, ".strides"), [&](kilter_tensor& t) {
         strides.front() = stride;
         use(t);
       });
@@ -208,15 +222,31 @@ TEST_P(BadTensor, Strides) {
 TEST_P(BadTensor, Devices) {
   for (const kilter_device device : {kilter_device{KILTER_DEVICE_CUDA, 0}, {-1, 0}, {KILTER_DEVICE_CPU, 1}})
     for_every_tensor([&](const kilter_field& f) {
-      const std::string argument = is_first(f) ? ".device" : f.name + std::string(".device");
+      const std::string argument = is_first(f) ? ".device" : named(f, ".device");
       expect_tensor_refused(f, kInvalid, argument, [&](kilter_tensor& t) { t.device = device; });
     });
+  // Without elements as with them.
+  Call empty(GetParam(), {.any = {0, 3}});
+  for (const kilter_field& f : empty.fields())
+    if (is_tensor(f) && !is_first(f)) {
+      const std::string argument = named(f, ".device");
+      expect_refused(empty, kInvalid, argument, [&] { empty[f.name].device = {KILTER_DEVICE_CUDA, 0}; });
+    }
+}
+
+TEST_P(BadTensor, ADeviceWithoutABackend) {
+  kilter_candidate list[32];
+  size_t count = 0;
+  ASSERT_EQ(kilter_explain(GetParam(), call.args(), list, std::size(list), &count), KILTER_OK);
+  list[count++].impl = nullptr;
   const std::string first = call.fields().front().name;
-  for (const kilter_device device : {kilter_device{KILTER_DEVICE_METAL, 1}, {0, 0}, {1 << 20, 3}})
-    expect_refused(call, KILTER_UNSUPPORTED, first + ".device", [&] {
-      for (const kilter_field& f : call.fields())
-        if (is_tensor(f) && call.has(f.name)) call[f.name].device = device;
-    });
+  for (size_t i = 0; i < count; ++i)
+    for (const kilter_device device : {kilter_device{KILTER_DEVICE_METAL, 1}, {0, 0}, {-1, 0}, {1 << 20, 3}})
+      expect_refused(call, KILTER_UNSUPPORTED, first + ".device", [&] {
+        for (const kilter_field& f : call.fields())
+          if (is_tensor(f) && call.has(f.name)) call[f.name].device = device;
+        call.at<const char*>("impl") = list[i].impl;
+      });
 }
 
 TEST_P(BadTensor, Addresses) {
@@ -226,8 +256,8 @@ TEST_P(BadTensor, Addresses) {
       if (!is_tensor(f)) continue;
       SCOPED_TRACE(f.name);
       for (int shift = 1; shift < item_size(with.type_of(f.name)); ++shift) {
-        expect_refused(with, kInvalid, f.name, [&] { with[f.name].data = static_cast<char*>(with[f.name].data) + shift; });
-        expect_refused(with, kInvalid, f.name, [&] { with[f.name].byte_offset = uint64_t(shift); });
+        expect_refused(with, kInvalid, named(f), [&] { with[f.name].data = static_cast<char*>(with[f.name].data) + shift; });
+        expect_refused(with, kInvalid, named(f), [&] { with[f.name].byte_offset = uint64_t(shift); });
       }
     }
   }

@@ -299,9 +299,9 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
- * args is the struct that the function of that number would be passed.  It is checked as in the call, with the call's own status
- * and text; the tensors' memory is not read, and may be missing (null data).  rows, types, strides and alignment of what is there
- * decide which implementation a call finds. */
+ * function is a kilter_function; any other number is KILTER_INVALID_ARGUMENT.  args is the struct that the function of that number would be
+ * passed.  It is checked as in the call, with the call's own status and text; the tensors' memory is not read, and may be missing (null
+ * data).  rows, types, strides and alignment of what is there decide which implementation a call finds. */
 
 typedef enum kilter_direction { KILTER_FORWARD = 0, KILTER_BACKWARD = 1 } kilter_direction;
 
@@ -315,7 +315,7 @@ typedef struct kilter_plan {
 
 /* plan, with struct_size set, is filled in; untouched if the answer is not KILTER_OK: KILTER_UNSUPPORTED says in kilter_last_error()
  * why no implementation takes the call.  The args' own workspace and workspace_size are not looked at. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_ask(kilter_function function, const void* args, kilter_plan* plan) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_ask(int32_t function, const void* args, kilter_plan* plan) KILTER_NOEXCEPT;
 
 /* One step of the walk through a function's ordered list of implementations: reason is null where it would run. */
 typedef struct kilter_candidate {
@@ -325,11 +325,11 @@ typedef struct kilter_candidate {
 
 /* Writes up to capacity candidates, in order, and the length of the list to *count.  Strings are static.  KILTER_OK whenever the
  * arguments are right, also if no implementation takes them. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_explain(kilter_function function, const void* args, kilter_candidate* candidates,
-                                                         size_t capacity, size_t* count) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_explain(int32_t function, const void* args, kilter_candidate* candidates, size_t capacity,
+                                                         size_t* count) KILTER_NOEXCEPT;
 
 /* The function itself. */
-KILTER_NODISCARD KILTER_API kilter_status kilter_call(kilter_function function, const void* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_call(int32_t function, const void* args, kilter_stream stream) KILTER_NOEXCEPT;
 
 /* What exists, for those that know no function by name.  Strings are static.  Structs are size-first: set struct_size before. */
 typedef struct kilter_function_info {
@@ -363,7 +363,7 @@ typedef struct kilter_field {
   double fallback;         /* of a number: what is meant unless it is given */
 } kilter_field;
 
-KILTER_NODISCARD KILTER_API kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_field_at(int32_t function, size_t index, kilter_field* field) KILTER_NOEXCEPT;
 
 /* ---------------------------------------------------------------- CPU execution */
 

@@ -104,8 +104,8 @@ kilter_status check_plan(const char* op, const kilter_plan* plan) {
 
 namespace {
 
-kilter_status no_such(const char* what, kilter_function function) {
-  return fail(KILTER_INVALID_ARGUMENT, what, "function: expected one that kilter_function_at lists, got %d", static_cast<int>(function));
+kilter_status no_such(const char* what, int32_t function) {
+  return fail(KILTER_INVALID_ARGUMENT, what, "function: expected one that kilter_function_at lists, got %d", int(function));
 }
 
 const char* kind_text(const Field& f) {
@@ -135,18 +135,17 @@ using namespace kilter;
 
 extern "C" {
 
-kilter_status kilter_call(kilter_function function, const void* args, kilter_stream stream) noexcept {
+kilter_status kilter_call(int32_t function, const void* args, kilter_stream stream) noexcept {
   const Function* f = find_function(function);
   return f ? f->run(args, stream) : no_such("call", function);
 }
 
-kilter_status kilter_ask(kilter_function function, const void* args, kilter_plan* plan) noexcept {
+kilter_status kilter_ask(int32_t function, const void* args, kilter_plan* plan) noexcept {
   const Function* f = find_function(function);
   return f ? f->ask(args, plan) : no_such("ask", function);
 }
 
-kilter_status kilter_explain(kilter_function function, const void* args, kilter_candidate* candidates, size_t capacity,
-                             size_t* count) noexcept {
+kilter_status kilter_explain(int32_t function, const void* args, kilter_candidate* candidates, size_t capacity, size_t* count) noexcept {
   const Function* f = find_function(function);
   return f ? f->explain(args, candidates, capacity, count) : no_such("explain", function);
 }
@@ -160,7 +159,7 @@ kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexc
   return KILTER_OK;
 }
 
-kilter_status kilter_field_at(kilter_function function, size_t index, kilter_field* field) noexcept {
+kilter_status kilter_field_at(int32_t function, size_t index, kilter_field* field) noexcept {
   KILTER_RETURN_IF_ERROR(check_struct("field_at", "field", field, sizeof *field, sizeof *field));
   const Function* found = find_function(function);
   if (!found) return no_such("field_at", function);

@@ -1,5 +1,6 @@
 #include "harness/call.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 
@@ -27,6 +28,8 @@ std::vector<std::string> words_of(const char* text, char separator) {
     if (!word.empty()) all.push_back(word);
   return all;
 }
+
+std::string named(const kilter_field& field, const std::string& part) { return std::string(": ") + field.name + part; }
 
 bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
 bool is_tensor(const kilter_field& field) { return is_output(field) || std::strcmp(field.kind, "input") == 0; }
@@ -125,7 +128,7 @@ std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
   for (const kilter_field& f : fields_)
     for (const std::string& form : words_of(f.shape, '|'))
       for (const std::string& word : words_of(form.c_str()))
-        if (word != "..." && word != "1") sizes.emplace(word, making_.size - int64_t(sizes.size()));
+        if (word != "..." && word != "1") sizes.emplace(word, std::max<int64_t>(making_.size - int64_t(sizes.size()), 0));
   std::vector<int64_t> shape;
   for (const std::string& word : words_of(alternatives.at(making_.shape % alternatives.size()).c_str())) {
     if (word == "...")
@@ -139,11 +142,17 @@ std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
 void Call::give_memory(const kilter_field& f) {
   const auto chosen = making_.types.find(f.name);
   const std::string word = chosen != making_.types.end() ? chosen->second : words_of(f.types, '|').front();
-  Matrix m(f.name == t_field_ ? making_.t : type_named(word), shape_of(f));
+  const auto where = making_.placed.find(f.name);
+  Matrix m(f.name == t_field_ ? making_.t : type_named(word), shape_of(f), where != making_.placed.end() ? where->second : Placed());
   uint64_t seed = 1;
   for (const char* c = f.name; *c; ++c) seed = seed * 31 + uint64_t(*c);
   const bool around_one = std::strcmp(f.types, "stat") == 0 || words_of(f.shape).size() == 1;
-  if (!is_output(f)) m.fill([&](int64_t r, int64_t i) { return around_one ? 1 + noise(seed, r, i) / 8 : noise(seed, r, i) + 0.25; });
+  // A number by its place alone: the same in every layout and rank.
+  if (!is_output(f))
+    m.fill([&](int64_t r, int64_t i) {
+      const double value = noise(seed, 0, r * m.n() + i);
+      return around_one ? 1 + value / 8 : value + 0.25;
+    });
   memory_[f.name] = std::move(m);
 }
 

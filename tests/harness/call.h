@@ -29,6 +29,7 @@ struct Making {
   size_t shape = 0;                               // which alternative, where there are several
   std::map<std::string, std::string> types = {};  // a tensor's, in words of its own; else the first that it has
   std::set<std::string> without = {};             // tensors to leave out
+  std::map<std::string, Placed> placed = {};      // where a tensor lies; else plain
   const char* impl = nullptr;
 };
 
@@ -84,6 +85,9 @@ class Call {
   std::map<std::string, Matrix> memory_, lent_;  // of the tensors that are there; of those that a test asked for
   std::unique_ptr<GuardedBuffer> workspace_;
 };
+
+// As a refusal names it, with what follows: ": weight.shape".
+std::string named(const kilter_field& field, const std::string& part = "");
 
 bool is_tensor(const kilter_field& field);
 bool is_output(const kilter_field& field);

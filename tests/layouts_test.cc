@@ -1,0 +1,194 @@
+// Every layout that every tensor of every function may have, from the library's listing alone: the bits are those of the plain call.
+#include "harness/call.h"
+
+namespace kilter::test {
+namespace {
+
+class Layouts : public ::testing::TestWithParam<kilter_function> {
+ protected:
+  static ::testing::AssertionResult same_outputs(Call& expected, Call& got) {
+    for (const kilter_field& f : got.fields()) {
+      if (!is_output(f) || !got.has(f.name)) continue;
+      if (auto result = same(expected.memory(f.name), got.memory(f.name), f.name); !result) return result;
+    }
+    return ::testing::AssertionSuccess();
+  }
+  static void run_alike(Call& expected, Call& got) {
+    ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
+    ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
+    EXPECT_TRUE(same_outputs(expected, got));
+  }
+  std::vector<std::string> tensors() {
+    const Call plain(GetParam());
+    std::vector<std::string> names;
+    for (const kilter_field& f : plain.fields())
+      if (is_tensor(f) && plain.has(f.name)) names.push_back(f.name);
+    return names;
+  }
+  // change(tensor) for each by itself, then for all.
+  template <class F>
+  void each_and_all(F change) {
+    for (const DType t : {DType::f32, DType::bf16}) {
+      Call expected(GetParam(), {.t = t}), all(GetParam(), {.t = t});
+      for (const std::string& name : tensors()) {
+        SCOPED_TRACE(name);
+        Call one(GetParam(), {.t = t});
+        change(one[name]), change(all[name]);
+        run_alike(expected, one);
+      }
+      run_alike(expected, all);
+    }
+  }
+  void place_each_and_all(const Placed& where, int64_t size) {
+    for (const DType t : {DType::f32, DType::bf16}) {
+      Making all = {.t = t, .size = size};
+      Call expected(GetParam(), all);
+      for (const std::string& name : tensors()) {
+        SCOPED_TRACE(name);
+        Making one = {.t = t, .size = size};
+        const bool vector = one.any.size() > 1 && std::string(expected.field(name).shape).find("...") == std::string::npos;
+        Placed p = where;
+        if (vector) p.pad = 0, p.reversed = false;
+        one.placed[name] = all.placed[name] = p;
+        Call got(GetParam(), one);
+        run_alike(expected, got);
+      }
+      Call got(GetParam(), all);
+      run_alike(expected, got);
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, Layouts, ::testing::ValuesIn(all_functions()), function_name);
+
+TEST_P(Layouts, ByteOffsetCountsLikeTheAddress) {
+  each_and_all([](kilter_tensor& t) { t.data = static_cast<char*>(t.data) - 4096, t.byte_offset = 4096; });
+}
+
+TEST_P(Layouts, NullStridesAreRowMajor) {
+  each_and_all([](kilter_tensor& t) { t.strides = nullptr; });
+}
+
+TEST_P(Layouts, MemoryThatTheHostCanAccessIsTheCPUs) {
+  for (const kilter_device device : {kilter_device{KILTER_DEVICE_CUDA_HOST, 0},
+                                     {KILTER_DEVICE_ROCM_HOST, 0},
+                                     {KILTER_DEVICE_CUDA_MANAGED, 0},
+                                     {KILTER_DEVICE_CUDA_HOST, 3}})
+    each_and_all([&](kilter_tensor& t) { t.device = device; });
+}
+
+TEST_P(Layouts, PaddedShiftedReversed) {
+  for (const int64_t size : {5, 64, 131}) {
+    place_each_and_all({.pad = 3}, size);
+    place_each_and_all({.pad = 1, .shift = 1, .at_end = false}, size);
+    place_each_and_all({.shift = 3}, size);
+    place_each_and_all({.pad = 8, .reversed = true}, size);
+  }
+}
+
+// Every row of an input is one and the same.
+TEST_P(Layouts, InputsWithoutAStride) {
+  for (const std::string& name : tensors()) {
+    SCOPED_TRACE(name);
+    const Call plain(GetParam());
+    const kilter_field& f = plain.field(name);
+    if (is_output(f) || words_of(f.shape).front() != "...") continue;  // "..." alone: a row of its own
+    Making m;
+    m.placed[name].strides.assign(m.any.size(), 0);
+    Call expected(GetParam()), got(GetParam(), m);
+    expected.memory(name).copy_from(got.memory(name));
+    run_alike(expected, got);
+  }
+}
+
+TEST_P(Layouts, OneRowMayHaveAnyStride) {
+  for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
+    const Making one = {.any = {1}};
+    Call expected(GetParam(), one), got(GetParam(), one);
+    int64_t strides[2] = {stride, 1};
+    for (const std::string& name : tensors())
+      if (got.memory_shape(name).size() == 2) got[name].strides = strides;
+    run_alike(expected, got);
+  }
+}
+
+// Tensors of one shape and type as groups of columns of one buffer, as a projection for queries, keys and values leaves them.
+TEST_P(Layouts, InterleavedColumns) {
+  for (const DType t : types_of_t(GetParam()))
+    for (const std::string form : {"... n", "...|... 1"}) {
+      const Making m = {.t = t, .any = {6}, .size = 37};
+      Call expected(GetParam(), m), got(GetParam(), m);
+      std::vector<std::string> group;
+      for (const std::string& name : tensors())
+        if (got.field(name).shape == form && (group.empty() || got.type_of(name) == got.type_of(group.front()))) group.push_back(name);
+      if (group.size() < 2) continue;
+      const int64_t n = form == "... n" ? m.size : 1, width = int64_t(group.size()) * n;
+      Matrix buffer(got.type_of(group.front()), {6, width});
+      int64_t strides[2] = {width, 1};
+      const auto element = [&](Call& call, size_t k, int64_t r, int64_t i) {
+        const Matrix& own = call.memory(group[k]);
+        return own.get((r * n + i) / own.n(), (r * n + i) % own.n());
+      };
+      buffer.fill([&](int64_t r, int64_t i) { return element(got, size_t(i / n), r, i % n); });
+      for (size_t k = 0; k < group.size(); ++k) {
+        kilter_tensor& tensor = got[group[k]];
+        tensor.data = buffer.row(0) + int64_t(k) * n * item_size(buffer.dtype());
+        tensor.strides = strides;
+      }
+      ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
+      ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
+      Matrix want(buffer.dtype(), {6, width});
+      want.fill([&](int64_t r, int64_t i) { return element(expected, size_t(i / n), r, i % n); });
+      EXPECT_TRUE(same(want, buffer, form.c_str()));
+    }
+}
+
+// Inputs may be one and the same memory.
+TEST_P(Layouts, InputsMayShareEverything) {
+  Call expected(GetParam()), got(GetParam());
+  std::map<std::string, std::string> first;  // of a shape and type
+  for (const std::string& name : tensors()) {
+    const kilter_field& f = got.field(name);
+    if (is_output(f)) continue;
+    const std::string& other = first.emplace(std::string(f.shape) + dtype_name(got.type_of(name)), name).first->second;
+    got[name] = got[other];
+    expected.memory(name).copy_from(expected.memory(other));
+  }
+  run_alike(expected, got);
+}
+
+TEST_P(Layouts, RankUpToTheLargest) {
+  Making flat = {.any = {6}}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - 1, 1)};
+  deep.any[3] = 2, deep.any.back() = 3;
+  Call f(GetParam(), flat), d(GetParam(), deep);
+  ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
+  ASSERT_EQ(d.run(), KILTER_OK) << kilter_last_error();
+  for (const kilter_field& field : f.fields()) {
+    if (!is_output(field) || !f.has(field.name)) continue;
+    const Matrix &a = f.memory(field.name), &b = d.memory(field.name);
+    for (int64_t i = 0; i < a.rows() * a.n(); ++i) EXPECT_EQ(a.get(i / a.n(), i % a.n()), b.get(i / b.n(), i % b.n())) << field.name << i;
+  }
+}
+
+// Without rows, or with rows of no elements: right, with null data as well; sums over nothing are zero.
+TEST_P(Layouts, Empty) {
+  for (const Making& m : {Making{.any = {0, 3}}, Making{.any = {2, 0}}, Making{.size = 0}})
+    for (const bool null : {false, true}) {
+      Call call(GetParam(), m);
+      for (const std::string& name : tensors()) {
+        if (!call.has(name)) continue;
+        const Matrix& memory = call.memory(name);
+        if (null && memory.rows() * memory.n() == 0) call[name].data = nullptr;
+      }
+      EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+      const bool no_rows = m.size != 0;
+      for (const kilter_field& f : call.fields()) {
+        if (!is_output(f) || !call.has(f.name) || !no_rows) continue;
+        const Matrix& sums = call.memory(f.name);
+        for (int64_t i = 0; i < sums.rows() * sums.n(); ++i) EXPECT_EQ(sums.get(0, i), 0) << f.name;
+      }
+    }
+}
+
+}  // namespace
+}  // namespace kilter::test
