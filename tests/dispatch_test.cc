@@ -117,7 +117,7 @@ constexpr Schema sum_schema() {
   Schema s("sum", 77, KILTER_FORWARD, offsetof(Problem, device));
   s.product("rows", offsetof(Problem, rows));
   s.size("n", offsetof(Problem, n));
-  s.need(KILTER_NAME(x), "... n", "f32", "what is summed").is_t();
+  s.need(KILTER_NAME(x), "... n", "fp32", "what is summed").is_t();
   s.rest(KILTER_NAME(impl), Kind::text, "the implementation");
   s.covers<Args>();
   return s;

@@ -126,7 +126,7 @@ TEST(Functions, FieldsDescribeThemselves) {
   const std::map<std::string, size_t> sizes = {
       {"input", sizeof(kilter_tensor)}, {"output", sizeof(kilter_tensor)}, {"real", sizeof(double)},  {"choice", sizeof(int32_t)},
       {"flags", sizeof(uint64_t)},      {"text", sizeof(char*)},           {"memory", sizeof(void*)}, {"bytes", sizeof(size_t)}};
-  const std::set<std::string> types = {"T", "stat", "f64", "f32", "f16", "bf16"};
+  const std::set<std::string> types = {"T", "stat", "fp64", "fp32", "fp16", "bf16"};
   for (const Expected& e : expected_functions()) {
     const std::vector<kilter_field> fields = fields_of(e.function, int32_t(e.fields.size()));
     const auto named = [&](const std::string& name) -> const kilter_field* {

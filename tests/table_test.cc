@@ -22,7 +22,7 @@ class Table : public ::testing::TestWithParam<kilter_function> {
         const Call plain(GetParam(), m);
         for (const kilter_field& f : plain.fields()) {
           const std::vector<std::string> words = words_of(f.types, '|');
-          if (wide && f.name != plain.t_field() && std::count(words.begin(), words.end(), "f32")) m.types[f.name] = "f32";
+          if (wide && f.name != plain.t_field() && std::count(words.begin(), words.end(), "fp32")) m.types[f.name] = "fp32";
         }
         all.push_back(m);
       }

@@ -85,7 +85,7 @@ typedef enum kilter_status {
   KILTER_INVALID_ARGUMENT = 1,    /* the arguments contradict each other or the header */
   KILTER_UNSUPPORTED = 2,         /* valid, but no implementation here */
   KILTER_OVERLAP = 3,             /* tensors share memory in a way the op does not allow */
-  KILTER_WORKSPACE_TOO_SMALL = 4, /* see the op's ..._workspace function */
+  KILTER_WORKSPACE_TOO_SMALL = 4, /* see kilter_ask */
   KILTER_OUT_OF_MEMORY = 5,
   KILTER_DEVICE_ERROR = 6,         /* the device reported an error during this call */
   KILTER_PENDING_DEVICE_ERROR = 7, /* the device was already in error when the call began */
@@ -355,7 +355,7 @@ typedef struct kilter_field {
   size_t offset;      /* in the struct */
   int32_t required;   /* a tensor that may not be absent */
   const char* shape;  /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
-  const char* types;  /* "T|f32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), f64, f32, f16, bf16 */
+  const char* types;  /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16 */
   const char* may_be; /* names of inputs whose memory an output may be exactly: "x residual" */
   const char* needs;  /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */

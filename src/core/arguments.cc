@@ -68,15 +68,16 @@ class Reader {
     if (!typed && (t.data || t.device.type || t.device.id || t.ndim || t.shape || t.strides || t.byte_offset))
       return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.dtype: expected a type, or zeros everywhere for an absent tensor, got no type",
                   f.name);
-    if (!typed && !f.required) return KILTER_OK;
+    if (!typed && f.required) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected a tensor, got none: it is required", f.name);
+    if (!typed) return KILTER_OK;
     if (first_ < 0) first_ = index, member<kilter_device>(problem_, s_.device) = device_for(t.device);
     const Shape* shape = nullptr;
     for (int a = 0; a < f.shape_count && !shape; ++a)
       if (matches(f.shapes[a], t)) shape = &f.shapes[a];
-    const int leading = leading_of(shape ? *shape : f.shapes[0], t);
+    const int leading = shape ? leading_of(*shape, t) : 0;
     Checked checked;
     KILTER_RETURN_IF_ERROR(check_alone(s_.op, f.name, t, s_.fields[first_].name, member<kilter_device>(problem_, s_.device),
-                                       leading < 0 ? 0 : leading, ask_, &checked));
+                                       shape ? leading : KILTER_MAX_RANK, ask_, &checked));
     if (!shape) return wrong_shape(f, t);
     KILTER_RETURN_IF_ERROR(bind(f, index, *shape, t));
     fill_view(t, checked, leading, &view(f));
@@ -92,8 +93,9 @@ class Reader {
   }
 
   bool matches(const Shape& shape, const kilter_tensor& t) const {
+    if (t.ndim < 0 || t.ndim > KILTER_MAX_RANK || (t.ndim > 0 && !t.shape)) return false;
     const int leading = leading_of(shape, t);
-    if (t.ndim < 0 || t.ndim > KILTER_MAX_RANK || (t.ndim > 0 && !t.shape) || leading < 0) return false;
+    if (leading < 0) return false;
     if (shape.any < 0 && t.ndim != shape.count) return false;
     if (shape.any >= 0 && any_bound_ &&
         (leading != any_count_ || (leading && std::memcmp(t.shape + shape.any, any_, sizeof(int64_t) * size_t(leading)) != 0)))

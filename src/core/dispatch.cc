@@ -35,6 +35,9 @@ Got got(const Schema& schema, const void* problem, std::string_view reason) {
     std::snprintf(out.text, sizeof out.text, "type %d, id %d", int(device.type), int(device.id));
     return out;
   }
+  for (int i = 0; i < schema.size_count; ++i)
+    if (field == schema.sizes[i].name)
+      std::snprintf(out.text, sizeof out.text, "%lld", static_cast<long long>(member<int64_t>(problem, schema.sizes[i].to)));
   for (int k = 0; k < schema.count; ++k) {
     const Field& f = schema.fields[k];
     if (field != f.name) continue;
@@ -98,8 +101,11 @@ kilter_status choose(const Schema& schema, const void* problem, const char* impl
               schema.direction == KILTER_FORWARD ? "forward" : "backward", reasons);
 }
 
-kilter_status check_plan(const char* op, const kilter_plan* plan) {
-  return check_struct(op, "plan", plan, sizeof(kilter_plan), sizeof(kilter_plan));
+kilter_status check_result(const char* op, const char* name, const void* result, size_t minimum) {
+  if (!result) return fail(KILTER_INVALID_ARGUMENT, op, "%s: expected a struct, got null", name);
+  const size_t size = *static_cast<const size_t*>(result);
+  if (size >= minimum) return KILTER_OK;
+  return fail(KILTER_INVALID_ARGUMENT, op, "%s.struct_size: expected at least %zu, got %zu", name, minimum, size);
 }
 
 namespace {
@@ -151,7 +157,7 @@ kilter_status kilter_explain(int32_t function, const void* args, kilter_candidat
 }
 
 kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexcept {
-  KILTER_RETURN_IF_ERROR(check_struct("function_at", "info", info, sizeof *info, sizeof *info));
+  KILTER_RETURN_IF_ERROR(check_result("function_at", "info", info, sizeof *info));
   const Function* f = function_at(index);
   if (!f) return KILTER_INVALID_ARGUMENT;  // the end, which every walk meets
   const Schema& s = *f->schema;
@@ -160,7 +166,7 @@ kilter_status kilter_function_at(size_t index, kilter_function_info* info) noexc
 }
 
 kilter_status kilter_field_at(int32_t function, size_t index, kilter_field* field) noexcept {
-  KILTER_RETURN_IF_ERROR(check_struct("field_at", "field", field, sizeof *field, sizeof *field));
+  KILTER_RETURN_IF_ERROR(check_result("field_at", "field", field, sizeof *field));
   const Function* found = find_function(function);
   if (!found) return no_such("field_at", function);
   const Schema& s = *found->schema;

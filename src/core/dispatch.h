@@ -15,7 +15,8 @@ struct Implementation {
   // Null, or why not: a static "field: expected ...", to which a failing call adds what the problem has there.
   const char* (*refuses)(const Problem&);
   kilter_status (*run)(const Problem&, kilter_stream);
-  size_t (*workspace)(const Problem&) = nullptr;  // bytes that run needs; null: none
+  size_t (*workspace)(const Problem&) = nullptr;     // bytes that run needs; null: none
+  kilter_status (*ready)(const char* op) = nullptr;  // whether the process lets it run; null: always
 };
 
 // A function of the library as those see it that know it by its table alone.
@@ -37,7 +38,8 @@ const Function* function_at(size_t index);      // null past the end
 [[nodiscard]] kilter_status choose(const Schema& schema, const void* problem, const char* impl, const kilter_candidate* candidates,
                                    size_t count, size_t* chosen);
 
-[[nodiscard]] kilter_status check_plan(const char* op, const kilter_plan* plan);
+// A size-first struct that is filled in: what lies beyond the fields known here stays as it is.
+[[nodiscard]] kilter_status check_result(const char* op, const char* name, const void* result, size_t minimum);
 
 // The bodies of a function: its table, its list, and the rules that no table states.  finish may change the problem.
 template <const Schema& kSchema, class Problem, const auto& kList, kilter_status (*finish)(Problem*)>
@@ -54,7 +56,8 @@ struct Entry {
   static kilter_status prepare(const void* args, Purpose purpose, Problem* problem, size_t* chosen) {
     kilter_candidate candidates[kCount];
     KILTER_RETURN_IF_ERROR(prepare(args, purpose, problem, candidates));
-    return choose(kSchema, problem, problem->impl, candidates, kCount, chosen);
+    KILTER_RETURN_IF_ERROR(choose(kSchema, problem, problem->impl, candidates, kCount, chosen));
+    return kList[*chosen].ready ? kList[*chosen].ready(kSchema.op) : KILTER_OK;
   }
 
   static kilter_status run(const void* args, kilter_stream stream) noexcept {
@@ -70,7 +73,7 @@ struct Entry {
     return catching(kSchema.op, [&] {
       Problem problem;
       size_t chosen = 0;
-      KILTER_RETURN_IF_ERROR(check_plan(kSchema.op, plan));
+      KILTER_RETURN_IF_ERROR(check_result(kSchema.op, "plan", plan, sizeof *plan));
       KILTER_RETURN_IF_ERROR(prepare(args, Purpose::kAsk, &problem, &chosen));
       plan->impl = kList[chosen].name;
       plan->workspace_size = kList[chosen].workspace ? kList[chosen].workspace(problem) : 0;

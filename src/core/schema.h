@@ -10,8 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
-#include "core/dtype.h"
+#include "core/view.h"
 
 namespace kilter {
 
@@ -72,16 +73,35 @@ constexpr bool next_word(std::string_view& text, std::string_view* word, char se
   return true;
 }
 
+// The kinds, as bits, that a member of the C struct or of the problem can be.
+template <class T>
+constexpr unsigned kinds_of() {
+  const auto bit = [](Kind kind) { return 1u << unsigned(kind); };
+  unsigned kinds = 0;
+  if (std::is_same_v<T, kilter_tensor> || std::is_same_v<T, View>) kinds |= bit(Kind::tensor);
+  if (std::is_same_v<T, double>) kinds |= bit(Kind::real);
+  if (std::is_same_v<T, int32_t>) kinds |= bit(Kind::choice);
+  if (std::is_same_v<T, uint64_t>) kinds |= bit(Kind::flags);
+  if (std::is_same_v<T, const char*>) kinds |= bit(Kind::text);
+  if (std::is_same_v<T, void*> || std::is_same_v<T, char*>) kinds |= bit(Kind::memory);
+  if (std::is_same_v<T, size_t>) kinds |= bit(Kind::bytes);
+  return kinds;
+}
+
 struct Name {
   const char* name;
   size_t at, to;
+  unsigned kinds;  // that both members can be
 };
 
 }  // namespace schema
 
 // A field by its name, which is the same in the C struct (Args) and in the problem (Problem).
-#define KILTER_NAME(field) \
-  ::kilter::schema::Name { #field, offsetof(Args, field), offsetof(Problem, field) }
+#define KILTER_NAME(field)                                                                                               \
+  ::kilter::schema::Name {                                                                                               \
+#field, offsetof(Args, field), offsetof(Problem, field),                                                             \
+        ::kilter::schema::kinds_of < decltype(Args::field)>() & ::kilter::schema::kinds_of < decltype(Problem::field)>() \
+  }
 
 class Schema {
  public:
@@ -151,10 +171,10 @@ class Schema {
       int which = -1;
       for (int i = 0; i < count; ++i)
         if (fields[i].at >= at && fields[i].at < next) next = fields[i].at, which = i;
-      if (which < 0 || next - at >= 8) throw "a field of the struct is not in the table";
+      if (which < 0 || next != at) throw "a field of the struct is not in the table, or padding is (name it reserved)";
       at = next + bytes(fields[which].kind);
     }
-    if (sizeof(Args) - at >= 8) throw "a field at the end of the struct is not in the table";
+    if (sizeof(Args) != at) throw "a field at the end of the struct is not in the table, or padding is (name it reserved)";
   }
 
  private:
@@ -163,6 +183,11 @@ class Schema {
     int words = 0;
     for (std::string_view word; schema::next_word(text, &word);) ++words;
     return words;
+  }
+  constexpr Field& begin(schema::Name n, Kind kind) {
+    if (count == kMaxFields) throw "more fields than a table holds";
+    if (!(n.kinds >> unsigned(kind) & 1)) throw "a member, of the struct or of the problem, has another type than its kind";
+    return fields[count];
   }
   constexpr int find(std::string_view name) const {
     for (int i = 0; i < count; ++i)
@@ -177,7 +202,7 @@ class Schema {
     throw "no size of that name";
   }
   constexpr void type(Types* types, std::string_view word) const {
-    constexpr std::string_view kNames[] = {"", "f64", "f32", "f16", "bf16"};
+    constexpr std::string_view kNames[] = {"", "fp64", "fp32", "fp16", "bf16"};
     for (int i = 1; i < 5; ++i)
       if (word == kNames[i]) {
         types->fixed |= uint16_t(1 << i);
@@ -191,7 +216,7 @@ class Schema {
       types->of = int8_t(find(word));
   }
   constexpr Schema& tensor(schema::Name n, const char* shape, const char* types, const char* help, bool output, bool required) {
-    Field& f = fields[count];
+    Field& f = begin(n, Kind::tensor);
     f.name = n.name, f.at = uint16_t(n.at), f.to = uint16_t(n.to), f.help = help, f.output = output, f.required = required;
     f.shape_text = shape, f.types_text = types;
     std::string_view alternatives = shape;
@@ -208,7 +233,8 @@ class Schema {
     return *this;
   }
   constexpr Field& scalar(schema::Name n, Kind kind, const char* help) {
-    Field& f = fields[count++];
+    Field& f = begin(n, kind);
+    ++count;
     f.name = n.name, f.kind = kind, f.at = uint16_t(n.at), f.to = uint16_t(n.to), f.help = help;
     return f;
   }

@@ -10,9 +10,6 @@ constexpr const char* kAnyDType = "fp64, fp32, fp16 or bf16";
 
 bool multiply(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 
-// What a caller who forgets a tensor passes: a struct of zeros.
-bool forgotten(const kilter_tensor& t) { return !t.data && !t.shape && t.ndim == 0 && t.dtype.bits == 0 && t.dtype.lanes == 0; }
-
 bool same_device(const kilter_device& a, const kilter_device& b) { return a.type == b.type && a.id == b.id; }
 
 int64_t stride_of(const kilter_tensor& t, int d) {
@@ -60,7 +57,6 @@ kilter_device device_for(kilter_device d) {
 
 kilter_status check_alone(const char* op, const char* name, const kilter_tensor& t, const char* first, const kilter_device& device,
                           int contiguous_from, bool may_lack_memory, Checked* out) {
-  if (forgotten(t)) return fail(KILTER_INVALID_ARGUMENT, op, "%s: expected a tensor, got none: it is required", name);
   if (t.ndim < 0) return fail(KILTER_INVALID_ARGUMENT, op, "%s.ndim: expected 0 to %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));
   if (t.ndim > KILTER_MAX_RANK)
     return fail(KILTER_UNSUPPORTED, op, "%s.ndim: expected at most %d, got %d", name, KILTER_MAX_RANK, int(t.ndim));

@@ -80,7 +80,8 @@ int available_threads() {
 
 kilter_status check_thread_limit(const char* op) {
   if (environment_limit() != kUnreadable) return KILTER_OK;
-  return fail(KILTER_INVALID_ARGUMENT, op, "KILTER_NUM_THREADS: expected 1 to %d, got %s", kMostThreads, std::getenv("KILTER_NUM_THREADS"));
+  const char* const text = std::getenv("KILTER_NUM_THREADS");
+  return fail(KILTER_INVALID_ARGUMENT, op, "KILTER_NUM_THREADS: expected 1 to %d, got %s", kMostThreads, text ? text : "");
 }
 
 void run_blocks(int64_t blocks, int threads, BlockFunction function, void* context) {

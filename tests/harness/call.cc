@@ -8,7 +8,7 @@ namespace kilter::test {
 namespace {
 
 constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
-constexpr const char* kWords[] = {"f64", "f32", "f16", "bf16"};
+constexpr const char* kWords[] = {"fp64", "fp32", "fp16", "bf16"};
 constexpr size_t kTail = 64;
 
 std::vector<kilter_function_info> all_infos() {

@@ -85,7 +85,7 @@ class Reference {
     p.post_residual = t["post_residual"].view();
     p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
     p.eps = as_computed(c.x, c.number("eps")), p.weight_offset = weight_offset_;
-    p.centered = op_.centered;  // round_then_multiply stays false: bounds are against the unrounded value
+    // round_then_multiply stays false: bounds are against the unrounded value
     status_ = op_.reference_forward(p, nullptr);
     if (status_ == KILTER_OK && c.backward) backward();
   }
@@ -122,7 +122,6 @@ class Reference {
     p.dresidual_out = t_["dresidual_out"].view();
     p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view();
     p.weight_offset = weight_offset_;
-    p.centered = op_.centered;
     p.workspace = sums.data(), p.workspace_size = sums.size();
     status_ = op_.reference_backward(p, nullptr);
   }

@@ -16,21 +16,19 @@ const char* cpu_refuses(const Problem& p) {
   return p.device.type == KILTER_DEVICE_CPU ? family_refuses(p) : "x.device: expected the CPU (type 1)";
 }
 
-// The CPU implementation of an op whose kernels are kKernels, one entry per SIMD target.
-template <const auto& kKernels>
-kilter_status run_cpu_forward(const RowNormForward& p, kilter_stream) {
+// The settings of the environment that every call on the CPU asks for.
+inline kilter_status cpu_ready(const char* op) {
   int target = 0;
-  KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
-  KILTER_RETURN_IF_ERROR(check_thread_limit(p.op));
-  return row_norm_cpu_forward(p, *kKernels[target]);
+  KILTER_RETURN_IF_ERROR(current_target(op, &target));
+  return check_thread_limit(op);
 }
 
-template <const auto& kKernels>
-kilter_status run_cpu_backward(const RowNormBackward& p, kilter_stream) {
+// The CPU implementation of an op whose kernels are kKernels, one entry per SIMD target.
+template <const auto& kKernels, class Problem>
+kilter_status run_cpu(const Problem& p, kilter_stream) {
   int target = 0;
   KILTER_RETURN_IF_ERROR(current_target(p.op, &target));
-  KILTER_RETURN_IF_ERROR(check_thread_limit(p.op));
-  return row_norm_cpu_backward(p, *kKernels[target]);
+  return row_norm_cpu(p, *kKernels[target]);
 }
 
 inline size_t cpu_backward_workspace(const RowNormBackward& p) { return row_norm_cpu_workspace(p, kilter_get_num_threads()); }

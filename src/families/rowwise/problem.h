@@ -20,10 +20,7 @@ struct RowNormForward {
   const char* impl = nullptr;
   uint64_t launch_flags = 0;
   const char* op = "";
-  // By finish().
-  bool round_then_multiply = false;
-  bool centered = false;   // LayerNorm: subtract the mean
-  bool dependent = false;  // KILTER_LAUNCH_DEPENDENT
+  bool round_then_multiply = false;  // by finish(): where it makes a difference
 };
 
 struct RowNormBackward {
@@ -37,27 +34,18 @@ struct RowNormBackward {
   const char* impl = nullptr;
   uint64_t launch_flags = 0;
   const char* op = "";
-  // By finish().
-  bool centered = false;
-  bool dependent = false;
 };
 
 // What no table states.
-template <bool kCentered>
-[[nodiscard]] kilter_status finish(RowNormForward* p) {
+[[nodiscard]] inline kilter_status finish(RowNormForward* p) {
   // Rows without elements have statistics, if asked for, and nothing else: there may be 2^60 of them.
   if (p->n == 0 && p->mean.dtype == DType::none && p->rstd.dtype == DType::none) p->rows = 0;
   p->round_then_multiply = p->rounding == KILTER_ROUND_THEN_MULTIPLY && item_size(p->x.dtype) == 2;
-  p->centered = kCentered;
-  p->dependent = p->launch_flags & KILTER_LAUNCH_DEPENDENT;
   return KILTER_OK;
 }
 
-template <bool kCentered>
-[[nodiscard]] kilter_status finish(RowNormBackward* p) {
+[[nodiscard]] inline kilter_status finish(RowNormBackward* p) {
   if (p->n == 0) p->rows = 0;
-  p->centered = kCentered;
-  p->dependent = p->launch_flags & KILTER_LAUNCH_DEPENDENT;
   return KILTER_OK;
 }
 

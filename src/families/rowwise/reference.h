@@ -2,7 +2,6 @@
 // part with its rounding order, and column sums.
 #pragma once
 
-#include <cinttypes>
 #include <cstring>
 #include <new>
 
@@ -19,12 +18,10 @@ namespace kilter {
 [[nodiscard]] kilter_status rms_norm_reference_backward(const RowNormBackward& problem, kilter_stream);
 
 // Column sums in the workspace: two rows of n of the reference's type.
-inline size_t row_norm_reference_workspace(int64_t n) { return sizeof(Quad) * size_t(2 * n); }
-
 inline size_t reference_backward_workspace(const RowNormBackward& p) {
   if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
   if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow
-  return row_norm_reference_workspace(p.n);
+  return sizeof(Quad) * size_t(2 * p.n);
 }
 
 template <class R, class Problem>
@@ -48,7 +45,7 @@ class ReferenceSums {
  public:
   [[nodiscard]] kilter_status start(const RowNormBackward& p) {
     if (!p.dweight.present() && !p.dbias.present()) return KILTER_OK;
-    const size_t need = row_norm_reference_workspace(p.n);
+    const size_t need = reference_backward_workspace(p);
     if (!p.workspace || p.workspace_size < need)
       return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
     n_ = p.n;

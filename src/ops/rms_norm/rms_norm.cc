@@ -29,7 +29,7 @@ constexpr Implementation<RowNormForward> kForward[] = {
     {"cuda:rowwise", rms_norm_cuda_refuses, rms_norm_cuda_forward},
     {"cuda:general", cuda_refuses, rms_norm_cuda_general_forward},
 #endif
-    {"cpu:rowwise", cpu_refuses, run_cpu_forward<kKernels>},
+    {"cpu:rowwise", cpu_refuses, run_cpu<kKernels>, nullptr, cpu_ready},
     {"reference:f64", cpu_refuses, rms_norm_reference_forward},
 };
 
@@ -38,14 +38,14 @@ constexpr Implementation<RowNormBackward> kBackward[] = {
     {"cuda:rowwise", rms_norm_cuda_refuses, rms_norm_cuda_backward, row_norm_cuda_workspace},
     {"cuda:general", cuda_refuses, rms_norm_cuda_general_backward, row_norm_cuda_workspace},
 #endif
-    {"cpu:rowwise", cpu_refuses, run_cpu_backward<kKernels>, cpu_backward_workspace},
+    {"cpu:rowwise", cpu_refuses, run_cpu<kKernels>, cpu_backward_workspace, cpu_ready},
     {"reference:f64", cpu_refuses, rms_norm_reference_backward, reference_backward_workspace},
 };
 
 constexpr Schema kForwardSchema = row_norm_forward<kilter_rms_norm_forward_args>(kOp, KILTER_RMS_NORM_FORWARD);
 constexpr Schema kBackwardSchema = row_norm_backward<kilter_rms_norm_backward_args>(kOp, KILTER_RMS_NORM_BACKWARD);
-using ForwardEntry = Entry<kForwardSchema, RowNormForward, kForward, finish</*kCentered=*/false>>;
-using BackwardEntry = Entry<kBackwardSchema, RowNormBackward, kBackward, finish</*kCentered=*/false>>;
+using ForwardEntry = Entry<kForwardSchema, RowNormForward, kForward, finish>;
+using BackwardEntry = Entry<kBackwardSchema, RowNormBackward, kBackward, finish>;
 
 }  // namespace
 

@@ -110,7 +110,7 @@ void write_empty_statistics(const RowNormForward& p) {
 
 }  // namespace
 
-kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels& kernels) {
+kilter_status row_norm_cpu(const RowNormForward& p, const RowNormKernels& kernels) {
   if (p.rows == 0) return KILTER_OK;
   if (p.n == 0) {
     write_empty_statistics(p);
@@ -123,7 +123,7 @@ kilter_status row_norm_cpu_forward(const RowNormForward& p, const RowNormKernels
   return KILTER_OK;
 }
 
-kilter_status row_norm_cpu_backward(const RowNormBackward& p, const RowNormKernels& kernels) {
+kilter_status row_norm_cpu(const RowNormBackward& p, const RowNormKernels& kernels) {
   if (p.n == 0) return KILTER_OK;
   const int threads = threads_for(p.rows, p.n, available_threads());
   const bool past_caches =

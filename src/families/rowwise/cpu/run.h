@@ -50,10 +50,10 @@ struct RowNormKernels {
   RowBackwardKernels<double> backward_f64;
 };
 
-[[nodiscard]] kilter_status row_norm_cpu_forward(const RowNormForward& problem, const RowNormKernels& kernels);
-[[nodiscard]] kilter_status row_norm_cpu_backward(const RowNormBackward& problem, const RowNormKernels& kernels);
+[[nodiscard]] kilter_status row_norm_cpu(const RowNormForward& problem, const RowNormKernels& kernels);
+[[nodiscard]] kilter_status row_norm_cpu(const RowNormBackward& problem, const RowNormKernels& kernels);
 
-// Bytes of workspace with which row_norm_cpu_backward uses that many threads.
+// Bytes of workspace with which backward uses that many threads.
 size_t row_norm_cpu_workspace(const RowNormBackward& problem, int threads);
 
 }  // namespace kilter

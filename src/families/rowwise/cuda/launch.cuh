@@ -53,32 +53,40 @@ void launch_spread(const RowForwardPlan& plan, const RowForwardParameters& p, cu
       .dependent(p.flags & kDependent)(p.is_plain(false) ? &spread_kernel<T, kWarps, true> : &spread_kernel<T, kWarps, false>, p);
 }
 
-// The compiled kernel that the plan names.
+// Launches the compiled kernel that the plan names; false if there is none.
 template <class T, bool kCentered>
-void launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
   constexpr bool kSpreads = !kCentered && Packed<T>::kItem == 2;
 #define KILTER_ROW_SPREAD(w) \
   if constexpr (kSpreads)    \
-    if (plan.spread) return launch_spread<T, w>(plan, p, stream);
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                          \
-  if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                      \
-    if (plan.is(t, w, g, v, r, c)) {                                                                                  \
-      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream); \
-      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream);                           \
+    if (plan.spread) return launch_spread<T, w>(plan, p, stream), true;
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                \
+  if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                            \
+    if (plan.is(t, w, g, v, r, c)) {                                                                                        \
+      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream), true; \
+      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;                           \
     }
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_FORWARD
 #undef KILTER_ROW_SPREAD
+  return false;
+}
+
+[[nodiscard]] inline kilter_status no_kernel(const char* op) {
+  return fail(KILTER_INTERNAL, op, "plan: expected a compiled kernel for it, got none");
 }
 
 // What a call has to be for the fast kernels.
 template <bool kCentered>
 const char* fast_kernels_refuse(const RowNormForward& p) {
   if (const char* const reason = cuda_refuses(p)) return reason;
-  RowForwardParameters fast;
+  if (p.x.dtype == DType::f64) return "x.dtype: expected fp32, fp16 or bf16";
   if (plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, kernel_traits(p.device.id)).general)
-    return "x: expected rows of fp32, fp16 or bf16 whose length the fast kernels have";
-  return compact(p, &fast) ? nullptr : "x: expected all rows, weight and bias aligned to 16 bytes, of x's type (weight and bias: or fp32)";
+    return "n: expected a length that the fast kernels have";
+  RowForwardParameters fast;
+  return compact(p, &fast)
+             ? nullptr
+             : "x.strides: expected tensors of one type (weight, bias: or fp32), rows at multiples of 16 bytes, got one that is not so";
 }
 
 template <bool kCentered>
@@ -92,14 +100,10 @@ kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
   RowForwardParameters fast;
   compact(p, &fast);
   if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
-  if (p.x.dtype == DType::f32) {
-    launch_rows<float, kCentered>(plan, fast, queue);
-  } else if (p.x.dtype == DType::bf16) {
-    launch_rows<Bf16, kCentered>(plan, fast, queue);
-  } else {
-    launch_rows<Half, kCentered>(plan, fast, queue);
-  }
-  return call.finish();
+  const bool launched = p.x.dtype == DType::f32    ? launch_rows<float, kCentered>(plan, fast, queue)
+                        : p.x.dtype == DType::bf16 ? launch_rows<Bf16, kCentered>(plan, fast, queue)
+                                                   : launch_rows<Half, kCentered>(plan, fast, queue);
+  return launched ? call.finish() : no_kernel(p.op);
 }
 
 template <bool kCentered>
@@ -154,17 +158,19 @@ void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
 }
 
 template <class T, bool kCentered>
-void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
+bool launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
 #define KILTER_ROW_BACKWARD(t, v, c)                                     \
   if (plan.threads == t && plan.stripes == v && (plan.cluster > 1) == c) \
-    return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream);
+    return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream), true;
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_BACKWARD
+  return false;
 }
 
 // One pass over x and dy, then a kernel for the sums of chunks.
 template <bool kCentered>
-void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast, cudaStream_t stream) {
+[[nodiscard]] bool launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast,
+                                         cudaStream_t stream) {
   fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
   fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
   while (fast->padded < fast->segments) fast->padded *= 2;
@@ -188,27 +194,28 @@ void launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan
     fast->wide_sums[k] = reinterpret_cast<double*>(at);
     if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
   }
-  if (p.dy.dtype == DType::f32)
-    launch_groups<float, kCentered>(plan, *fast, stream);
-  else if (p.dy.dtype == DType::bf16)
-    launch_groups<Bf16, kCentered>(plan, *fast, stream);
-  else
-    launch_groups<Half, kCentered>(plan, *fast, stream);
-  if (planes > 0) launch_finish(finish, planes, stream);
+  const bool launched = p.dy.dtype == DType::f32    ? launch_groups<float, kCentered>(plan, *fast, stream)
+                        : p.dy.dtype == DType::bf16 ? launch_groups<Bf16, kCentered>(plan, *fast, stream)
+                                                    : launch_groups<Half, kCentered>(plan, *fast, stream);
+  if (launched && planes > 0) launch_finish(finish, planes, stream);
+  return launched;
 }
 
 template <bool kCentered>
 const char* fast_kernels_refuse(const RowNormBackward& p) {
   if (const char* const reason = cuda_refuses(p)) return reason;
-  RowBackwardParameters fast;
+  if (p.dy.dtype == DType::f64) return "dy.dtype: expected fp32, fp16 or bf16";
   if (plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)).general)
-    return "dy: expected rows of fp32, fp16 or bf16 whose length the fast kernels have";
-  if (!kCentered && p.dbias.present()) return "dbias: expected none beside an RMSNorm's fast kernels";
-  return compact(p, &fast) ? nullptr
-                           : "dy: expected all rows and weight aligned to 16 bytes, one stride apart, of dy's type (weight: or fp32)";
+    return "n: expected a length that the fast kernels have";
+  if (!kCentered && p.dbias.present()) return "dbias: expected none, which an RMSNorm's fast kernels lack";
+  RowBackwardParameters fast;
+  return compact(p, &fast)
+             ? nullptr
+             : "dy.strides: expected rows that begin at multiples of 16 bytes, as weight does, one stride apart, all tensors of one type "
+               "(weight: or fp32), got one that is not so";
 }
 
-// Runs launches with the workspace and the device seen to.
+// Runs launches, which say whether there were any, with the workspace and the device seen to.
 template <class F>
 kilter_status backward_call(const RowNormBackward& p, kilter_stream stream, F launches) {
   if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
@@ -217,8 +224,7 @@ kilter_status backward_call(const RowNormBackward& p, kilter_stream stream, F la
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
-  launches(static_cast<cudaStream_t>(stream));
-  return call.finish();
+  return launches(static_cast<cudaStream_t>(stream)) ? call.finish() : no_kernel(p.op);
 }
 
 template <bool kCentered>
@@ -226,7 +232,7 @@ kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) 
   return backward_call(p, stream, [&](cudaStream_t queue) {
     RowBackwardParameters fast;
     compact(p, &fast);
-    launch_fused_backward<kCentered>(p, plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)), &fast, queue);
+    return launch_fused_backward<kCentered>(p, plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)), &fast, queue);
   });
 }
 
@@ -237,6 +243,7 @@ kilter_status general_backward(const RowNormBackward& p, kilter_stream stream) {
       launch_general_backward<double, kCentered>(p, queue);
     else
       launch_general_backward<float, kCentered>(p, queue);
+    return true;
   });
 }
 

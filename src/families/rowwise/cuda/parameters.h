@@ -107,7 +107,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   flag(p.round_then_multiply && t != DType::f32, kRoundThenMultiply);
   flag(p.residual.present(), kHasResidual);
   flag(p.post_residual.present(), kHasPostResidual);
-  flag(p.dependent, kDependent);
+  flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
   return true;
 }
 
@@ -183,7 +183,7 @@ inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
   flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
   flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
   flag(p.dresidual_out.present(), kHasResidual);
-  flag(p.dependent, kDependent);
+  flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
   return true;
 }
 
