@@ -166,7 +166,7 @@ class const_tensor {
   // A range with a shape; a call refuses it if an element would lie outside.
   template <element_range R>
   const_tensor(R&& range, const sizes& shape, const sizes& strides = {})
-      : const_tensor(or_nothing(std::ranges::data(range)), shape, strides) {
+      : const_tensor(std::ranges::data(range), shape, strides) {
     held_ = int64_t(std::ranges::size(range));
   }
 
@@ -192,13 +192,6 @@ class const_tensor {
   }
 
  private:
-  // Never null, which the C functions take for an absent tensor.
-  template <class T>
-  [[nodiscard]] static const T* or_nothing(const T* data) noexcept {
-    alignas(T) static constexpr char nothing[sizeof(T)] = {};
-    return data ? data : reinterpret_cast<const T*>(nothing);
-  }
-
   void check(const char* op, const char* name) const {
     const size_t rank = shape_.size();
     if (rank > KILTER_MAX_RANK) return;  // nothing is read

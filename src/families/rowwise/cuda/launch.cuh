@@ -76,7 +76,8 @@ bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
   return fail(KILTER_INTERNAL, op, "plan: expected a compiled kernel for it, got none");
 }
 
-// What a call has to be for the fast kernels.
+// What a call has to be for the fast kernels: rows one stride apart (forward: or two) that begin at multiples of 16 bytes, as weight and
+// bias do, all of one type (weight and bias: or fp32).
 template <bool kCentered>
 const char* fast_kernels_refuse(const RowNormForward& p) {
   if (const char* const reason = cuda_refuses(p)) return reason;
@@ -84,9 +85,7 @@ const char* fast_kernels_refuse(const RowNormForward& p) {
   if (plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, kernel_traits(p.device.id)).general)
     return "n: expected a length that the fast kernels have";
   RowForwardParameters fast;
-  return compact(p, &fast)
-             ? nullptr
-             : "x.strides: expected tensors of one type (weight, bias: or fp32), rows at multiples of 16 bytes, got one that is not so";
+  return compact(p, &fast) ? nullptr : "x.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
 }
 
 template <bool kCentered>
@@ -209,10 +208,7 @@ const char* fast_kernels_refuse(const RowNormBackward& p) {
     return "n: expected a length that the fast kernels have";
   if (!kCentered && p.dbias.present()) return "dbias: expected none, which an RMSNorm's fast kernels lack";
   RowBackwardParameters fast;
-  return compact(p, &fast)
-             ? nullptr
-             : "dy.strides: expected rows that begin at multiples of 16 bytes, as weight does, one stride apart, all tensors of one type "
-               "(weight: or fp32), got one that is not so";
+  return compact(p, &fast) ? nullptr : "dy.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
 }
 
 // Runs launches, which say whether there were any, with the workspace and the device seen to.
