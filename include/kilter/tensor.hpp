@@ -165,8 +165,7 @@ class const_tensor {
 
   // A range with a shape; a call refuses it if an element would lie outside.
   template <element_range R>
-  const_tensor(R&& range, const sizes& shape, const sizes& strides = {})
-      : const_tensor(std::ranges::data(range), shape, strides) {
+  const_tensor(R&& range, const sizes& shape, const sizes& strides = {}) : const_tensor(std::ranges::data(range), shape, strides) {
     held_ = int64_t(std::ranges::size(range));
   }
 
