@@ -55,4 +55,32 @@ static inline kilter_rms_norm_backward_args kilter_rms_norm_backward_defaults(vo
   return a;
 }
 
+static inline kilter_dyt_forward_args kilter_dyt_forward_defaults(void) {
+  kilter_dyt_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_dyt_backward_args kilter_dyt_backward_defaults(void) {
+  kilter_dyt_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_derf_forward_args kilter_derf_forward_defaults(void) {
+  kilter_derf_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_derf_backward_args kilter_derf_backward_defaults(void) {
+  kilter_derf_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
 #endif /* KILTER_HELPERS_H_ */

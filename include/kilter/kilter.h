@@ -156,7 +156,11 @@ typedef enum kilter_function {
   KILTER_LAYER_NORM_FORWARD = 0,
   KILTER_LAYER_NORM_BACKWARD = 1,
   KILTER_RMS_NORM_FORWARD = 2,
-  KILTER_RMS_NORM_BACKWARD = 3
+  KILTER_RMS_NORM_BACKWARD = 3,
+  KILTER_DYT_FORWARD = 4,
+  KILTER_DYT_BACKWARD = 5,
+  KILTER_DERF_FORWARD = 6,
+  KILTER_DERF_BACKWARD = 7
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -297,6 +301,98 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_r
                                                                   kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args,
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- dyt
+ *
+ * Dynamic Tanh (Zhu, Chen, He, LeCun, Liu 2025, arXiv:2503.10622), in place of a norm, element by element:
+ *   y = tanh(alpha * x) * weight + bias,  x of rows of n, alpha one value, weight and bias of n.
+ * Backward, with g = dy * weight and t = tanh(alpha * x):
+ *   dx = g * (1 - t^2) * alpha + dresidual_out,  dalpha = sum of g * (1 - t^2) * x,
+ *   dweight = sum over rows of dy * t,  dbias = sum over rows of dy.
+ * residual, residual_out, dresidual, types, strides, aliasing and workspace as in layer_norm; alpha has x's type or fp32.  Computed in
+ * fp32 (fp64 rows: fp64).  NaN stays in its element of y and dx; every sum that it is part of is NaN.  Equal bits from run to run, for
+ * every thread count, SIMD target and GPU of one architecture; the CPU's and a GPU's differ within the bounds of docs/numerics.md. */
+
+typedef struct kilter_dyt_forward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor alpha;
+  kilter_tensor weight;
+  kilter_tensor bias;
+  kilter_tensor residual;
+  kilter_tensor y;
+  kilter_tensor residual_out;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_dyt_forward_args;
+
+typedef struct kilter_dyt_backward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor alpha;
+  kilter_tensor weight;
+  kilter_tensor dy;
+  kilter_tensor dresidual_out;
+  kilter_tensor dx;
+  kilter_tensor dresidual;
+  kilter_tensor dalpha;
+  kilter_tensor dweight;
+  kilter_tensor dbias;
+  void* workspace;
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_dyt_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_dyt_forward(const kilter_dyt_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_dyt_backward(const kilter_dyt_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- derf
+ *
+ * Derf (2025, arXiv:2512.10938), in place of a norm, element by element:
+ *   y = erf(alpha * x + shift) * weight + bias,  alpha and shift one value each.
+ * Backward, with g = dy * weight and k = 2 / sqrt(pi) * exp(-(alpha * x + shift)^2):
+ *   dx = g * k * alpha + dresidual_out,  dalpha = sum of g * k * x,  dshift = sum of g * k,
+ *   dweight = sum over rows of dy * erf(alpha * x + shift),  dbias = sum over rows of dy.
+ * An absent shift is 0.  All else as in dyt. */
+
+typedef struct kilter_derf_forward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor alpha;
+  kilter_tensor shift;
+  kilter_tensor weight;
+  kilter_tensor bias;
+  kilter_tensor residual;
+  kilter_tensor y;
+  kilter_tensor residual_out;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_derf_forward_args;
+
+typedef struct kilter_derf_backward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor alpha;
+  kilter_tensor shift;
+  kilter_tensor weight;
+  kilter_tensor dy;
+  kilter_tensor dresidual_out;
+  kilter_tensor dx;
+  kilter_tensor dresidual;
+  kilter_tensor dalpha;
+  kilter_tensor dshift;
+  kilter_tensor dweight;
+  kilter_tensor dbias;
+  void* workspace;
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_derf_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_derf_forward(const kilter_derf_forward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_derf_backward(const kilter_derf_backward_args* args, kilter_stream stream) KILTER_NOEXCEPT;
+
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
  * function is a kilter_function; any other number is KILTER_INVALID_ARGUMENT.  args is the struct that the function of that number would be

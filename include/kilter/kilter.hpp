@@ -46,6 +46,142 @@ namespace detail {
 // struct; it points into this one.  Calls throw kilter::error if they fail.
 
 // from kilter schema --cpp
+struct derf_forward_args {
+  const_tensor x = {};
+  const_vector_tensor alpha = {};
+  const_vector_tensor shift = {};
+  const_vector_tensor weight = {};
+  const_vector_tensor bias = {};
+  const_tensor residual = {};
+  tensor y = {};
+  tensor residual_out = {};
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_derf_forward_args c() const {
+    const char* const op = "derf";
+    kilter_derf_forward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.alpha = alpha.c(op, "alpha");
+    a.shift = shift.c(op, "shift");
+    a.weight = weight.c(op, "weight");
+    a.bias = bias.c(op, "bias");
+    a.residual = residual.c(op, "residual");
+    a.y = y.c(op, "y");
+    a.residual_out = residual_out.c(op, "residual_out");
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
+};
+
+struct derf_backward_args {
+  const_tensor x = {};
+  const_vector_tensor alpha = {};
+  const_vector_tensor shift = {};
+  const_vector_tensor weight = {};
+  const_tensor dy = {};
+  const_tensor dresidual_out = {};
+  tensor dx = {};
+  tensor dresidual = {};
+  vector_tensor dalpha = {};
+  vector_tensor dshift = {};
+  vector_tensor dweight = {};
+  vector_tensor dbias = {};
+  std::span<std::byte> workspace = {};
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_derf_backward_args c() const {
+    const char* const op = "derf";
+    kilter_derf_backward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.alpha = alpha.c(op, "alpha");
+    a.shift = shift.c(op, "shift");
+    a.weight = weight.c(op, "weight");
+    a.dy = dy.c(op, "dy");
+    a.dresidual_out = dresidual_out.c(op, "dresidual_out");
+    a.dx = dx.c(op, "dx");
+    a.dresidual = dresidual.c(op, "dresidual");
+    a.dalpha = dalpha.c(op, "dalpha");
+    a.dshift = dshift.c(op, "dshift");
+    a.dweight = dweight.c(op, "dweight");
+    a.dbias = dbias.c(op, "dbias");
+    a.workspace = workspace.data();
+    a.workspace_size = workspace.size();
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
+};
+
+struct dyt_forward_args {
+  const_tensor x = {};
+  const_vector_tensor alpha = {};
+  const_vector_tensor weight = {};
+  const_vector_tensor bias = {};
+  const_tensor residual = {};
+  tensor y = {};
+  tensor residual_out = {};
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_dyt_forward_args c() const {
+    const char* const op = "dyt";
+    kilter_dyt_forward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.alpha = alpha.c(op, "alpha");
+    a.weight = weight.c(op, "weight");
+    a.bias = bias.c(op, "bias");
+    a.residual = residual.c(op, "residual");
+    a.y = y.c(op, "y");
+    a.residual_out = residual_out.c(op, "residual_out");
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
+};
+
+struct dyt_backward_args {
+  const_tensor x = {};
+  const_vector_tensor alpha = {};
+  const_vector_tensor weight = {};
+  const_tensor dy = {};
+  const_tensor dresidual_out = {};
+  tensor dx = {};
+  tensor dresidual = {};
+  vector_tensor dalpha = {};
+  vector_tensor dweight = {};
+  vector_tensor dbias = {};
+  std::span<std::byte> workspace = {};
+  const char* impl = nullptr;
+  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
+
+  [[nodiscard]] kilter_dyt_backward_args c() const {
+    const char* const op = "dyt";
+    kilter_dyt_backward_args a = {};
+    a.struct_size = sizeof a;
+    a.x = x.c(op, "x");
+    a.alpha = alpha.c(op, "alpha");
+    a.weight = weight.c(op, "weight");
+    a.dy = dy.c(op, "dy");
+    a.dresidual_out = dresidual_out.c(op, "dresidual_out");
+    a.dx = dx.c(op, "dx");
+    a.dresidual = dresidual.c(op, "dresidual");
+    a.dalpha = dalpha.c(op, "dalpha");
+    a.dweight = dweight.c(op, "dweight");
+    a.dbias = dbias.c(op, "dbias");
+    a.workspace = workspace.data();
+    a.workspace_size = workspace.size();
+    a.impl = impl;
+    a.launch_flags = launch_flags;
+    return a;
+  }
+};
+
 struct layer_norm_forward_args {
   const_tensor x = {};
   const_vector_tensor weight = {};
@@ -203,6 +339,38 @@ struct rms_norm_backward_args {
     return a;
   }
 };
+
+inline void derf_forward(const derf_forward_args& args, kilter_stream stream = nullptr) {
+  const kilter_derf_forward_args call = args.c();
+  check(kilter_derf_forward(&call, stream));
+}
+
+inline void derf_backward(const derf_backward_args& args, kilter_stream stream = nullptr) {
+  const kilter_derf_backward_args call = args.c();
+  check(kilter_derf_backward(&call, stream));
+}
+
+// Bytes of workspace for derf_backward with these arguments (their own is not looked at).
+[[nodiscard]] inline size_t derf_backward_workspace(const derf_backward_args& args) {
+  const kilter_derf_backward_args call = args.c();
+  return detail::workspace_of(KILTER_DERF_BACKWARD, &call);
+}
+
+inline void dyt_forward(const dyt_forward_args& args, kilter_stream stream = nullptr) {
+  const kilter_dyt_forward_args call = args.c();
+  check(kilter_dyt_forward(&call, stream));
+}
+
+inline void dyt_backward(const dyt_backward_args& args, kilter_stream stream = nullptr) {
+  const kilter_dyt_backward_args call = args.c();
+  check(kilter_dyt_backward(&call, stream));
+}
+
+// Bytes of workspace for dyt_backward with these arguments (their own is not looked at).
+[[nodiscard]] inline size_t dyt_backward_workspace(const dyt_backward_args& args) {
+  const kilter_dyt_backward_args call = args.c();
+  return detail::workspace_of(KILTER_DYT_BACKWARD, &call);
+}
 
 inline void layer_norm_forward(const layer_norm_forward_args& args, kilter_stream stream = nullptr) {
   const kilter_layer_norm_forward_args call = args.c();

@@ -97,6 +97,11 @@ __device__ __forceinline__ float approximate_inverse(float v) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
   return r;
 }
+__device__ __forceinline__ float approximate_exp2(float v) {  // below the normal numbers: 0
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
 // The compiler takes these for other values than before, and one made of the others.
 __device__ __forceinline__ void forget(uint4& w) { asm volatile("" : "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w)); }
 __device__ __forceinline__ void forget(float& v, uint4& w) { asm volatile("" : "+f"(v), "+r"(w.x), "+r"(w.y), "+r"(w.z), "+r"(w.w)); }

@@ -8,9 +8,9 @@
 #include <type_traits>
 #include <vector>
 
-#include "check/tolerances.h"
 #include "check/units.h"
 #include "core/element.h"
+#include "families/rowwise/check/check.h"
 #include "harness/abi.h"
 
 namespace kilter::test {

@@ -16,10 +16,13 @@ class Buffer {
   static Buffer rows(DType dtype, int64_t rows, int64_t n) { return Buffer(dtype, rows, n, 2); }
   static Buffer vector(DType dtype, int64_t n) { return Buffer(dtype, 1, n, 1); }
   static Buffer per_row(DType dtype, int64_t rows) { return Buffer(dtype, rows, 1, 1); }
-  // By a field's first shape: "... n", "n" or "...".
+  // By a field's first shape: "... n", "n", "1" or "...".
   static Buffer of(const Field& f, DType dtype, int64_t rows, int64_t n) {
     const Shape& s = f.shapes[0];
-    return s.any < 0 ? vector(dtype, n) : s.count == 1 ? per_row(dtype, rows) : Buffer::rows(dtype, rows, n);
+    return s.dims[0] == kOne ? vector(dtype, 1)
+           : s.any < 0       ? vector(dtype, n)
+           : s.count == 1    ? per_row(dtype, rows)
+                             : Buffer::rows(dtype, rows, n);
   }
 
   bool present() const { return dtype_ != DType::none; }

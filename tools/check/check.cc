@@ -41,9 +41,9 @@ void fill(const Case& c, const Schema& s, const Field& f, bool clean, Buffer& b)
     const int64_t row = per_row(f) ? c.first_row + r : 0;
     char* const out = const_cast<char*>(b.row(r));
     if (is_t && s.direction == KILTER_FORWARD)
-      fill_x(c.fill, c.seed, row, b.dtype(), c.n, out);
+      fill_x(c.fill, c.seed, row, b.dtype(), b.row_length(), out);
     else
-      fill_moderate(f.name, c.seed, row, b.dtype(), c.n, m.center, m.spread, out);
+      fill_moderate(f.name, c.seed, row, b.dtype(), b.row_length(), m.center, m.spread, out);
     if (is_t && c.fill == Fill::special && !clean) poison(f.name, c.seed, row, b.dtype(), c.n, out);
   }
 }
@@ -201,7 +201,7 @@ Report run(const Case& c) {
     r.message = kilter_last_error();
     return r;
   }
-  judge(c, t, &r);
+  find_op(c.op)->judge(c, t, &r);
   if (c.fill == Fill::special) compare_with_clean(c, t, &r);
   r.passed = r.problems.empty();
   for (const Measure& m : r.outputs) r.passed = r.passed && m.passed();

@@ -5,7 +5,7 @@
 //   = 3; Report r = run(c); EXPECT_TRUE(r.passed) << describe(c, r);   // prints the command line that repeats it
 //
 // Tests that lay out memory themselves (guard pages, strides, in place) use the steps: make_tensors, fill the layout from its
-// buffers, call, put the results back, then judge.
+// buffers, call, put the results back, then find_op(...)->judge.
 #pragma once
 
 #include <map>
@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "check/arguments.h"
 #include "check/buffer.h"
 #include "check/fills.h"
 #include "check/op.h"
@@ -103,8 +104,5 @@ Arguments arguments(const Case& c, bool backward, Tensors& t);
 
 // The calls of the ABI that the case describes, on t.
 kilter_status call(const Case& c, Tensors& t);
-
-// Compares outputs with the reference.  Tensors that the case does not ask for are ignored.
-void judge(const Case& c, const Tensors& t, Report* r);
 
 }  // namespace kilter::check

@@ -1,14 +1,19 @@
 #include "check/op.h"
 
-#include "families/rowwise/reference.h"
-
 namespace kilter::check {
 
+#define KILTER_OP(name) extern const Op name##_check;
+#include "kilter_ops.inc"
+#undef KILTER_OP
+
 const Op* find_op(std::string_view name) {
-  static constexpr Op kOps[] = {{"layer_norm", true, layer_norm_reference_forward, layer_norm_reference_backward},
-                                {"rms_norm", false, rms_norm_reference_forward, rms_norm_reference_backward}};
-  for (const Op& op : kOps)
-    if (name == op.name) return &op;
+  static const Op* const kOps[] = {
+#define KILTER_OP(name) &name##_check,
+#include "kilter_ops.inc"
+#undef KILTER_OP
+  };
+  for (const Op* op : kOps)
+    if (name == op->name) return op;
   return nullptr;
 }
 

@@ -1,17 +1,26 @@
-// What of an op no table says: its float64 reference.  A new op joins by one line in op.cc.
+// What of an op no table of arguments says: its error bounds, how its outputs are judged, which features a sweep takes together.
+// Defined in ops/<op>/check.cc, most of it in the family's check/.
 #pragma once
 
-#include "check/arguments.h"
-#include "families/rowwise/problem.h"
+#include <string_view>
+
+#include "check/tolerances.h"
 
 namespace kilter::check {
 
+struct Case;
+class Tensors;
+struct Report;
+
 struct Op {
   const char* name;
-  bool centered;  // has a mean
-  kilter_status (*reference_forward)(const RowNormForward&, kilter_stream);
-  kilter_status (*reference_backward)(const RowNormBackward&, kilter_stream);
+  const Bounds* bounds;
+  bool same_bits;  // on every backend
+  // Compares outputs with the reference.  Tensors that the case does not ask for are ignored.
+  void (*judge)(const Case& c, const Tensors& t, Report* r);
+  void (*vary)(Case* c, int variant);  // one of kVariants sets of features
 };
+inline constexpr int kVariants = 5;
 
 const Op* find_op(std::string_view name);  // null if there is none
 

@@ -4,129 +4,64 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "check/arguments.h"
+#include "check/op.h"
+
 namespace kilter::check {
 namespace {
 
-constexpr const char* kForwardUnit = "ulp of the row's max(\\|xhat * w\\| + \\|b\\| + \\|post_residual\\|)";
-constexpr const char* kMeanUnit = "ulp(max(\\|mean\\|, std))";
-constexpr const char* kRstdUnit = "ulp(rstd)";
-// The terms that dx is computed from, which no arithmetic in the saved type can keep better: h * c1 alone is up to sqrt(n) / 2
-// times dy * w.
-constexpr const char* kDxUnit = "ulp(rstd * max(\\|dy * w\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|)";
-constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2))); layer_norm's dweight: a term is at least \\|dy\\| * rms(xhat)";
-
-const char* when_text(When when) {
-  switch (when) {
-    case When::always:
-      return "always";
-    case When::constant_row:
-      return "constant row of layer_norm, eps > 0";
-    case When::exact_row:
-      return "fill `exact`, layer_norm, no residual, n <= 2^20";
-    case When::then_multiply:
-      return "rounding `then-multiply`, no bias or post_residual";
-    case When::then_multiply_add:
-      return "rounding `then-multiply`, bias or post_residual";
-    case When::then_multiply_add_twice:
-      return "rounding `then-multiply`, bias and post_residual";
-    case When::harder:
-      return "weight, bias or residual, or an adversarial row";
-    case When::plain:
-      return "no weight, bias or residual; well-scaled rows";
+std::string title_of(const Bounds& bounds, const char* output) {
+  std::string title = output;
+  for (const std::string& pair : words_of(bounds.also, ',')) {
+    const std::vector<std::string> words = words_of(pair);
+    if (words[2] == output) title += ", " + words[0];
   }
-  return "";
+  return title;
+}
+
+std::string markdown(const Bounds& bounds) {
+  std::string text =
+      "### " + std::string(bounds.family) + "\n\n| output | type | when | bound | unit | why |\n| --- | --- | --- | --- | --- | --- |\n";
+  for (const Tolerance& t : bounds.table) {
+    char bound[32];
+    std::snprintf(bound, sizeof bound, "%g", t.bound);
+    text += "| " + title_of(bounds, t.output) + " | " + dtype_name(t.dtype) + " | " + (t.when ? t.when : "always") + " | " + bound + " | " +
+            t.unit + " | " + t.why + " |\n";
+  }
+  return text + "\n" + bounds.rules + "\n";
 }
 
 }  // namespace
 
-const std::vector<Tolerance>& tolerances() {
-  constexpr DType f64 = DType::f64, f32 = DType::f32, f16 = DType::f16, bf16 = DType::bf16;
-  static const std::vector<Tolerance> table = {
-      // y.  A constant row has xhat = 0, so y is bias (+ post_residual), rounded once: nothing may remain of the mean's rounding.
-      {"y", f64, When::constant_row, 0, kForwardUnit, "xhat is exactly 0"},
-      {"y", f32, When::constant_row, 0, kForwardUnit, "xhat is exactly 0"},
-      {"y", f16, When::constant_row, 0, kForwardUnit, "xhat is exactly 0"},
-      {"y", bf16, When::constant_row, 0, kForwardUnit, "xhat is exactly 0"},
-      // Subtraction, lo, product with rstd: 1.5; rstd itself (division, root, division, eps, the tree over squares): 2 to 2.5.
-      // The weight (product, the weight offset's sum) and the bias round once more each; adversarial rows lose the second-order part of lo.
-      {"y", f32, When::harder, 5, kForwardUnit, "as below, and one rounding each for weight, offset, bias, post_residual"},
-      {"y", f32, When::plain, 4, kForwardUnit, "x - mean - lo and its product: 1.5; rstd: 2.5"},
-      // fp64 rows do the same in fp64; their __float128 reference is read out as fp64, which adds at most 0.5 to what is measured.
-      {"y", f64, When::always, 4, kForwardUnit, "the same operations in fp64"},
-      // The order is defined by its roundings: xhat to T, enlarged by w, is up to one ulp of the product; each rounding after it, 0.5.
-      {"y", f16, When::then_multiply, 1.5, kForwardUnit, "T(xhat), enlarged by w: 1; T(product): 0.5"},
-      {"y", bf16, When::then_multiply, 1.5, kForwardUnit, "T(xhat), enlarged by w: 1; T(product): 0.5"},
-      {"y", f16, When::then_multiply_add, 2, kForwardUnit, "one more rounding: 0.5"},
-      {"y", bf16, When::then_multiply_add, 2, kForwardUnit, "one more rounding: 0.5"},
-      {"y", f16, When::then_multiply_add_twice, 2.5, kForwardUnit, "two more roundings: 1"},
-      {"y", bf16, When::then_multiply_add_twice, 2.5, kForwardUnit, "two more roundings: 1"},
-      // The final rounding is 0.5; 5 fp32 ulp before it are 5/2^13 (fp16) and 5/2^16 (bf16) of T's ulp.
-      {"y", f16, When::always, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.001"},
-      {"y", bf16, When::always, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.0001"},
-      // Statistics.  mean = S/n + lo, rounded once: 0.5; lo carries the tree's rounding of differences of size std.
-      {"mean", f64, When::exact_row, 0, kMeanUnit, "every partial sum is representable"},
-      {"mean", f32, When::exact_row, 0, kMeanUnit, "every partial sum is representable"},
-      {"mean", f64, When::always, 4, kMeanUnit, "one rounding of the saved mean; the tree's rounding of sum(x - mean) / n"},
-      {"mean", f32, When::always, 4, kMeanUnit, "one rounding of the saved mean; the tree's rounding of sum(x - mean) / n"},
-      {"rstd", f64, When::always, 4, kRstdUnit,
-       "half the relative error of var + eps, then root and division: part of y's error, so y's bound"},
-      {"rstd", f32, When::always, 4, kRstdUnit,
-       "half the relative error of var + eps, then root and division: part of y's error, so y's bound"},
-      {"residual_out", f64, When::always, 0, "bits", "one sum, one rounding: defined to the bit"},
-      {"residual_out", f32, When::always, 0, "bits", "one sum, one rounding: defined to the bit"},
-      {"residual_out", f16, When::always, 0, "bits", "one sum, one rounding: defined to the bit"},
-      {"residual_out", bf16, When::always, 0, "bits", "one sum, one rounding: defined to the bit"},
-      // dx = rstd * (g - c2 - h * c1): saved rstd 2.5, h from the saved mean 2, g, three operations and the two sums' share.
-      {"dx", f64, When::always, 8, kDxUnit, "the same operations as fp32, in fp64"},
-      {"dx", f32, When::always, 8, kDxUnit, "saved rstd: 2.5; h: 2; products, differences and two row sums: 3.5"},
-      {"dx", f16, When::always, 0.6, kDxUnit, "one rounding: 0.5; fp32 error before it: 0.1"},
-      {"dx", bf16, When::always, 0.6, kDxUnit, "one rounding: 0.5; fp32 error before it: 0.1"},
-      // Sums over rows: groups of four in C, then wider than their terms, so that the number of rows adds nothing.
-      {"dweight", f64, When::always, 8, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
-      {"dweight", f32, When::always, 8, kSumUnit,
-       "a term: 1.5 (h, product, saved rstd); 32 groups of four in fp32: 1.2; the worst of many columns: 4 times their root sum; any "
-       "number of "
-       "rows"},
-      {"dweight", f16, When::always, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
-      {"dweight", bf16, When::always, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
-  };
-  return table;
+std::string judged_as(const Bounds& bounds, std::string_view output) {
+  for (const std::string& pair : words_of(bounds.also, ',')) {
+    const std::vector<std::string> words = words_of(pair);
+    if (words[0] == output) return words[2];
+  }
+  return std::string(output);
 }
 
-const Tolerance& tolerance(std::string_view output, DType dtype, std::initializer_list<When> when) {
-  if (output == "dresidual") output = "dx";
-  if (output == "dbias") output = "dweight";
-  for (const Tolerance& t : tolerances())
-    if (output == t.output && dtype == t.dtype && (t.when == When::always || std::find(when.begin(), when.end(), t.when) != when.end()))
-      return t;
+const Tolerance& tolerance(const Bounds& bounds, std::string_view output, DType dtype, std::initializer_list<const char*> when) {
+  const std::string name = judged_as(bounds, output);
+  for (const Tolerance& t : bounds.table)
+    if (name == t.output && dtype == t.dtype && (!t.when || std::find(when.begin(), when.end(), t.when) != when.end())) return t;
   throw std::logic_error("no tolerance for " + std::string(output) + " in " + dtype_name(dtype));
 }
 
 std::string tolerances_markdown() {
-  std::string text = "| output | type | when | bound | unit | why |\n| --- | --- | --- | --- | --- | --- |\n";
-  for (const Tolerance& t : tolerances()) {
-    char bound[32];
-    std::snprintf(bound, sizeof bound, "%g", t.bound);
-    std::string name = t.output;
-    if (name == "dx") name = "dx, dresidual";
-    if (name == "dweight") name = "dweight, dbias";
-    text += "| " + name + " | " + dtype_name(t.dtype) + " | " + when_text(t.when) + " | " + bound + " | " + t.unit + " | " + t.why + " |\n";
+  std::string text;
+  std::vector<const Bounds*> seen;
+  for (const std::string& op : op_names()) {
+    const Bounds* const bounds = find_op(op)->bounds;
+    if (std::find(seen.begin(), seen.end(), bounds) == seen.end()) text += markdown(*bounds), seen.push_back(bounds);
   }
-  text +=
-      "\nRules for values that no bound can judge:\n\n"
-      "- A unit is never smaller than the type's smallest subnormal; above the type's range it goes on growing.\n"
-      "- A finite value beyond the type's range is expected as an infinity, which counts as the number after the largest.\n"
-      "- NaN and infinity must stand where the reference has them. In mean, dx and dresidual either will do for the other: which one comes "
-      "out\n"
-      "  of inf - inf depends on the order of operations.\n"
-      "- Rows whose rstd is beyond the saved type's range (eps near 0, subnormal rows) have no gradients to judge, and their call no "
-      "dweight.\n"
-      "- eps and weight_offset count as converted to fp32 (fp64 rows: as given).\n"
-      "- The bounds are for eps >= 0 and for rows whose terms do not underflow against one another (dy of subnormals, eps beyond 1e30 of\n"
-      "  the moment).  The roundings of a tree count as they fall by themselves; a row built to push each of them one way loses up to\n"
-      "  half a unit at every level, so that rstd and y are off by log2(n) / 2 units (9.5 measured at n = 2^20) and dweight likewise.\n"
-      "- Constant rows: 16-bit outputs with a post_residual round twice by definition and keep the general bound.\n";
-  return text;
+  return text +
+         "### Values that no bound can judge\n\n"
+         "- A unit is never smaller than the type's smallest subnormal; above the type's range it goes on growing.\n"
+         "- A finite value beyond the type's range is expected as an infinity, which counts as the number after the largest.\n"
+         "- NaN and infinity must stand where the reference has them. Where inf - inf can come from sums, either will do for the other:\n"
+         "  which one comes out depends on the order of operations.\n"
+         "- Numbers such as eps count as converted to fp32 (fp64 rows: as given).\n";
 }
 
 }  // namespace kilter::check

@@ -1,6 +1,11 @@
-// The one table of error bounds.  A bound is a multiple of a unit; both are the numeric contract's (docs/numerics.md).
+// Error bounds, one table per family (families/<family>/check/bounds.cc).  A bound is a multiple of a unit; both are the numeric
+// contract's (docs/numerics.md).
+//
+// The unit of a sum over rows is ulp(max(|sum|, sqrt(sum terms^2))): rounding errors of terms are independent and proportional
+// to each, also where rows differ in size.  docs/decisions/0005-restated-bounds.md has the figures.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,37 +14,29 @@
 
 namespace kilter::check {
 
-// When a row of the table applies; the first that matches is taken, so special cases stand first.
-enum class When {
-  always,
-  constant_row,             // layer_norm, a row whose elements are all equal
-  exact_row,                // layer_norm, fill `exact`: the sum has no rounding
-  then_multiply,            // rounding then-multiply: T(xhat), T(times w)
-  then_multiply_add,        // ... and T(plus b) or T(plus post_residual)
-  then_multiply_add_twice,  // ... and both
-  harder,                   // weight, bias or a residual, or an adversarial fill
-  plain
-};
-
-// The unit of a sum over rows is ulp(max(|sum|, sqrt(sum terms^2))): rounding errors of terms are independent and proportional
-// to each, also where rows differ in size.  A term of layer_norm's dweight counts at least |dy| * rms(xhat): xhat = (x - mean) *
-// rstd is as exact as its row's size, not as its own.  docs/decisions/0005-restated-bounds.md has the figures.
-
 struct Tolerance {
-  const char* output;  // "y", "mean", "rstd", "residual_out", "dx" (also dresidual), "dweight" (also dbias)
-  DType dtype;         // the output's type
-  When when;
+  const char* output;
+  DType dtype;       // the output's type
+  const char* when;  // null: always.  The first row that matches is taken, so special cases stand first
   double bound;
   const char* unit;
   const char* why;
 };
 
-const std::vector<Tolerance>& tolerances();
+struct Bounds {
+  const char* family;
+  std::vector<Tolerance> table;
+  const char* also;   // outputs that are judged as another: "dresidual as dx, dbias as dweight"
+  const char* rules;  // a Markdown list, beside what holds everywhere
+};
 
-// The row for an output; `when` lists all conditions that hold (always is implied).
-const Tolerance& tolerance(std::string_view output, DType dtype, std::initializer_list<When> when);
+// The name of the output by whose rows another is judged.
+std::string judged_as(const Bounds& bounds, std::string_view output);
 
-// The table for docs/numerics.md.
+// The row for an output; `when` lists all conditions that hold.
+const Tolerance& tolerance(const Bounds& bounds, std::string_view output, DType dtype, std::initializer_list<const char*> when);
+
+// The tables for docs/numerics.md.
 std::string tolerances_markdown();
 
 }  // namespace kilter::check

@@ -74,7 +74,7 @@ class Bench {
  public:
   Bench(const BenchCase& c, const std::string& impl, int threads)
       : c_(c),
-        op_(*check::find_op(c.op)),
+        centered_(check::field_of(*check::function_of(c.op, false)->schema, "mean")),
         threads_(threads),
         forward_(*check::function_of(c.op, false)),
         backward_(*check::function_of(c.op, true)) {
@@ -87,7 +87,7 @@ class Bench {
     out_ = rows("y");
     mean_ = make_array("mean", stats, {c.rows}), rstd_ = make_array("rstd", stats, {c.rows});
     forward_["x"] = x_.tensor(), forward_["weight"] = weight_.tensor(), forward_["y"] = out_.tensor(), forward_["rstd"] = rstd_.tensor();
-    if (op_.centered) forward_["mean"] = mean_.tensor(), forward_["bias"] = bias_.tensor();  // RMSNorm models have no bias
+    if (centered_) forward_["mean"] = mean_.tensor(), forward_["bias"] = bias_.tensor();  // RMSNorm models have no bias
     require(kilter_set_num_threads(threads));
     if (c.backward) require(forward_.call()), prepare_backward();
     if (!impl.empty()) timed().set_impl(impl.c_str());
@@ -153,11 +153,11 @@ class Bench {
     backward_["x"] = x_.tensor(), backward_["weight"] = weight_.tensor(), backward_["rstd"] = rstd_.tensor(),
     backward_["dy"] = dy_.tensor();
     backward_["dx"] = out_.tensor(), backward_["dweight"] = dweight_.tensor();
-    if (op_.centered) backward_["mean"] = mean_.tensor(), backward_["dbias"] = dbias_.tensor();
+    if (centered_) backward_["mean"] = mean_.tensor(), backward_["dbias"] = dbias_.tensor();
   }
 
   BenchCase c_;
-  const check::Op& op_;
+  bool centered_;
   int threads_;
   int64_t bytes_ = 0;
   std::string impl_;

@@ -70,7 +70,7 @@ void run_one(const Case& c, State* state) {
   if (!r.passed) state->exit_code = kExitCheckFailed;
 }
 
-// Both directions, every fill and type, widths around the kernels' boundaries, and five sets of features.
+// Both directions, every fill and type, widths around the kernels' boundaries, and the op's sets of features.
 std::vector<Case> sweep(const Case& base) {
   struct Size {
     int64_t rows, n;
@@ -81,15 +81,11 @@ std::vector<Case> sweep(const Case& base) {
     for (const DType x : {DType::f32, DType::bf16, DType::f16, DType::f64})
       for (const check::Fill fill : check::kFills)
         for (const Size size : kSizes)
-          for (int variant = 0; variant < 5; ++variant) {
+          for (int variant = 0; variant < check::kVariants; ++variant) {
             Case c = base;
             c.backward = backward, c.x = x, c.fill = fill, c.rows = size.rows, c.n = size.n;
             c.seed = base.seed + uint64_t(cases.size());
-            if (variant == 1) c["weight"] = c["bias"] = x;
-            if (variant == 2) c["weight"] = c["bias"] = c["residual"] = c["dresidual"] = DType::f32, c["dresidual_out"] = x;
-            if (variant == 3) c["weight"] = c["post_residual"] = c["dweight"] = c["dbias"] = x;
-            if (variant == 3) c.numbers["weight_offset"] = c.numbers["rounding"] = 1;
-            if (variant == 4) c.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
+            check::find_op(c.op)->vary(&c, variant);
             cases.push_back(c);
           }
   return cases;

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "core/dispatch.h"
-#include "cpu/parallel.h"
-#include "cpu/target.h"
+#include "cpu/ready.h"
 #include "families/rowwise/cpu/run.h"
 #include "families/rowwise/reference.h"
 #include "families/rowwise/schema.h"
@@ -13,14 +12,8 @@ namespace kilter {
 // What the entries that run on the CPU refuse.
 template <class Problem>
 const char* cpu_refuses(const Problem& p) {
-  return p.device.type == KILTER_DEVICE_CPU ? family_refuses(p) : "x.device: expected the CPU (type 1)";
-}
-
-// The settings of the environment that every call on the CPU asks for.
-inline kilter_status cpu_ready(const char* op) {
-  int target = 0;
-  KILTER_RETURN_IF_ERROR(current_target(op, &target));
-  return check_thread_limit(op);
+  const char* const reason = cpu_refuses_device(p.device);
+  return reason ? reason : family_refuses(p);
 }
 
 // The CPU implementation of an op whose kernels are kKernels, one entry per SIMD target.

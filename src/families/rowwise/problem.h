@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
+#include "core/partition.h"
 #include "core/status.h"
 #include "core/view.h"
-#include "families/rowwise/partition.h"
 
 namespace kilter {
 

@@ -35,6 +35,10 @@ inline float half_value(uint32_t bits) { return half_to_float(uint16_t(bits)); }
 // Approximations have errors; these are off by a unit in the last place or so.
 inline float approximate_inverse_root(float v) { return std::nextafter(float(1 / std::sqrt(double(v))), 0.0f); }
 inline float approximate_inverse(float v) { return std::nextafter(1 / v, 0.0f); }
+inline float approximate_exp2(float v) {
+  const float r = std::nextafter(float(std::exp2(double(v))), 0.0f);
+  return r < 0x1p-126f ? 0 : r;
+}
 inline void forget(uint4&) {}
 inline void forget(float&, uint4&) {}
 

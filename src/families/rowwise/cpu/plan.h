@@ -5,17 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/share.h"
 #include "families/rowwise/cpu/run.h"
 
 namespace kilter {
-
-// Elements a thread must have to be worth its start.  LayerNorm fp32, n = 256, one thread / two on a Xeon (AVX-512), µs:
-// 16384 elements: forward 6.8 / 5.3, backward 9.7 / 12.2; 32768: 12.8 / 8.3, 17.9 / 17.3; 65536: 24.9 / 14.7, 34.2 / 23.6.
-constexpr int64_t kElementsPerThread = 16384;
-
-// Outputs from this many bytes on are written past the caches.  LayerNorm fp32, n = 1024, through the caches / past them, µs:
-// 2 MiB: forward 67 / 81, backward 181 / 157; 4 MiB: 162 / 162, 365 / 338; 32 MiB: 1736 / 1597, 3387 / 2319.
-constexpr int64_t kStreamBytes = 4 << 20;
 
 // Of one gradient's sums in a set of chunks: larger sets have longer runs of consecutive rows, smaller ones their sums closer.
 // Backward as a part of what chunks of consecutive rows take, two cores of a Zen 4, fp32, LayerNorm / RMSNorm, for sets of one
@@ -23,13 +16,6 @@ constexpr int64_t kStreamBytes = 4 << 20;
 // 2048 x 1024: 1.04 / 1.02, 0.87 / 0.91, 0.88 / 0.90.
 constexpr int64_t kSetBytes = 64 << 10;
 constexpr int kMostInSet = 128;
-
-inline int threads_for(int64_t rows, int64_t n, int available) {
-  const int64_t useful = std::max<int64_t>(1, rows * std::max<int64_t>(n, 1) / kElementsPerThread);
-  return int(std::min<int64_t>({available, useful, std::max<int64_t>(rows, 1)}));
-}
-
-inline bool large_enough_to_stream(int64_t rows, int64_t n, int item) { return rows * n * item >= kStreamBytes; }
 
 // How dweight and dbias are summed: blocks of 2^level chunks, each by one thread, then a tree over blocks.
 struct SumPlan {

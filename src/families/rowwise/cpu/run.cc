@@ -12,14 +12,6 @@
 namespace kilter {
 namespace {
 
-bool same_memory(const View& a, const View& b) { return a.present() && a.data == b.data; }
-
-// In place, the lines are in cache already.
-bool should_stream(const View& out, int64_t rows, int64_t n, std::initializer_list<const View*> inputs) {
-  if (!out.present() || !large_enough_to_stream(rows, n, item_size(out.dtype))) return false;
-  return std::none_of(inputs.begin(), inputs.end(), [&](const View* in) { return same_memory(out, *in); });
-}
-
 // bf16 rows are worked on in pairs order; an fp32 residual stream is not.
 bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16; }
 

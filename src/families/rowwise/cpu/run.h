@@ -1,9 +1,9 @@
 // The row norms on the CPU: who does which rows, where scratch lies.  The row passes themselves are passes.inl.h.
 #pragma once
 
+#include "core/wide_sum.h"
 #include "families/rowwise/cpu/walk.h"
 #include "families/rowwise/problem.h"
-#include "families/rowwise/wide_sum.h"
 
 namespace kilter {
 

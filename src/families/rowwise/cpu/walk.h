@@ -1,7 +1,7 @@
 // The order in which a thread of the CPU visits rows in backward.
 #pragma once
 
-#include "families/rowwise/partition.h"
+#include "core/partition.h"
 
 namespace kilter {
 

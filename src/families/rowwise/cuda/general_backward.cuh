@@ -5,8 +5,8 @@
 // row), last, so that it may overwrite x or dy.
 #pragma once
 
+#include "core/wide_sum.h"
 #include "families/rowwise/cuda/general_forward.cuh"
-#include "families/rowwise/wide_sum.h"
 
 namespace kilter::cuda {
 

@@ -2,6 +2,7 @@
 // reads comes first: parameters are copied per launch and fetched from memory by its first blocks.
 #pragma once
 
+#include "cuda/row_address.h"
 #include "families/rowwise/problem.h"
 
 namespace kilter::cuda {
@@ -22,16 +23,7 @@ enum RowFlag : uint32_t {
   kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
 };
 
-// Where row r of a tensor begins.  With kTwoStrides: runs of `inner` rows (0: no runs), `outer` bytes apart.
-struct RowAddress {
-  char* data = nullptr;  // null: absent
-  int64_t stride = 0;    // bytes
-};
-struct RowRuns {
-  int64_t outer = 0;
-  uint32_t inner = 0;
-};
-
+// With kTwoStrides: in runs.
 KILTER_INLINE char* row_at(const RowAddress& a, const RowRuns& runs, uint32_t flags, int64_t r) {
   if (__builtin_expect((flags & kTwoStrides) && runs.inner, 0)) {
     const uint32_t q = uint32_t(r) / runs.inner;
@@ -41,18 +33,9 @@ KILTER_INLINE char* row_at(const RowAddress& a, const RowRuns& runs, uint32_t fl
 }
 
 inline bool compact(const View& v, int64_t rows, RowAddress* address, RowRuns* runs, uint32_t* flags) {
-  const int64_t item = item_size(v.dtype);
-  *address = {v.data, v.map.ndim > 0 ? v.map.stride[0] * item : 0};
-  *runs = {};
-  if (!v.present() || v.map.ndim < 2) return true;
-  if (v.map.ndim > 2 || rows > UINT32_MAX) return false;
-  *runs = {v.map.stride[1] * item, uint32_t(v.map.size[0])};
-  *flags |= kTwoStrides;
+  if (!to_address(v, rows, address, runs)) return false;
+  *flags |= runs->inner ? kTwoStrides : 0;
   return true;
-}
-// Whether every row starts at a multiple of 16 bytes.
-inline bool aligned(const RowAddress& a, const RowRuns& runs) {
-  return ((reinterpret_cast<uintptr_t>(a.data) | uint64_t(a.stride) | uint64_t(runs.outer)) & 15) == 0;
 }
 
 struct RowForwardParameters {

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "core/partition.h"
 #include "cuda/runtime.h"
-#include "families/rowwise/partition.h"
 
 namespace kilter::cuda {
 

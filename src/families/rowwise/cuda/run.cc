@@ -1,7 +1,7 @@
 #include "families/rowwise/cuda/run.h"
 
+#include "core/wide_sum.h"
 #include "cuda/runtime.h"
-#include "families/rowwise/wide_sum.h"
 #include "kilter/device/row_formulas.h"
 
 namespace kilter {

@@ -1,64 +1,9 @@
 // The reference, the units, the comparison.
-#include <limits>
-
-#include "check/check.h"
-#include "check/units.h"
+#include "check/meter.h"
+#include "families/rowwise/check/check.h"
 
 namespace kilter::check {
 namespace {
-
-constexpr double kInf = std::numeric_limits<double>::infinity();
-
-// eps and weight_offset as the contract converts them.
-double as_computed(DType x, double v) {
-  if (x == DType::f64) return v;
-  volatile const float narrow = float(v);  // GCC 12 at -O2 drops a pair of double -> float -> double conversions side by side
-  return narrow;
-}
-
-// Which of NaN and infinity comes out of a non-finite input depends on the order of operations (inf - inf) where an output
-// is built from sums over the row: there (`any_non_finite`) either will do.
-double error_of(double got, double want, double unit, DType type, bool any_non_finite) {
-  if (any_non_finite && !std::isfinite(want)) return std::isfinite(got) ? kInf : 0;
-  if (want != want) return got != got ? 0 : kInf;
-  if (std::isinf(want)) return got == want ? 0 : kInf;
-  if (got != got) return kInf;
-  // A finite value beyond the type's range is expected as an infinity, which counts as the number after the largest.
-  const double beyond = type == DType::f64 ? kInf : std::ldexp(1.0, format_of(type).max_exponent + 1);
-  const double a = std::clamp(got, -beyond, beyond), b = std::clamp(want, -beyond, beyond);
-  return a == b ? 0 : std::fabs(a - b) / unit;
-}
-
-class Meter {
- public:
-  Meter(const char* output, const char* suffix, DType dtype, const Tolerance& t) {
-    m_.output = std::string(output) + suffix;
-    m_.dtype = dtype, m_.bound = t.bound, m_.unit = t.unit;
-    any_non_finite_ = m_.output == "mean" || m_.output == "dx" || m_.output == "dresidual";
-  }
-  void add(double got, double want, double unit, int64_t row, int64_t i) {
-    worst(error_of(got, want, unit, m_.dtype, any_non_finite_), got, want, row, i);
-  }
-  // Defined to the bit (NaN equals NaN).
-  void add_exact(double got, double want, int64_t row, int64_t i) {
-    worst(got == want || (got != got && want != want) ? 0 : kInf, got, want, row, i);
-  }
-  const Measure& measure() const { return m_; }
-
- private:
-  void worst(double error, double got, double want, int64_t row, int64_t i) {
-    if (m_.row >= 0 && !(error > m_.error)) return;
-    m_.error = error, m_.row = row, m_.index = i, m_.got = got, m_.expected = want;
-  }
-  Measure m_;
-  bool any_non_finite_ = false;
-};
-
-void report(const Meter& meter, Report* r, bool sum = false) {
-  if (meter.measure().row < 0) return;
-  r->outputs.push_back(meter.measure());
-  r->outputs.back().sum = sum;
-}
 
 // What the units need of one row, in a type that overflows for no row.
 struct RowSize {
@@ -68,10 +13,10 @@ struct RowSize {
 
 class Reference {
  public:
-  Reference(const Case& c, const Tensors& t)
+  Reference(const RowNorm& op, const Case& c, const Tensors& t)
       : c_(c),
         t_(t),
-        op_(*find_op(c.op)),
+        op_(op),
         weight_(t["weight"]),
         residual_(t["residual"].present()),
         weight_offset_(as_computed(c.x, c.number("weight_offset"))) {
@@ -86,7 +31,7 @@ class Reference {
     p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
     p.eps = as_computed(c.x, c.number("eps")), p.weight_offset = weight_offset_;
     // round_then_multiply stays false: bounds are against the unrounded value
-    status_ = op_.reference_forward(p, nullptr);
+    status_ = op_.forward(p, nullptr);
     if (status_ == KILTER_OK && c.backward) backward();
   }
 
@@ -117,18 +62,18 @@ class Reference {
     dbias = Buffer::vector(DType::f64, c_.n);
     std::vector<char> sums(sizeof(Quad) * 2 * size_t(c_.n) + 1);
     RowNormBackward p;
-    p.rows = c_.rows, p.n = c_.n, p.op = op_.name;
+    p.rows = c_.rows, p.n = c_.n, p.op = c_.op.c_str();
     p.x = s().view(), p.weight = weight_.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.dy = t_["dy"].view();
     p.dresidual_out = t_["dresidual_out"].view();
     p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view();
     p.weight_offset = weight_offset_;
     p.workspace = sums.data(), p.workspace_size = sums.size();
-    status_ = op_.reference_backward(p, nullptr);
+    status_ = op_.backward(p, nullptr);
   }
 
   const Case& c_;
   const Tensors& t_;
-  const Op& op_;
+  const RowNorm& op_;
   const Buffer& weight_;
   bool residual_;
   double weight_offset_;
@@ -145,18 +90,17 @@ When when_rounding(const Case& c) {
   return bias && after ? When::then_multiply_add_twice : bias || after ? When::then_multiply_add : When::then_multiply;
 }
 
-void judge_forward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
-  const bool centered = find_op(c.op)->centered;
+void judge_forward(bool centered, const Case& c, const Tensors& t, const Reference& ref, Report* r) {
   const Buffer &got_y = t["y"], &got_mean = t["mean"], &got_rstd = t["rstd"], &bias = t["bias"], &post_residual = t["post_residual"];
   const Buffer &got_sum = t["residual_out"], &s = ref.s();
   const DType stats = got_rstd.dtype();
   const When rounding = c.number("rounding") != 0 ? when_rounding(c) : When::always;
-  Meter y("y", "", c.x, tolerance("y", c.x, {rounding, is_harder(c) ? When::harder : When::plain}));
-  Meter y_constant("y", " of constant rows", c.x, tolerance("y", c.x, {When::constant_row}));
+  Meter y("y", c.x, tolerance("y", c.x, {rounding, is_harder(c) ? When::harder : When::plain}));
+  Meter y_constant("y of constant rows", c.x, tolerance("y", c.x, {When::constant_row}));
   const bool exact_mean = c.fill == Fill::exact && !c.has("residual") && c.n <= 1 << 20;
-  Meter mean("mean", "", stats, tolerance("mean", stats, {exact_mean ? When::exact_row : When::always}));
-  Meter rstd("rstd", "", stats, tolerance("rstd", stats, {}));
-  Meter sum("residual_out", "", got_sum.dtype(), tolerance("residual_out", got_sum.present() ? got_sum.dtype() : c.x, {}));
+  Meter mean("mean", stats, tolerance("mean", stats, {exact_mean ? When::exact_row : When::always}), true);
+  Meter rstd("rstd", stats, tolerance("rstd", stats, {}));
+  Meter sum("residual_out", got_sum.dtype(), tolerance("residual_out", got_sum.present() ? got_sum.dtype() : c.x, {}));
   // Two roundings by definition: bias + post_residual in fp32, then T.
   const bool constant_is_exact = centered && as_computed(c.x, c.number("eps")) > 0 && !(post_residual.present() && item_size(c.x) == 2);
   for (int64_t row = 0; row < c.rows; ++row) {
@@ -182,37 +126,15 @@ void judge_forward(const Case& c, const Tensors& t, const Reference& ref, Report
         y.add(got, want, unit, row, i);
     }
   }
-  report(y, r), report(y_constant, r), report(mean, r), report(rstd, r), report(sum, r);
+  for (const Meter* m : {&y, &y_constant, &mean, &rstd, &sum}) m->report(r);
 }
 
-// The size of each column's sums: the root of the sum of its squared terms (tolerances.h).
-class ColumnSizes {
- public:
-  explicit ColumnSizes(int64_t n) : squares_(size_t(n)) {}
-  void add(int64_t i, long double term) { squares_[size_t(i)] += term * term; }
-  long double size(int64_t i) const { return std::sqrt(squares_[size_t(i)]); }
-
- private:
-  std::vector<long double> squares_;
-};
-
-void judge_sums(const Case& c, const char* name, const Buffer& got, const Buffer& want, const ColumnSizes& sizes, Report* r) {
-  if (!got.present()) return;
-  Meter meter(name, "", got.dtype(), tolerance(name, got.dtype(), {}));
-  for (int64_t i = 0; i < c.n; ++i) {
-    const long double size = std::max<long double>(std::fabs(want.at(0, i)), sizes.size(i));
-    meter.add(got.at(0, i), want.at(0, i), ulp(got.dtype(), size), 0, i);
-  }
-  report(meter, r, true);
-}
-
-void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {
-  const bool centered = find_op(c.op)->centered;
+void judge_backward(bool centered, const Case& c, const Tensors& t, const Reference& ref, Report* r) {
   const Buffer &got_dx = t["dx"], &got_dresidual = t["dresidual"], &got_dy = t["dy"], &dresidual_out = t["dresidual_out"], &s = ref.s();
   const DType stats = t["rstd"].dtype();
   const DType narrow = got_dresidual.present() ? got_dresidual.dtype() : c.x;
-  Meter dx("dx", "", c.x, tolerance("dx", c.x, {}));
-  Meter dresidual("dresidual", "", narrow, tolerance("dresidual", narrow, {}));
+  Meter dx("dx", c.x, tolerance("dx", c.x, {}), true);
+  Meter dresidual("dresidual", narrow, tolerance("dresidual", narrow, {}), true);
   ColumnSizes weight_sizes(c.n), bias_sizes(c.n);
   int64_t beyond = 0;
   for (int64_t row = 0; row < c.rows; ++row) {
@@ -243,24 +165,34 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
       if (got_dresidual.present()) dresidual.add(got_dresidual.at(row, i), want, ulp(narrow, size), row, i);
     }
   }
-  report(dx, r), report(dresidual, r);
+  dx.report(r), dresidual.report(r);
   if (beyond)
     r->notes.push_back(std::to_string(beyond) +
                        " row(s) with an rstd beyond the saved type's range: their gradients, and dweight, were not judged");
-  if (!beyond) judge_sums(c, "dweight", t["dweight"], ref.dweight, weight_sizes, r);
-  if (!beyond) judge_sums(c, "dbias", t["dbias"], ref.dbias, bias_sizes, r);
+  if (!beyond) judge_sums(row_norm_bounds, "dweight", t["dweight"], ref.dweight, weight_sizes, r);
+  if (!beyond) judge_sums(row_norm_bounds, "dbias", t["dbias"], ref.dbias, bias_sizes, r);
 }
 
 }  // namespace
 
-void judge(const Case& c, const Tensors& t, Report* r) {
-  const Reference ref(c, t);
+void judge_row_norm(const RowNorm& op, const Case& c, const Tensors& t, Report* r) {
+  const Reference ref(op, c, t);
   if (ref.status() != KILTER_OK) {
     r->problems.push_back(std::string("the reference failed: ") + kilter_last_error());
     return;
   }
-  judge_forward(c, t, ref, r);
-  if (c.backward) judge_backward(c, t, ref, r);
+  judge_forward(op.centered, c, t, ref, r);
+  if (c.backward) judge_backward(op.centered, c, t, ref, r);
+}
+
+void vary_row_norm(Case* c, int variant) {
+  const DType x = c->x;
+  Case& v = *c;
+  if (variant == 1) v["weight"] = v["bias"] = x;
+  if (variant == 2) v["weight"] = v["bias"] = v["residual"] = v["dresidual"] = DType::f32, v["dresidual_out"] = x;
+  if (variant == 3) v["weight"] = v["post_residual"] = v["dweight"] = v["dbias"] = x;
+  if (variant == 3) v.numbers["weight_offset"] = v.numbers["rounding"] = 1;
+  if (variant == 4) v.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
 }
 
 }  // namespace kilter::check

@@ -1,0 +1,8 @@
+// dyt on CUDA devices.
+#include "families/elementwise/cuda/launch.cuh"
+
+namespace kilter {
+
+KILTER_ELEMENTWISE_ON_CUDA(dyt, Tanh)
+
+}  // namespace kilter
