@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The command line on a sample of a real model.  What lies between the markers is shown in README.md.
+# The command line on a sample of a real model.  What lies between the markers is shown in docs/command_line.md.
 set -e
 root=$(cd "$(dirname "$0")/.." && pwd)
 PATH="${KILTER_BUILD:-$root/build}/bin:$PATH"

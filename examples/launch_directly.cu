@@ -1,5 +1,5 @@
 // The norms as plain kernels of your own, from kilter/device/rows.cuh, and one that puts a bias and GELU behind a LayerNorm; then
-// each against the library, bit for bit, or against double precision.  What lies between the markers is shown in README.md.
+// each against the library, bit for bit, or against double precision.  What lies between the markers is shown in docs/cuda.md.
 #include <cuda_runtime.h>
 
 #include <cmath>
