@@ -212,7 +212,8 @@ def main():
         print(f"compiled in {time.monotonic() - started:.0f} s", flush=True)
     report = {"gpu": torch.cuda.get_device_name(0),
               "peers": {"date": datetime.date.today().isoformat(), **results.built(options.library), "nvidia_smi": nvidia_smi(), "versions": installed(), "rows": []}}
-    absent = {}
+    absent, written = {}, pathlib.Path(options.json)
+    written.write_text(results.written(report))
     for op in lacking:
         print(f"left out: {op}, which the library lacks")
     for row in chosen:
@@ -227,7 +228,7 @@ def main():
         except RuntimeError as error:
             print(f"{name}: {error}", flush=True)
         torch.cuda.empty_cache()
-        pathlib.Path(options.json).write_text(results.written(report))
+        written.write_text(results.written(report))
     for who, error in absent.items():
         print(f"not installed: {who}: {error}")
     print(f"{time.monotonic() - started:.0f} s")

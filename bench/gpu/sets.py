@@ -5,6 +5,7 @@ import kilter_abi as abi
 import reference
 import rows
 import torch
+from contestants import Missing
 
 DEVICE = "cuda"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
