@@ -134,6 +134,7 @@ class Gates(unittest.TestCase):
 
     def test_a_goal_without_a_gate(self):
         self.assertEqual(self.verdicts(op="dyt.fwd", us=48.0, floor=46.0), [("fraction", None, True, 0.95, True)])
+        self.assertEqual(self.verdicts(op="dyt.fwd", dtype="fp32", us=50.0, floor=46.0), [("fraction", None, True, 0.95, False)])
         self.assertEqual(table.verdict("fraction", None, True, 0.95, False), "goal 0.95 MISS")
 
 
