@@ -59,16 +59,22 @@ class Library:
         self.lib.kilter_last_error.restype = self.lib.kilter_status_name.restype = c_char_p
         self.lib.kilter_call.argtypes = [c_int32, c_void_p, c_void_p]
         self.functions = {}  # (op, "forward" or "backward"): (its number, its struct)
+        self.fields = {}     # of the same: its fields, and the one whose type T is
         info = FunctionInfo()
         while self.lib.kilter_function_at(c_size_t(len(self.functions)), ctypes.byref(info)) == 0:
             name = info.op.decode(), ("forward", "backward")[info.direction]
-            self.functions[name] = info.function, self.arguments(info, "_".join(name))
+            listed = [self.field(info.function, i) for i in range(info.field_count)]
+            self.functions[name] = info.function, self.arguments(info, listed, "_".join(name))
+            self.fields[name] = {field.name.decode(): field for field in listed}, listed[info.t].name.decode()
 
-    def arguments(self, info, name):
+    def field(self, function, index):
+        field = Field()
+        self.check(self.lib.kilter_field_at(function, c_size_t(index), ctypes.byref(field)))
+        return field
+
+    def arguments(self, info, listed, name):
         fields, values = [("struct_size", c_size_t)], {}
-        for i in range(info.field_count):
-            field = Field()
-            self.check(self.lib.kilter_field_at(info.function, c_size_t(i), ctypes.byref(field)))
+        for field in listed:
             fields.append((field.name.decode(), KINDS[field.kind.decode()]))
             values[fields[-1][0]] = field.offset, field.fallback
         made = type(name, (Sized,), {"_fields_": fields, "fallbacks": {k: v for k, (_, v) in values.items() if v}})

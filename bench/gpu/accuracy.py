@@ -23,7 +23,8 @@ import numpy as np  # noqa: E402
 import results  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from peers import DTYPES, installed, nvidia_smi  # noqa: E402
+from peers import installed, nvidia_smi  # noqa: E402
+from sets import DTYPES  # noqa: E402
 
 EPS = 1e-5
 LENGTHS = (256, 4096, 5001, 16384)

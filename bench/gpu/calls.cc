@@ -1,147 +1,137 @@
 #include "calls.h"
 
+#include <stdexcept>
+
 #include "floors.h"
 
 namespace kilter::bench {
 namespace {
 
-constexpr kilter_dtype kFp32 = {KILTER_FLOAT, 32, 1};
+constexpr size_t kAlignment = 512;
 
-// A set's tensors as the ABI takes them; the shapes live here.
-class Tensors {
- public:
-  Tensors(const Row& row, const Set& set) : row_(row), set_(set) {
-    cudaGetDevice(&device_);
-    matrix_[0] = statistics_[0] = row.rows, matrix_[1] = vector_[0] = row.n;
-  }
-  Tensors(const Tensors&) = delete;
-  Tensors& operator=(const Tensors&) = delete;
-
-  kilter_tensor activation(char* data) { return tensor(data, 2, matrix_, row_.type->code); }
-  kilter_tensor weight(char* data) { return tensor(data, 1, vector_, row_.type->code); }
-  kilter_tensor statistics(char* data) { return tensor(data, 1, statistics_, kFp32); }
-
-  template <class Args>
-  void forward(Args& a) {
-    a.struct_size = sizeof a;
-    a.x = activation(set_.in[0]), a.weight = weight(set_.weight), a.y = activation(set_.out[0]), a.rstd = statistics(set_.rstd);
-    if constexpr (requires { a.mean; }) a.mean = statistics(set_.mean), a.bias = weight(set_.bias);
-    a.eps = 1e-5;
-    if (row_.op->added) a.residual = activation(set_.in[1]), a.residual_out = activation(set_.out[1]);
-  }
-  template <class Args>
-  void backward(Args& a) {
-    a.struct_size = sizeof a;
-    a.x = activation(set_.in[0]), a.weight = weight(set_.weight), a.rstd = statistics(set_.rstd), a.dy = activation(set_.in[1]);
-    if constexpr (requires { a.mean; }) a.mean = statistics(set_.mean), a.dbias = weight(set_.dbias);
-    if (row_.op->added) a.dresidual_out = activation(set_.in[2]);
-    a.dx = activation(set_.out[0]), a.dweight = weight(set_.dweight);
-  }
-
- private:
-  kilter_tensor tensor(char* data, int32_t rank, int64_t* shape, kilter_dtype type) {
-    return {data, {KILTER_DEVICE_CUDA, device_}, rank, type, shape, nullptr, 0};
-  }
-  const Row& row_;
-  const Set& set_;
-  int device_ = 0;
-  int64_t matrix_[2], vector_[1], statistics_[1];
-};
-
-template <class Args>
-kilter_status forward(const Row& row, const Set& set, kilter_status (*function)(const Args*, kilter_stream), cudaStream_t stream) {
-  Tensors t(row, set);
-  Args a{};
-  t.forward(a);
-  if (row.op->dependent) a.launch_flags |= KILTER_LAUNCH_DEPENDENT;
-  return function(&a, stream);
-}
-
-template <class Args>
-kilter_status backward(const Row& row, const Set& set, kilter_status (*function)(const Args*, kilter_stream), void* workspace, size_t size,
-                       cudaStream_t stream) {
-  Tensors t(row, set);
-  Args a{};
-  t.backward(a);
-  a.workspace = workspace, a.workspace_size = size;
-  return function(&a, stream);
-}
-
-template <class Args>
-kilter_status workspace(const Row& row, kilter_function function, size_t* bytes) {
-  const Set set;  // no memory yet
-  Tensors t(row, set);
-  Args a{};
-  t.backward(a);
-  kilter_plan plan = {};
-  plan.struct_size = sizeof plan;
-  const kilter_status status = kilter_ask(function, &a, &plan);
-  *bytes = plan.workspace_size;
-  return status;
-}
-
-// Hands out pieces of memory one after another; from null, only their size.
-struct Cursor {
-  size_t at = 0;
-  char* base = nullptr;
-  char* take(int64_t bytes) {
-    char* const piece = base ? base + at : nullptr;
-    at += (size_t(bytes) + 511) / 512 * 512;
-    return piece;
-  }
-};
-
-Set laid_out(const Row& row, Cursor& cursor) {
-  Set s;
-  const Op& op = *row.op;
-  const int64_t vector = row.n * row.type->size, statistics = row.rows * int64_t(sizeof(float));
-  for (int r = 0; r < op.reads; ++r) s.in[r] = cursor.take(row.activation());
-  for (int w = 0; w < op.writes; ++w) s.out[w] = cursor.take(row.activation());
-  s.weight = cursor.take(vector), s.rstd = cursor.take(statistics);
-  if (op.centered) s.bias = cursor.take(vector), s.mean = cursor.take(statistics);
-  if (op.backward) s.dweight = cursor.take(vector);
-  if (op.backward && op.centered) s.dbias = cursor.take(vector);
-  return s;
+check::Arguments arguments_of(const Row& row) {
+  const Function* const function = check::function_of(row.op.op, row.op.backward);
+  if (!function) throw std::runtime_error(row.name() + ": the library has no such function");
+  return check::Arguments(*function);
 }
 
 }  // namespace
 
-size_t set_footprint(const Row& row) {
-  Cursor cursor;
-  laid_out(row, cursor);
-  return cursor.at;
+size_t Tensor::elements() const {
+  size_t count = 1;
+  for (const int64_t size : shape) count *= size_t(size);
+  return count;
 }
 
-Set set_at(const Row& row, char* base) {
-  Cursor cursor{0, base};
-  return laid_out(row, cursor);
+Call::Call(const Row& row) : row_(row), arguments_(arguments_of(row)) {
+  (void)cudaGetDevice(&device_);
+  const Schema& schema = arguments_.schema();
+  const Field& t = schema.fields[schema.t];
+  check::Sizes sizes(schema);
+  sizes.bind(t, row.shape);
+  for (const std::string& name : row.op.tensors) {
+    const Field* const f = check::field_of(schema, name);
+    if (!f || !check::is_tensor(*f)) throw std::runtime_error(row.name() + ": the op has no tensor " + name);
+    tensors_.push_back({f, sizes.shape_of(*f), DType::none, 0, std::string_view(f->shape_text) == t.shape_text});
+  }
+  // A type may be that of another tensor: T's first, then in the table's order.
+  arguments_.tensor(t).dtype = dlpack_of(row.type);
+  for (const Field& f : check::fields_of(&arguments_.function()))
+    for (Tensor& tensor : tensors_) {
+      if (tensor.field != &f) continue;
+      tensor.type = &f == &t ? row.type : arguments_.type_named(check::words_of(f.types_text, '|')[0]);
+      arguments_.tensor(f) = tensor_of(tensor, nullptr);
+    }
+  for (Tensor& tensor : tensors_) {
+    tensor.at = footprint_;
+    footprint_ += (tensor.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  for (const auto& [name, value] : row.op.numbers) {
+    const Field* const f = check::field_of(schema, name);
+    if (!f) throw std::runtime_error(row.name() + ": the op has no " + name);
+    arguments_.set(*f, value);
+  }
 }
 
-kilter_status workspace_bytes(const Row& row, size_t* bytes) {
-  *bytes = 0;
-  if (!row.op->backward) return KILTER_OK;
-  return row.op->centered ? workspace<kilter_layer_norm_backward_args>(row, KILTER_LAYER_NORM_BACKWARD, bytes)
-                          : workspace<kilter_rms_norm_backward_args>(row, KILTER_RMS_NORM_BACKWARD, bytes);
+int Call::large(bool outputs) const {
+  int count = 0;
+  for (const Tensor& tensor : tensors_) count += tensor.large && tensor.field->output == outputs;
+  return count;
 }
 
-kilter_status call(const Row& row, const Set& set, void* workspace, size_t workspace_size, cudaStream_t stream) {
-  if (row.op->backward)
-    return row.op->centered ? backward(row, set, kilter_layer_norm_backward, workspace, workspace_size, stream)
-                            : backward(row, set, kilter_rms_norm_backward, workspace, workspace_size, stream);
-  return row.op->centered ? forward(row, set, kilter_layer_norm_forward, stream) : forward(row, set, kilter_rms_norm_forward, stream);
+size_t Call::bytes() const {
+  size_t bytes = 0;
+  for (const Tensor& tensor : tensors_) bytes += tensor.bytes();
+  return bytes;
 }
 
-kilter_status fill(const Row& row, const Set& set, unsigned seed, cudaStream_t stream) {
-  const size_t elements = size_t(row.rows * row.n), n = size_t(row.n);
+Set Call::set_at(char* base) const {
+  Set set;
+  for (const Tensor& tensor : tensors_) set.push_back(base + tensor.at);
+  return set;
+}
+
+size_t Call::index(const std::string& name) const {
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    if (name == tensors_[i].field->name) return i;
+  throw std::runtime_error(row_.name() + " has no tensor " + name);
+}
+
+kilter_tensor Call::tensor_of(const Tensor& tensor, char* data) const {
+  return {data,
+          {KILTER_DEVICE_CUDA, device_},
+          int32_t(tensor.shape.size()),
+          dlpack_of(tensor.type),
+          const_cast<int64_t*>(tensor.shape.data()),
+          nullptr,
+          0};
+}
+
+kilter_status Call::workspace_bytes(size_t* bytes) {
+  kilter_plan plan;
+  const kilter_status status = arguments_.ask(&plan);
+  *bytes = status == KILTER_OK ? plan.workspace_size : 0;
+  return status;
+}
+
+kilter_status Call::run(const Set& set, void* workspace, size_t workspace_size, cudaStream_t stream) {
+  for (size_t i = 0; i < tensors_.size(); ++i) arguments_.tensor(*tensors_[i].field).data = set[i];
+  arguments_.set_workspace(workspace, workspace_size);
+  return arguments_.call(stream);
+}
+
+kilter_status Call::fill(const Set& set, unsigned seed, cudaStream_t stream) const {
   uint64_t next = uint64_t(seed) << 40;
-  for (int r = 0; r < row.op->reads; ++r, next += elements) (void)fill_normal(set.in[r], elements, *row.type, 0, 1, next, stream);
-  (void)fill_normal(set.weight, n, *row.type, 1, 0.02f, next, stream);
-  if (set.bias) (void)fill_normal(set.bias, n, *row.type, 0, 0.02f, next + n, stream);
-  if (!row.op->backward) return KILTER_OK;
-  Op op = *row.op;
-  op.backward = op.added = false;
-  const Row forward_row = {&op, row.rows, row.n, row.type};
-  return call(forward_row, set, nullptr, 0, stream);  // y goes where dx will be
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const Tensor& tensor = tensors_[i];
+    if (tensor.field->output) continue;
+    const auto values = all_rows().fills.find(tensor.field->name);
+    const Values v = values == all_rows().fills.end() ? Values() : values->second;
+    (void)fill_normal(set[i], tensor.elements(), tensor.type, v.mean, v.deviation, next, stream);
+    next += tensor.elements();
+  }
+  return row_.op.backward ? run_forward(set, stream) : KILTER_OK;
+}
+
+// On tensors of the same names; its y, which nobody reads, goes where dx will be.
+kilter_status Call::run_forward(const Set& set, cudaStream_t stream) const {
+  const Function* const forward = check::function_of(row_.op.op, false);
+  if (!forward) return KILTER_OK;
+  check::Arguments arguments(*forward);
+  bool needed = false;
+  for (const Field& f : check::fields_of(forward)) {
+    if (!check::is_tensor(f)) continue;
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      const Field& own = *tensors_[i].field;
+      const bool same = std::string_view(own.name) == f.name;
+      if (same || (f.output && f.required && own.output && tensors_[i].large)) {
+        arguments.tensor(f) = tensor_of(tensors_[i], set[i]);
+        needed = needed || (same && f.output);
+        break;
+      }
+    }
+  }
+  return needed ? arguments.call(stream) : KILTER_OK;
 }
 
 }  // namespace kilter::bench

@@ -18,6 +18,11 @@ class Missing(Exception):
     """The library is not installed, or has no such op."""
 
 
+def zero(t):
+    """A bias, for a backward that wants one."""
+    return torch.zeros_like(t["weight"])
+
+
 # ---------------------------------------------------------------- PyTorch
 
 def torch_eager(op, n):
@@ -26,7 +31,7 @@ def torch_eager(op, n):
     if op == "rms.fwd":
         return lambda t: (t["x"], [n], t["weight"], EPS), F.rms_norm
     if op == "ln.bwd":
-        return (lambda t: (t["dy"], t["x"], [n], t["mean"].view(-1, 1), t["rstd"].view(-1, 1), t["weight"], t["bias"], [True] * 3),
+        return (lambda t: (t["dy"], t["x"], [n], t["mean"].view(-1, 1), t["rstd"].view(-1, 1), t["weight"], zero(t), [True] * 3),
                 aten.native_layer_norm_backward)
     if op == "rms.bwd":
         return (lambda t: (t["dy"], t["x"], [n], t["rstd"].view(-1, 1), t["weight"], [True, True]), aten._fused_rms_norm_backward)
@@ -101,7 +106,7 @@ def liger(op, n):
         "ln.fwd": (lambda t: (t["x"], t["weight"], t["bias"], EPS), lambda *a: ln.layer_norm_forward(*a)),
         "rms.fwd": (lambda t: (t["x"], t["weight"], EPS, 0.0, "llama", None), lambda *a: rms.rms_norm_forward(*a)),
         "addrms.fwd": (lambda t: (t["x"], t["residual"], t["weight"], EPS, 0.0, "llama"), lambda *a: add.fused_add_rms_norm_forward(*a)[:2]),
-        "ln.bwd": (lambda t: (t["dy"], t["x"], t["weight"], t["bias"], t["mean"], t["rstd"]), lambda *a: ln.layer_norm_backward(*a)),
+        "ln.bwd": (lambda t: (t["dy"], t["x"], t["weight"], zero(t), t["mean"], t["rstd"]), lambda *a: ln.layer_norm_backward(*a)),
         "rms.bwd": (rms_saved, lambda *a: rms.rms_norm_backward(*a)[:2]),
         "addrms.bwd": (add_saved, add_backward),
     }[op]

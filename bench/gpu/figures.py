@@ -4,6 +4,8 @@ import math
 import pathlib
 import statistics
 
+from results import GPU_RESULTS, file_name
+
 FOLDER = pathlib.Path(__file__).resolve().parent
 KEPT_RUNS = 3
 SLOWER_FLOOR = 1.03  # beyond it a run is void
@@ -15,14 +17,20 @@ def load(name):
     return json.loads((FOLDER / name).read_text())
 
 
+def recorded(gpu):
+    """Floors and peers measured apart on such a GPU; None if there are none."""
+    path = GPU_RESULTS / file_name(gpu) / "recorded.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def key(row):
     return row["op"], row["shape"], row["dtype"]
 
 
 def mib(row):
     """Of activations alone, as the gates count."""
-    rows, n = map(int, row["shape"].split("x"))
-    return (row["reads"] + row["writes"]) * rows * n * {"fp32": 4}.get(row["dtype"], 2) / 2**20
+    elements = math.prod(map(int, row["shape"].split("x")))
+    return (row["reads"] + row["writes"]) * elements * {"fp32": 4}.get(row["dtype"], 2) / 2**20
 
 
 def percentile(values, fraction):
@@ -41,16 +49,16 @@ def geometric_mean(values):
 
 def runs_of(report):
     """A gpu_bench report as runs that stand alone."""
-    head = {name: report.get(name) for name in ("date", "commit", "cuda_sources", "version", "nvidia_smi", "cuda_runtime", "cuda_driver",
+    head = {name: report.get(name) for name in ("date", "ops", "commit", "cuda_sources", "version", "nvidia_smi", "cuda_runtime", "cuda_driver",
                                                 "pool_bytes", "replays", "empty_us")}
     return [dict(head, complete=report.get("complete", True), rows=run["rows"]) for run in report["runs"]]
 
 
 def add_runs(data, runs):
-    """Keeps the last KEPT_RUNS of the newest run's sources."""
+    """Keeps the last KEPT_RUNS of the newest run's sources; those of some ops alone are counted apart."""
     kept = data.get("runs", []) + runs
-    newest = kept[-1]["cuda_sources"]
-    data["runs"] = [run for run in kept if run["cuda_sources"] == newest][-KEPT_RUNS:]
+    kept = [run for run in kept if run["cuda_sources"] == kept[-1]["cuda_sources"]]
+    data["runs"] = [run for i, run in enumerate(kept) if sum((r.get("ops") or "") == (run.get("ops") or "") for r in kept[i + 1:]) < KEPT_RUNS]
 
 
 def figures(runs):
@@ -102,11 +110,9 @@ def floor_ratio(run, recorded):
     return statistics.median(large or small) if large or small else None
 
 
-def is_void(run, recorded, gpu):
+def is_void(run, recorded):
     """Says why a run does not count, or None."""
-    if gpu != recorded["gpu"]:
-        return None
-    ratio = floor_ratio(run, recorded)
+    ratio = floor_ratio(run, recorded) if recorded else None
     if ratio is not None and ratio > SLOWER_FLOOR:
         return f"void: its floors are {100 * (ratio - 1):.1f} % slower than the recorded ones; this GPU was not at full speed"
     return None
@@ -130,41 +136,44 @@ def peers_of(data, recorded, entries):
             us, own = statistics.median(row["samples"]), statistics.median(row["kilter_samples"])
             found.setdefault(key(row), []).append((us / own, us, row["who"], "measured"))
             seen.add((key(row), family(row["who"])))
-    if data.get("gpu") == recorded["gpu"]:
-        for row in recorded["peers"]:
-            entry = entries.get(key(row))
-            if entry and entry["us"] and (key(row), family(row["who"])) not in seen:
-                found.setdefault(key(row), []).append((row["us"] / entry["us"], row["us"], row["who"], "recorded"))
+    for row in recorded["peers"] if recorded else []:
+        entry = entries.get(key(row))
+        if entry and entry["us"] and (key(row), family(row["who"])) not in seen:
+            found.setdefault(key(row), []).append((row["us"] / entry["us"], row["us"], row["who"], "recorded"))
     return {k: sorted(peers) for k, peers in found.items()}
 
 
 # ---------------------------------------------------------------- gates
 
+def between(limits, value):
+    return limits[0] <= value and (limits[1] is None or value < limits[1])
+
+
 def applies(rule, row):
-    if row["dtype"] != "bf16" or row["op"] not in rule["ops"]:
+    if row["dtype"] not in rule.get("dtypes", ["bf16"]) or row["op"] not in rule["ops"]:
         return False
     if "shapes" in rule:
         return row["shape"] in rule["shapes"]
-    n = int(row["shape"].split("x")[1])
-    inside = rule["n"][0] <= n and (rule["n"][1] is None or n <= rule["n"][1])
-    return inside and rule["mib"][0] <= mib(row) and (rule["mib"][1] is None or mib(row) < rule["mib"][1])
+    n, (first, last) = int(row["shape"].split("x")[-1]), rule["n"]
+    return first <= n and (last is None or n <= last) and between(rule["mib"], mib(row))
 
 
 def verdicts(entry, best_peer, gates):
-    """Of one row: (what, limit of the gate, met, limit of the goal, met)."""
+    """Of one row: (what, limit of the gate, met, limit of the goal, reached); a limit that is None is none."""
     row, out = entry["row"], []
     compared = 1 / best_peer[0] if best_peer else None
     for rule in gates["rows"]:
         if not applies(rule, row):
             continue
-        for what, sign in (("fraction", -1), ("us", 1), ("of_peer", 1)):
-            value = compared if what == "of_peer" else entry.get(what)
+        for what, sign, value in (("fraction", -1, entry.get("fraction")), ("of_peer", 1, compared)):
             if what in rule and value is not None:
                 gate, goal = rule[what]
-                out.append((what, gate, sign * value <= sign * gate, goal, sign * value <= sign * goal))
-    peers = gates["peers"]
-    if compared is not None and row["shape"] not in peers["except"] and not any(v[0] == "of_peer" for v in out):
-        out.append(("of_peer", peers["of_peer"], compared <= peers["of_peer"], None, None))
+                out.append((what, gate, gate is None or sign * value <= sign * gate, goal, sign * value <= sign * goal))
+    if compared is not None and not any(v[0] == "of_peer" for v in out):
+        for rule in gates["peers"]:
+            if row["op"].split(".")[0] in rule["ops"] and between(rule["mib"], mib(row)):
+                out.append(("of_peer", rule["of_peer"], compared <= rule["of_peer"], None, None))
+                break
     return out
 
 

@@ -106,15 +106,17 @@ cudaError_t launch_empty(cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-cudaError_t fill_normal(void* data, size_t count, const Type& type, float mean, float deviation, uint64_t seed, cudaStream_t stream) {
+cudaError_t fill_normal(void* data, size_t count, DType type, float mean, float deviation, uint64_t seed, cudaStream_t stream) {
   const unsigned grid = unsigned(count < 2048 * 256 ? (count + 255) / 256 : 2048);
   if (!count) return cudaSuccess;
-  if (type.size == 4)
+  if (type == DType::f32)
     fill_kernel<<<grid, 256, 0, stream>>>(static_cast<float*>(data), count, mean, deviation, seed);
-  else if (type.code.code == KILTER_BFLOAT)
+  else if (type == DType::bf16)
     fill_kernel<<<grid, 256, 0, stream>>>(static_cast<__nv_bfloat16*>(data), count, mean, deviation, seed);
-  else
+  else if (type == DType::f16)
     fill_kernel<<<grid, 256, 0, stream>>>(static_cast<__half*>(data), count, mean, deviation, seed);
+  else
+    return cudaErrorInvalidValue;
   return cudaGetLastError();
 }
 

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "rows.h"
+#include "core/dtype.h"
 
 namespace kilter::bench {
 
@@ -19,6 +19,6 @@ cudaError_t launch_floor(int shape, int reads, int writes, size_t bytes, char* b
 cudaError_t launch_empty(cudaStream_t stream);
 
 // Normal numbers, the same ones for a seed.
-cudaError_t fill_normal(void* data, size_t count, const Type& type, float mean, float deviation, uint64_t seed, cudaStream_t stream);
+cudaError_t fill_normal(void* data, size_t count, DType type, float mean, float deviation, uint64_t seed, cudaStream_t stream);
 
 }  // namespace kilter::bench

@@ -5,6 +5,7 @@
 #include <exception>
 #include <fstream>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "gpu_bench_stamp.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr const char* kUsage = R"(gpu_bench: kilter's ops beside the floor, the fastest kernel that only moves the same bytes
   --filter REGEX   rows whose name ("rms.fwd 8192x4096 bf16") has a match
+  --ops LIST       rows of these ops, such as rms_norm,dyt; a run of all their rows is complete
   --list           name them and their bytes; needs no GPU
   --json FILE      write every sample there, after each row
   --replays N      of each graph, kilter's and the floor's in turns (15)
@@ -24,7 +26,7 @@ constexpr const char* kUsage = R"(gpu_bench: kilter's ops beside the floor, the 
 )";
 
 struct Options {
-  std::string filter, json;
+  std::string filter, ops, json;
   bool list = false, dependent = false, quick = false;
   int repeat = 1;
   Settings settings;
@@ -46,6 +48,8 @@ Options parsed(int argc, char** argv) {
     };
     if (a == "--filter")
       o.filter = value();
+    else if (a == "--ops")
+      o.ops = value();
     else if (a == "--json")
       o.json = value();
     else if (a == "--replays")
@@ -89,10 +93,11 @@ std::string list_of(const std::vector<float>& values) {
   return out + "]";
 }
 
-std::string record(const Row& row, const Result& r) {
+std::string record(const Call& call, const Result& r) {
+  const Row& row = call.row();
   std::ostringstream out;
-  out << R"({"op":")" << row.op->name << R"(","shape":")" << row.rows << 'x' << row.n << R"(","dtype":")" << row.type->name
-      << R"(","bytes":)" << row.bytes() << R"(,"reads":)" << row.op->reads << R"(,"writes":)" << row.op->writes;
+  out << R"({"op":")" << row.op.name << R"(","shape":")" << row.shape_text() << R"(","dtype":")" << dtype_name(row.type) << R"(","bytes":)"
+      << call.bytes() << R"(,"reads":)" << call.reads() << R"(,"writes":)" << call.writes();
   if (!r.error.empty()) {
     out << R"(,"error":)" << quoted(r.error) << '}';
     return out.str();
@@ -124,10 +129,10 @@ class Report {
     const cudaDeviceProp& d = bench.device();
     std::ostringstream out;
     out << R"({"gpu":)" << quoted(d.name) << R"(,"date":")" << today() << R"(","complete":)"
-        << (options.filter.empty() && !options.quick ? "true" : "false") << R"(,"sms":)" << d.multiProcessorCount << R"(,"l2":)"
-        << d.l2CacheSize << R"(,"commit":")" << KILTER_BENCH_COMMIT << R"(","cuda_sources":")" << KILTER_BENCH_CUDA_SOURCES
-        << R"(","version":)" << kilter_version() << R"(,"cuda_runtime":)" << runtime << R"(,"cuda_driver":)" << driver
-        << R"(,"pool_bytes":)" << bench.pool_bytes() << R"(,"replays":)" << options.settings.replays << R"(,"empty_us":)"
+        << (options.filter.empty() && !options.quick ? "true" : "false") << R"(,"ops":)" << quoted(options.ops) << R"(,"sms":)"
+        << d.multiProcessorCount << R"(,"l2":)" << d.l2CacheSize << R"(,"commit":")" << KILTER_BENCH_COMMIT << R"(","cuda_sources":")"
+        << KILTER_BENCH_CUDA_SOURCES << R"(","version":)" << kilter_version() << R"(,"cuda_runtime":)" << runtime << R"(,"cuda_driver":)"
+        << driver << R"(,"pool_bytes":)" << bench.pool_bytes() << R"(,"replays":)" << options.settings.replays << R"(,"empty_us":)"
         << bench.empty_us();
     head_ = out.str();
   }
@@ -146,26 +151,42 @@ class Report {
   bool first_ = true;
 };
 
-void print(const Row& row, const Result& r) {
+void print(const Call& call, const Result& r) {
+  const std::string name = call.row().name();
   if (!r.error.empty()) {
-    std::printf("%-32s %s\n", row.name().c_str(), r.error.c_str());
+    std::printf("%-32s %s\n", name.c_str(), r.error.c_str());
   } else {
     const double us = median(r.us), floor = median(r.floor_us);
     std::printf("%-32s %9.2f us  (p10 %.2f, p90 %.2f)  floor %9.2f us  fraction %.3f  %6.0f GB/s  workspace %zu B  %zu sets\n",
-                row.name().c_str(), us, percentile(r.us, 0.1), percentile(r.us, 0.9), floor, floor / us, double(row.bytes()) / us / 1e3,
+                name.c_str(), us, percentile(r.us, 0.1), percentile(r.us, 0.9), floor, floor / us, double(call.bytes()) / us / 1e3,
                 r.workspace, r.sets);
   }
   std::fflush(stdout);
 }
 
-int run(const Options& options) {
+// The rows that are asked for; says which ops the library lacks.
+std::vector<Row> chosen(const Options& options) {
   std::vector<Row> rows;
+  std::set<std::string> lacking;
   const std::regex filter(options.filter);
-  for (const Row& row : all_rows(options.dependent))
-    if (std::regex_search(row.name(), filter)) rows.push_back(row);
+  for (const Row& row : all_rows().rows) {
+    if (!row.op.is_of(options.ops) || (row.op.dependent() && !options.dependent) || !std::regex_search(row.name(), filter)) continue;
+    if (Call::exists(row))
+      rows.push_back(row);
+    else if (lacking.insert(row.op.name).second)
+      std::printf("left out: %s, the library has no %s %s\n", row.op.name.c_str(), row.op.op.c_str(),
+                  row.op.backward ? "backward" : "forward");
+  }
+  return rows;
+}
+
+int run(const Options& options) {
+  const std::vector<Row> rows = chosen(options);
   if (options.list) {
-    for (const Row& row : rows)
-      std::printf("%-32s %12zu bytes, %d reads, %d writes\n", row.name().c_str(), row.bytes(), row.op->reads, row.op->writes);
+    for (const Row& row : rows) {
+      const Call call(row);
+      std::printf("%-32s %12zu bytes, %d reads, %d writes\n", row.name().c_str(), call.bytes(), call.reads(), call.writes());
+    }
     return 0;
   }
   Bench bench(options.settings);
@@ -175,10 +196,11 @@ int run(const Options& options) {
   for (int k = 0; k < options.repeat; ++k) {
     report.start_run();
     for (const Row& row : rows) {
-      const Result r = bench.measure(row);
+      Call call(row);
+      const Result r = bench.measure(call);
       failed += !r.error.empty();
-      print(row, r);
-      report.add(record(row, r));
+      print(call, r);
+      report.add(record(call, r));
     }
   }
   report.write(driver_says());

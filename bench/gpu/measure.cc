@@ -5,7 +5,6 @@
 #include <memory>
 #include <stdexcept>
 
-#include "calls.h"
 #include "floors.h"
 
 namespace kilter::bench {
@@ -69,8 +68,8 @@ std::vector<float> timed(cudaStream_t stream, const std::vector<const Graph*>& s
   return us;
 }
 
-size_t calls_for(const Row& row, size_t sets, double graph_us) {
-  const double call_us = 1.5 + double(row.bytes()) / 3e6;
+size_t calls_for(const Call& call, size_t sets, double graph_us) {
+  const double call_us = 1.5 + double(call.bytes()) / 3e6;
   const size_t rounds = std::max<size_t>(1, size_t(graph_us / (call_us * double(sets)) + 0.5));
   return rounds * sets;
 }
@@ -92,9 +91,9 @@ Bench::~Bench() {
 }
 
 // Sets that together are three times the L2, two at least; a chain is warm by nature.
-size_t Bench::rotation(const Row& row, size_t footprint, size_t room) const {
-  if (row.op->chained) return 1;
-  const size_t wanted = (3 * size_t(device_.l2CacheSize) + row.bytes() - 1) / row.bytes();
+size_t Bench::rotation(const Call& call, size_t footprint, size_t room) const {
+  if (call.row().op.chained()) return 1;
+  const size_t wanted = (3 * size_t(device_.l2CacheSize) + call.bytes() - 1) / call.bytes();
   return std::min(std::max<size_t>(2, wanted), room / footprint);
 }
 
@@ -109,43 +108,45 @@ void Bench::warm_up() {
   check(cudaStreamSynchronize(stream_), "warming up");
 }
 
-Result Bench::measure(const Row& row) {
+Result Bench::measure(Call& call) {
+  const Op& op = call.row().op;
   Result r;
-  const size_t footprint = set_footprint(row);
-  kilter_status status = workspace_bytes(row, &r.workspace);
+  const size_t footprint = call.footprint();
+  kilter_status status = call.workspace_bytes(&r.workspace);
   if (status != KILTER_OK) return r.error = failure(status), r;
   const size_t reserved = (r.workspace + 511) / 512 * 512;
   const size_t room = half_ > reserved ? half_ - reserved : 0;
-  r.sets = rotation(row, footprint, room);
-  if (r.sets == 0 || (row.op->chained && room < 3 * footprint)) return r.error = "the device's memory is too small", r;
+  r.sets = rotation(call, footprint, room);
+  if (r.sets == 0 || (op.chained() && room < 3 * footprint)) return r.error = "the device's memory is too small", r;
 
   char* const first = pool_ + reserved;
   check(cudaMemsetAsync(pool_, 0, reserved, stream_), "workspace");
-  const size_t filled = row.op->chained ? 3 : r.sets;
+  const size_t filled = op.chained() ? 3 : r.sets;
   std::vector<Set> sets;
   for (size_t s = 0; s < filled; ++s) {
-    sets.push_back(set_at(row, first + s * footprint));
-    if ((status = fill(row, sets.back(), unsigned(s + 1), stream_)) != KILTER_OK) return r.error = failure(status), r;
+    sets.push_back(call.set_at(first + s * footprint));
+    if ((status = call.fill(sets.back(), unsigned(s + 1), stream_)) != KILTER_OK) return r.error = failure(status), r;
   }
+  const size_t from = op.chained() ? call.index(op.chain_from) : 0, to = op.chained() ? call.index(op.chain_to) : 0;
   const auto launch = [&](size_t i) {
-    Set set = sets[row.op->chained ? 0 : i % r.sets];
-    if (row.op->chained) {
-      if (i % kChain) set.in[0] = sets[1 + (i + 1) % 2].out[0];
-      set.out[0] = sets[1 + i % 2].out[0];
+    Set set = sets[op.chained() ? 0 : i % r.sets];
+    if (op.chained()) {
+      if (i % kChain) set[to] = sets[1 + (i + 1) % 2][from];
+      set[from] = sets[1 + i % 2][from];
     }
-    status = call(row, set, pool_, r.workspace, stream_);
+    status = call.run(set, pool_, r.workspace, stream_);
     return status == KILTER_OK;
   };
   if (!launch(0)) return r.error = failure(status), r;  // outside a capture first: the modules load
-  check(cudaStreamSynchronize(stream_), row.name().c_str());
+  check(cudaStreamSynchronize(stream_), call.row().name().c_str());
 
-  r.calls = row.op->chained ? kChain : calls_for(row, r.sets, settings_.graph_us);
-  const Graph op(stream_, r.calls, launch);
-  if (!op.captured()) return r.error = status == KILTER_OK ? "the capture failed" : failure(status), r;
+  r.calls = op.chained() ? kChain : calls_for(call, r.sets, settings_.graph_us);
+  const Graph graph(stream_, r.calls, launch);
+  if (!graph.captured()) return r.error = status == KILTER_OK ? "the capture failed" : failure(status), r;
 
-  const size_t floor_set = floor_footprint(row.op->reads, row.op->writes, row.bytes());
-  const size_t floor_sets = rotation(row, floor_set, half_),
-               floor_calls = row.op->chained ? kChain : calls_for(row, floor_sets, settings_.graph_us);
+  const size_t floor_set = floor_footprint(call.reads(), call.writes(), call.bytes());
+  const size_t floor_sets = rotation(call, floor_set, half_),
+               floor_calls = op.chained() ? kChain : calls_for(call, floor_sets, settings_.graph_us);
   if (floor_sets == 0) return r.error = "the device's memory is too small", r;
   check(cudaMemcpyAsync(pool_ + half_, pool_ + reserved, std::min(room, floor_set * floor_sets), cudaMemcpyDeviceToDevice, stream_),
         "floor");
@@ -153,7 +154,7 @@ Result Bench::measure(const Row& row) {
   std::vector<const Graph*> trial;
   for (int shape = 0; shape < kFloorShapes; ++shape) {
     floors.push_back(std::make_unique<Graph>(stream_, floor_calls, [&](size_t i) {
-      return launch_floor(shape, row.op->reads, row.op->writes, row.bytes(), pool_ + half_ + i % floor_sets * floor_set, stream_) ==
+      return launch_floor(shape, call.reads(), call.writes(), call.bytes(), pool_ + half_ + i % floor_sets * floor_set, stream_) ==
              cudaSuccess;
     }));
     if (!floors.back()->captured()) throw std::runtime_error("floor: the capture failed");
@@ -166,8 +167,8 @@ Result Bench::measure(const Row& row) {
   }
   r.floor_shape = int(std::min_element(best.begin(), best.end()) - best.begin());
   const Graph* const floor = floors[size_t(r.floor_shape)].get();
-  std::vector<const Graph*> turns = {&op, &op, floor};
-  for (int i = 0; i < settings_.replays; ++i) turns.insert(turns.end(), {&op, floor});
+  std::vector<const Graph*> turns = {&graph, &graph, floor};
+  for (int i = 0; i < settings_.replays; ++i) turns.insert(turns.end(), {&graph, floor});
   const std::vector<float> us = timed(stream_, turns);
   for (size_t i = 2; i < us.size(); ++i) (i % 2 ? r.us : r.floor_us).push_back(us[i]);
   return r;

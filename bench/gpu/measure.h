@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "rows.h"
+#include "calls.h"
 
 namespace kilter::bench {
 
@@ -30,14 +30,14 @@ class Bench {
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
 
-  Result measure(const Row& row);  // throws std::runtime_error when the device is lost
+  Result measure(Call& call);  // throws std::runtime_error when the device is lost
   float empty_us();
   void warm_up();  // until the clocks have risen
   const cudaDeviceProp& device() const { return device_; }
   size_t pool_bytes() const { return 2 * half_; }
 
  private:
-  size_t rotation(const Row& row, size_t footprint, size_t room) const;
+  size_t rotation(const Call& call, size_t footprint, size_t room) const;
 
   Settings settings_;
   cudaDeviceProp device_{};

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Times kilter and its peers on the row norms in one process: kilter, peer, kilter, peer.
+"""Times kilter and its peers on the rows of rows.txt in one process: kilter, peer, kilter, peer.
 
     ./dev bench --gpu --peers                                  builds what is needed and runs this
-    python3 bench/gpu/peers.py --library libkilter.so --json FILE [--filter REGEX] [--peers torch,liger] [--seconds 500] [--jobs 8]
+    python3 bench/gpu/peers.py --library libkilter.so --json FILE [--ops dyt,derf] [--filter REGEX]
+                                [--peers torch,liger] [--seconds 500] [--jobs 8]
 
 Each contestant is a CUDA graph that visits sets of inputs in turn, together at least three times the L2, each set with outputs of its
-own.  kilter writes into given memory and takes its workspace once; a peer allocates inside the graph, as its users would.  Before it
-is timed, what it returns is held against kilter's.  A library that is not installed is left out, and the table shows what
-recorded.json has of it.  peak: bytes that one call allocates beyond its inputs; extra: beyond its outputs as well.
+own.  kilter writes into given memory and takes its workspace once; a peer allocates inside the graph, as its users would.  Before they
+are timed, what they return is held against float64 (reference.py).  A library that is not installed is left out, and the table shows
+what recorded.json has of it.  peak: bytes that one call allocates beyond its inputs; extra: beyond its outputs as well.
 
 --jobs: peers that compile at run time do so first, in as many processes at once; nothing is timed then, and what tunes itself by
 timing does so later.
@@ -24,86 +25,16 @@ import sys
 import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent)]
-import abi  # noqa: E402
+import kilter_abi as abi  # noqa: E402
 import results  # noqa: E402
+import rows  # noqa: E402
 import torch  # noqa: E402
-from contestants import EPS, PEERS, Missing  # noqa: E402
+from contestants import Missing  # noqa: E402
+from sets import PEERS, Row, differs, expected, kilter_contestant  # noqa: E402
 
-DEVICE = "cuda"
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 PACKAGES = ("torch", "triton", "liger-kernel", "quack-kernels", "nvidia-cutlass-dsl", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13")
 GRAPH_US = 3000
-COMPILED = ("torch.compile", "liger", "quack")
-FP32_TOLERANCE, TOLERANCE = 1e-4, 1e-2
-
-
-class Row:
-    def __init__(self, op, shape, dtype):
-        self.op, self.shape, self.dtype = op, shape, dtype
-        self.norm, self.direction = ("ln" if op.startswith("ln") else "rms"), op.split(".")[1]
-        self.added = op.startswith("add")
-        self.rows, self.n = map(int, shape.split("x"))
-        self.streams = {"fwd": 2, "bwd": 3}[self.direction] + {True: 2 if self.direction == "fwd" else 1, False: 0}[self.added]
-        size, centered = DTYPES[dtype].itemsize, self.norm == "ln"
-        weights = {("fwd", False): 1, ("fwd", True): 2, ("bwd", False): 2, ("bwd", True): 3}[self.direction, centered]
-        self.bytes = self.streams * self.rows * self.n * size + weights * self.n * size + (2 if centered else 1) * self.rows * 4
-
-    def make(self):
-        """The tensors of one set: inputs, and kilter's outputs."""
-        def normal(*shape, mean=0, deviation=1):
-            return torch.empty(*shape, device=DEVICE, dtype=DTYPES[self.dtype]).normal_(mean, deviation)
-        t = {"x": normal(self.rows, self.n), "weight": normal(self.n, mean=1, deviation=0.02)}
-        statistics = {"rstd": torch.empty(self.rows, device=DEVICE)}
-        if self.norm == "ln":
-            statistics["mean"], t["bias"] = torch.empty(self.rows, device=DEVICE), normal(self.n, deviation=0.02)
-        if self.direction == "fwd":
-            t.update(statistics, y=torch.empty_like(t["x"]))
-            if self.added:
-                t.update(residual=normal(self.rows, self.n), residual_out=torch.empty_like(t["x"]))
-            return t
-        x = t["x"].to(torch.float32, copy=True)
-        if self.norm == "ln":
-            torch.mean(x, 1, out=statistics["mean"])
-            x -= statistics["mean"].view(-1, 1)
-        statistics["rstd"].copy_((x.square_().mean(1) + EPS).rsqrt())
-        t.update(statistics, dy=normal(self.rows, self.n), dx=torch.empty_like(t["x"]), dweight=torch.empty_like(t["weight"]))
-        if self.norm == "ln":
-            t["dbias"] = torch.empty_like(t["weight"])
-        if self.added:
-            t["dresidual_out"] = normal(self.rows, self.n)
-        return t
-
-    def outputs(self, t):
-        """In the order in which contestants return them."""
-        names = ["y", "residual_out"] if self.direction == "fwd" else ["dx", "dweight", "dbias"]
-        return [t[name] for name in names if name in t]
-
-    def output_bytes(self, t):
-        names = "y residual_out rstd mean" if self.direction == "fwd" else "dx dweight dbias"
-        return sum(t[name].numel() * t[name].itemsize for name in names.split() if name in t)
-
-
-def kilter_contestant(library, row, first):
-    """prepare and run, and the bytes of workspace, which all calls share."""
-    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-
-    def call(t):
-        taken = {k: v for k, v in t.items() if not (row.direction == "bwd" and k == "bias")}
-        return abi.Call(library, row.norm, row.direction, {k: abi.tensor(v.data_ptr(), list(v.shape), names[v.dtype], (abi.CUDA if v.is_cuda else abi.CPU, 0)) for k, v in taken.items()}, EPS)
-
-    size = call(first).workspace_size()
-    workspace = torch.zeros(max(size, 1), device=DEVICE, dtype=torch.uint8)
-
-    def prepare(t):
-        made = call(t)
-        if row.direction == "bwd":
-            made.set_workspace(workspace.data_ptr(), size)
-        return made, t
-
-    def run(made, t):
-        made(torch.cuda.current_stream().cuda_stream)
-        return row.outputs(t)
-    return prepare, run, size
+COMPILED = ("torch.compile", "torch.compile(formula)", "liger", "quack")
 
 
 def capture(run, arguments, calls):
@@ -136,18 +67,6 @@ def in_turns(graphs, replays, calls):
     return [us[i::len(graphs)] for i in range(len(graphs))]
 
 
-def differs(row, got, expected):
-    """The first output that is not kilter's, or None."""
-    for i, (a, b) in enumerate(zip(got, expected)):
-        a, b = a.reshape(-1), b.reshape(-1)
-        step = max(1, a.numel() >> 24)  # a sample of the largest
-        a, b = a[::step].float(), b[::step].float()
-        error = (torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b).clamp(min=1e-30)).item()
-        if not error < (FP32_TOLERANCE if row.dtype == "fp32" else TOLERANCE):
-            return f"output {i} differs from kilter's: relative error {error:.3g}"
-    return None
-
-
 def peak(run, arguments):
     run(*arguments)
     torch.cuda.synchronize()
@@ -159,27 +78,28 @@ def peak(run, arguments):
     return torch.cuda.max_memory_allocated() - before
 
 
-def measure(library, row, peers, replays, absent):
+def measure(row, peers, replays, absent):
     """Yields a record for each peer; absent takes why a peer could not be imported."""
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     count = max(2, -(-3 * l2 // row.bytes))
     calls = count * max(1, round(GRAPH_US / ((1.5 + row.bytes / 3e6) * count)))
     sets = [row.make() for _ in range(count)]
-    prepare, run, workspace = kilter_contestant(library, row, sets[0])
+    prepare, run, workspace = kilter_contestant(row, sets[0])
     own = [prepare(t) for t in sets]
-    run(*own[0])
-    torch.cuda.synchronize()
+    wanted = expected(row, sets[0])
+    wrong = differs(row, run(*own[0]), wanted)
+    if wrong:
+        raise RuntimeError(f"kilter: {wrong}")
     graph, _ = capture(run, own, calls)
-    expected = [o.clone() for o in row.outputs(sets[0])]
     for who in peers:
-        record = {"op": row.op, "shape": row.shape, "dtype": row.dtype, "who": who}
+        record = {"op": row.op, "shape": row.row["shape"], "dtype": row.dtype, "who": who}
         alive, arguments, started = None, None, time.monotonic()
         try:
-            prepare_peer, run_peer = PEERS[who](row.op, row.n)
+            prepare_peer, run_peer = row.peer(who)
             arguments = [prepare_peer(t) for t in sets]
             got = run_peer(*arguments[0])
             torch.cuda.synchronize()
-            wrong = differs(row, [got] if torch.is_tensor(got) else relevant(row, got), expected)
+            wrong = differs(row, row.returned(got), wanted)
             del got
             if wrong:
                 raise RuntimeError(wrong)
@@ -187,7 +107,7 @@ def measure(library, row, peers, replays, absent):
             peer_graph, alive = capture(run_peer, arguments, calls)
             kilter_us, us = in_turns([graph, peer_graph], replays, calls)
             record.update(samples=us, kilter_samples=kilter_us, sets=count, calls=calls, peak_bytes=taken,
-                          extra_bytes=max(0, taken - row.output_bytes(sets[0])), kilter_workspace=workspace)
+                          extra_bytes=max(0, taken - sum(t.bytes for t in row.outputs)), kilter_workspace=workspace)
             peer_graph.reset()
         except Missing:
             continue
@@ -208,7 +128,7 @@ def compile_peers(row, peers):
     t = row.make()
     for who in peers:
         try:
-            prepare, run = PEERS[who](row.op, row.n)
+            prepare, run = row.peer(who)
             run(*prepare(t))
         except Exception:  # told when it is to be measured
             continue
@@ -216,20 +136,13 @@ def compile_peers(row, peers):
 
 
 def compile_ahead(options):
-    command = [sys.executable, __file__, "--library", options.library, "--json", os.devnull, "--filter", options.filter,
+    command = [sys.executable, __file__, "--library", options.library, "--json", os.devnull, "--filter", options.filter, "--ops", options.ops,
                "--peers", ",".join(who for who in COMPILED if who in options.peers.split(","))]
     alone = dict(os.environ, TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="1")
     jobs = [subprocess.Popen(command + ["--compile", f"{i}/{options.jobs}"], env=alone, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for i in range(options.jobs)]
     for job in jobs:
         job.wait()
-
-
-def relevant(row, got):
-    """Outputs that kilter has as well: of a forward without a residual, y alone."""
-    if row.direction == "fwd":
-        return got[:2] if row.added else got[:1]
-    return [g for g in got if torch.is_tensor(g)]
 
 
 def installed():
@@ -260,11 +173,24 @@ def nvidia_smi():
         return ""
 
 
+def name_of(row):
+    return f"{row['op']} {row['shape']} {row['dtype']}"
+
+
+def chosen_rows(library, options):
+    """The rows that are asked for, chains left out; the ops among them that the library lacks."""
+    ops = options.ops.split(",") if options.ops else []
+    asked = [row for row in rows.ROWS if not row["chain"] and rows.is_of(row, ops) and re.search(options.filter, name_of(row))]
+    return ([row for row in asked if row["function"] in library.functions],
+            list(dict.fromkeys(row["op"] for row in asked if row["function"] not in library.functions)))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", required=True, help="libkilter.so with the CUDA backend")
     parser.add_argument("--json", required=True)
     parser.add_argument("--filter", default="")
+    parser.add_argument("--ops", default="", help="rows of these ops, such as rms_norm,dyt")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--replays", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no row after as many")
@@ -275,31 +201,34 @@ def main():
     torch.set_grad_enabled(False)
     os.environ["TORCHINDUCTOR_AUTOTUNE_LOCAL_CACHE"] = "0"  # what was timed beside other processes says nothing
     started, library = time.monotonic(), abi.Library(options.library)
-    recorded = json.loads((pathlib.Path(__file__).resolve().parent / "recorded.json").read_text())
-    names = [name for name in dict.fromkeys((p["op"], p["shape"], p["dtype"]) for p in recorded["peers"]) if re.search(options.filter, " ".join(name))]
+    chosen, lacking = chosen_rows(library, options)
     if options.compile:
         part, jobs = map(int, options.compile.split("/"))
-        for name in names[part::jobs]:
-            compile_peers(Row(*name), options.peers.split(","))
+        for row in chosen[part::jobs]:
+            compile_peers(Row(library, row), options.peers.split(","))
         return
     if options.jobs:
         compile_ahead(options)
         print(f"compiled in {time.monotonic() - started:.0f} s", flush=True)
     report = {"gpu": torch.cuda.get_device_name(0),
               "peers": {"date": datetime.date.today().isoformat(), **results.built(options.library), "nvidia_smi": nvidia_smi(), "versions": installed(), "rows": []}}
-    absent = {}
-    for name in names:
+    absent, written = {}, pathlib.Path(options.json)
+    written.write_text(results.written(report))
+    for op in lacking:
+        print(f"left out: {op}, which the library lacks")
+    for row in chosen:
+        name = name_of(row)
         if time.monotonic() - started > options.seconds:
-            print("out of time: " + " ".join(name))
+            print(f"out of time: {name}")
             continue
         try:
-            for record in measure(library, Row(*name), options.peers.split(","), options.replays, absent):
+            for record in measure(Row(library, row), options.peers.split(","), options.replays, absent):
                 report["peers"]["rows"].append(record)
                 print(line(record), flush=True)
         except RuntimeError as error:
-            print(" ".join(name) + f": {error}", flush=True)
+            print(f"{name}: {error}", flush=True)
         torch.cuda.empty_cache()
-        pathlib.Path(options.json).write_text(results.written(report))
+        written.write_text(results.written(report))
     for who, error in absent.items():
         print(f"not installed: {who}: {error}")
     print(f"{time.monotonic() - started:.0f} s")

@@ -1,65 +1,91 @@
 #include "rows.h"
 
+#include <sstream>
+#include <stdexcept>
+
+#include "gpu_bench_stamp.h"
+
 namespace kilter::bench {
 namespace {
 
-//                             name           r  w  centered backward added chained dependent
-constexpr Op kRmsForward = {"rms.fwd", 1, 1, false, false, false, false, false};
-constexpr Op kRmsBackward = {"rms.bwd", 2, 1, false, true, false, false, false};
-constexpr Op kLnForward = {"ln.fwd", 1, 1, true, false, false, false, false};
-constexpr Op kLnBackward = {"ln.bwd", 2, 1, true, true, false, false, false};
-constexpr Op kAddForward = {"addrms.fwd", 2, 2, false, false, true, false, false};
-constexpr Op kAddBackward = {"addrms.bwd", 3, 1, false, true, true, false, false};
-constexpr Op kRmsChain = {"rms.chain", 1, 1, false, false, false, true, false};
-constexpr Op kLnChain = {"ln.chain", 1, 1, true, false, false, true, false};
-constexpr Op kRmsDependent = {"rms.dependent", 1, 1, false, false, false, true, true};
-constexpr Op kLnDependent = {"ln.dependent", 1, 1, true, false, false, true, true};
+DType type_of(const std::string& name) {
+  for (const DType type : {DType::f64, DType::f32, DType::f16, DType::bf16})
+    if (name == dtype_name(type)) return type;
+  throw std::runtime_error("expected fill, op or a type, got " + name);
+}
 
-constexpr Type kBf16 = {"bf16", {KILTER_BFLOAT, 16, 1}, 2};
-constexpr Type kFp16 = {"fp16", {KILTER_FLOAT, 16, 1}, 2};
-constexpr Type kFp32 = {"fp32", {KILTER_FLOAT, 32, 1}, 4};
+Op parsed_op(std::istream& words) {
+  Op op;
+  std::string direction;
+  words >> op.name >> op.op >> direction;
+  if (direction != "forward:" && direction != "backward:") throw std::runtime_error("expected forward: or backward:");
+  op.backward = direction == "backward:";
+  for (std::string word; words >> word;) {
+    const size_t equals = word.find('='), arrow = word.find("->");
+    if (arrow != word.npos)
+      op.chain_from = word.substr(0, arrow), op.chain_to = word.substr(arrow + 2);
+    else if (equals != word.npos)
+      op.numbers[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
+    else
+      op.tensors.push_back(word);
+  }
+  return op;
+}
 
-struct Shape {
-  int64_t rows, n;
-};
-constexpr Shape kAdded[] = {{1024, 768}, {2048, 4096}, {8192, 4096}, {16384, 8192}, {32768, 256}, {1, 4096}, {128, 7168}, {4096, 65536}};
-constexpr Shape kFp32Shapes[] = {{1024, 768}, {2048, 4096}, {16384, 8192}};
-constexpr Shape kLongest = {1024, 262144};
-constexpr Shape kMoreForward[] = {{131072, 1024}, {524288, 128}, {262144, 256}, {32768, 512}, {4096, 32768}, {2048, 131072}};
-constexpr Shape kMoreBackward[] = {{65536, 1024}, {524288, 128}, {262144, 256}, {4096, 32768}};
+std::vector<int64_t> parsed_shape(const std::string& text) {
+  std::vector<int64_t> shape;
+  std::istringstream sizes(text);
+  for (std::string size; std::getline(sizes, size, 'x');) shape.push_back(std::stoll(size));
+  return shape;
+}
 
 }  // namespace
 
-std::string Row::name() const { return std::string(op->name) + " " + std::to_string(rows) + "x" + std::to_string(n) + " " + type->name; }
-
-size_t Row::bytes() const {
-  const int64_t weights = op->backward ? (op->centered ? 3 : 2) : (op->centered ? 2 : 1);
-  const int64_t statistics = op->centered ? 2 : 1;
-  return size_t((op->reads + op->writes) * activation() + weights * n * type->size + statistics * rows * int64_t(sizeof(float)));
+bool Op::is_of(const std::string& names) const {
+  std::istringstream list(names);
+  for (std::string one; std::getline(list, one, ',');)
+    if (one == op || one == name.substr(0, name.find('.'))) return true;
+  return names.empty();
 }
 
-std::vector<Row> all_rows(bool dependent) {
-  std::vector<Row> rows;
-  const auto add = [&](const Op& op, Shape s, const Type& type) { rows.push_back({&op, s.rows, s.n, &type}); };
-  const Op* const plain[] = {&kRmsForward, &kRmsBackward, &kLnForward, &kLnBackward};
-  for (const Op* op : plain) {
-    for (const Shape s : kAdded) add(*op, s, kBf16);
-    add(*op, kLongest, kBf16);
-    for (const Shape s : kFp32Shapes) add(*op, s, kFp32);
-    if (op->backward) {
-      for (const Shape s : kMoreBackward) add(*op, s, kBf16);
-      add(*op, {8192, 4096}, kFp16);
-    } else {
-      for (const Shape s : kMoreForward) add(*op, s, kBf16);
-      add(*op, {8192, 4096}, kFp16);
-      add(*op, {1024, 768}, kFp16);
-    }
+std::string Row::shape_text() const {
+  std::string text;
+  for (const int64_t size : shape) {
+    if (!text.empty()) text += 'x';
+    text += std::to_string(size);
   }
-  for (const Op* op : {&kAddForward, &kAddBackward})
-    for (const Shape s : kAdded) add(*op, s, kBf16);
-  for (const Op* op : {&kRmsChain, &kLnChain}) add(*op, {1, 4096}, kBf16);
-  if (dependent)
-    for (const Op* op : {&kRmsDependent, &kLnDependent}) add(*op, {1, 4096}, kBf16);
+  return text;
+}
+
+std::string Row::name() const { return op.name + " " + shape_text() + " " + dtype_name(type); }
+
+Rows parsed_rows(const char* text) {
+  Rows all;
+  Op op;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) try {
+      std::istringstream words(line);
+      std::string first;
+      if (!(words >> first) || first[0] == '#') continue;
+      if (first == "fill") {
+        std::string tensor;
+        Values values;
+        if (!(words >> tensor >> values.mean >> values.deviation)) throw std::runtime_error("expected fill TENSOR MEAN DEVIATION");
+        all.fills[tensor] = values;
+      } else if (first == "op") {
+        op = parsed_op(words);
+      } else {
+        const DType type = type_of(first);
+        for (std::string shape; words >> shape;) all.rows.push_back({op, parsed_shape(shape), type});
+      }
+    } catch (const std::exception& e) {
+      throw std::runtime_error("rows.txt: " + line + ": " + e.what());
+    }
+  return all;
+}
+
+const Rows& all_rows() {
+  static const Rows rows = parsed_rows(kKilterBenchRows);
   return rows;
 }
 

@@ -1,43 +1,48 @@
-// What is timed: ops, shapes and types, and the bytes that a call must move.
+// What is timed: ops, shapes and types, as rows.txt has them.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "kilter/kilter.h"
+#include "core/dtype.h"
 
 namespace kilter::bench {
 
-struct Op {
-  const char* name;
-  int reads, writes;  // activations; a floor has the same mix
-  bool centered;      // has mean, bias, dbias
-  bool backward;
-  bool added;    // a residual in forward, dresidual_out in backward
-  bool chained;  // y of one call is x of the next
-  bool dependent;
+struct Values {
+  float mean = 0, deviation = 1;
 };
 
-struct Type {
-  const char* name;
-  kilter_dtype code;
-  int64_t size;
+struct Op {
+  std::string name, op;  // "rms.fwd", "rms_norm"
+  bool backward = false;
+  std::vector<std::string> tensors;
+  std::map<std::string, double> numbers;
+  std::string chain_from, chain_to;  // an output and an input; empty: calls are independent
+
+  bool chained() const { return !chain_from.empty(); }
+  bool dependent() const { return numbers.count("launch_flags") > 0; }
+  // By one of some names with commas between them: "rms.fwd" is of "rms" and of "rms_norm".  Of no names: always.
+  bool is_of(const std::string& names) const;
 };
 
 struct Row {
-  const Op* op;
-  int64_t rows, n;
-  const Type* type;
+  Op op;
+  std::vector<int64_t> shape;
+  DType type = DType::none;
 
-  std::string name() const;
-  int64_t activation() const { return rows * n * type->size; }
-  // Activations once, weights and their gradients once, statistics once.
-  size_t bytes() const;
+  std::string shape_text() const;  // "8192x4096"
+  std::string name() const;        // "rms.fwd 8192x4096 bf16"
 };
 
-// With `dependent`, the rows that launch with programmatic dependency as well.
-std::vector<Row> all_rows(bool dependent);
+struct Rows {
+  std::vector<Row> rows;
+  std::map<std::string, Values> fills;  // by tensor
+};
+
+// Throws std::runtime_error, with the line, where it cannot be read.
+Rows parsed_rows(const char* text);
+const Rows& all_rows();
 
 }  // namespace kilter::bench

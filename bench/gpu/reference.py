@@ -1,0 +1,63 @@
+"""What every output of a row should be, in float64 from the same bytes: the textbook's forward, and its gradients by autograd."""
+import inspect
+
+import torch
+
+EPS = 1e-5
+
+
+def layer_norm(x, weight, bias):
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, EPS)
+
+
+def rms_norm(x, weight):
+    return x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * weight
+
+
+def dyt(x, alpha, weight, bias):
+    return weight * torch.tanh(alpha * x) + bias
+
+
+def derf(x, alpha, shift, weight, bias):
+    return weight * torch.erf(alpha * x + shift) + bias
+
+
+FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, dyt, derf)}
+
+
+def size(values):
+    return torch.linalg.vector_norm(values).item()
+
+
+def forward(formula, t):
+    x = t["x"].double()
+    if "residual" in t:
+        x = x + t["residual"].double()
+    y = formula(x, **{name: t[name].double() for name in inspect.signature(formula).parameters if name != "x"})
+    return {"y": y, "residual_out": x}
+
+
+def backward(formula, t):
+    """Also the size of what a single number is the sum of: where it cancels, the sum's own says little."""
+    leaves, sums = {}, []
+    for name in inspect.signature(formula).parameters:  # backward takes no bias, whose value does not matter
+        leaf = t[name].double() if name in t else torch.zeros_like(t["weight"], dtype=torch.float64)
+        if leaf.numel() == 1:
+            leaf = leaf.expand(t["x"].shape).clone()
+            sums.append(name)
+        leaves[name] = leaf.requires_grad_()
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(formula(**leaves), list(leaves.values()), t["dy"].double())
+    found = dict(zip(("d" + name for name in leaves), gradients))
+    sizes = {"d" + name: size(found["d" + name]) for name in sums}
+    found.update({"d" + name: found["d" + name].sum().view(1) for name in sums})
+    if "dresidual_out" in t:
+        found["dx"] = found["dx"] + t["dresidual_out"].double()
+    return found, sizes
+
+
+def expected(row, t):
+    """{output: (values, the least that an error is a fraction of)}."""
+    formula, (op, direction) = FORMULAS[row["function"][0]], row["function"]
+    found, sizes = backward(formula, t) if direction == "backward" else (forward(formula, t), {})
+    return {name: (values, sizes.get(name, 0.0)) for name, values in found.items() if name in t}
