@@ -49,7 +49,7 @@ class Determinism : public Device {
  protected:
   // `times` runs on the same memory, each after the outputs were overwritten, against the CPU's bits.
   void repeat(const Case& c, int times) {
-    const Tensors expected = call_plain(c);
+    const Tensors expected = Device::expected(c);
     Tensors got = check::make_tensors(c);
     DeviceCase device(c, {}, got);
     cudaStream_t stream;
@@ -84,7 +84,7 @@ TEST_P(Determinism, AnyNumberOfMultiprocessors) {
   for (const DType x : {DType::f32, DType::bf16})
     for (const auto& [rows, n] : {std::pair{5000, 256}, {7500, 512}, {300, 4096}, {33, 768}, {700, 1000}, {5, 65536}, {140, 16384}}) {
       const Case c = base(x, rows, n);
-      const Tensors expected = call_plain(c);
+      const Tensors expected = Device::expected(c);
       for (const int count : {60, 108, 132}) {
         const AssumedMultiprocessors assumed(count);
         Tensors got = check::make_tensors(c);
@@ -97,7 +97,8 @@ TEST_P(Determinism, AnyNumberOfMultiprocessors) {
 // Else the test above compares a plan with itself.
 TEST_P(Determinism, PlansDependOnTheNumberOfMultiprocessors) {
   for (const auto& [rows, n] : {std::pair{40000, 256}, {5000, 512}}) {
-    const Case c = base(DType::bf16, rows, n);
+    Case c = base(DType::bf16, rows, n);
+    if (!check::find_op(c.op)->same_bits) c.rows /= 10;  // an elementwise op's
     Tensors t = check::make_tensors(c);
     DeviceCase device(c, {}, t);
     std::set<std::string> plans;

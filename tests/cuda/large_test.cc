@@ -197,7 +197,7 @@ TEST_P(Large, VeryLongRows) { run(power(13) + 1, 262152, kAll); }
 TEST_P(Large, OneRow) { run(1, power(31) + 8, kDx); }
 TEST_P(Large, RowsOfOneElement) { run(power(31) + 9, 1, kForward); }
 
-INSTANTIATE_TEST_SUITE_P(Ops, Large, ::testing::ValuesIn(check::op_names()), op_name);
+INSTANTIATE_TEST_SUITE_P(Ops, Large, ::testing::Values("layer_norm", "rms_norm"), op_name);
 
 }  // namespace
 }  // namespace kilter::test

@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(kElementwiseThreads)
       for (int q = 0; q < 2; ++q) add_to(scalars[q][t], scalars[q][t + step]);
     __syncthreads();
   }
-  if (t < 2) p.scalars[2 * (chunk * p.tile.tiles + blockIdx.x) + t] = scalars[t][0];
+  if (t == 0)
+    for (int q = 0; q < 2; ++q) p.scalars[2 * (chunk * p.tile.tiles + blockIdx.x) + q] = scalars[q][0];
   if (place.down == 0 && place.inside)
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {

@@ -34,7 +34,7 @@ KILTER_INLINE char* row_at(const RowAddress& a, const RowRuns& runs, uint32_t fl
 
 inline bool compact(const View& v, int64_t rows, RowAddress* address, RowRuns* runs, uint32_t* flags) {
   if (!to_address(v, rows, address, runs)) return false;
-  *flags |= runs->inner ? kTwoStrides : 0;
+  if (runs->inner) *flags |= kTwoStrides;
   return true;
 }
 
