@@ -116,7 +116,8 @@ class Device : public ::testing::TestWithParam<std::string> {
     ++compared;
     check::Tensors got = check::make_tensors(c);
     ASSERT_NO_FATAL_FAILURE(call_on_device(c, layout, got));
-    EXPECT_TRUE(check::find_op(c.op)->same_bits ? same_bits(c, call_plain(c), got) : within(c, got)) << "gap " << layout.gap << ", shift " << layout.shift << (layout.in_place ? ", in place" : "");
+    EXPECT_TRUE(check::find_op(c.op)->same_bits ? same_bits(c, call_plain(c), got) : within(c, got))
+        << "gap " << layout.gap << ", shift " << layout.shift << (layout.in_place ? ", in place" : "");
   }
   // What every run on the device gives, to the bit: the CPU's bits, or where backends differ those of a run that is within the bounds.
   static check::Tensors expected(const check::Case& c) {

@@ -1,6 +1,6 @@
 // The functions of the elementwise ops and their derivatives, on the host and on devices.
 //
-// A is a backend's arithmetic in the compute type C (fp32, or fp64 for fp64 rows): mad(a, b, c) = a * b + c, exp2(v) for v <= 0,
+// A is a backend's arithmetic in the compute type C (fp32, or fp64 for fp64 rows): mad(a, b, c) = a * b + c, exp2(v) for v <= 2,
 // inverse(v) for v >= 1, select(is, a, b).  In fp32 each function is the smaller of two formulas' errors: a polynomial in u near 0,
 // and beyond it what 2^v gives.  fit.py prints the coefficients and their errors.  In fp64 the mathematical library's are taken.
 #pragma once
@@ -24,12 +24,12 @@ struct Tanh {
   KILTER_INLINE static ValueAndSlope<float> both(float u) {
     constexpr float kSmall = 0.55f, kTwoLog2e = 0x1.715476p+1f;
     const float a = __builtin_fabsf(u), z = u * u;
-    const float e = A::exp2(-kTwoLog2e * a), r = A::inverse(1.0f + e);
+    const float e4 = A::exp2(A::mad(-kTwoLog2e, a, 2.0f)), r = A::inverse(A::mad(e4, 0.25f, 1.0f)), q = e4 * r;  // 4 e, 1 / (1 + e)
     float p = A::mad(0x1.0d5042p-6f, z, -0x1.af7cd0p-5f);
     p = A::mad(p, z, 0x1.10cef6p-3f);
     p = A::mad(p, z, -0x1.555452p-2f);
-    const float near = A::mad(u * z, p, u), far = __builtin_copysignf(A::mad(-2.0f * e, r, 1.0f), u);
-    return {A::select(a < kSmall, near, far), (4.0f * e) * (r * r)};
+    const float near = A::mad(u * z, p, u), far = __builtin_copysignf(A::mad(q, -0.5f, 1.0f), u);
+    return {A::select(a < kSmall, near, far), q * r};
   }
   template <class A>
   KILTER_INLINE static ValueAndSlope<double> both(double u) {

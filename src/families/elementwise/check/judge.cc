@@ -81,6 +81,7 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
   const double alpha = std::fabs(t["alpha"].at(0, 0));
   Meter dx("dx", c.x, tolerance(elementwise_bounds, "dx", c.x, {}), true);
   Meter dresidual("dresidual", narrow, tolerance(elementwise_bounds, "dresidual", narrow, {}), true);
+  const double least = c.x == DType::f64 ? 0x1p-1022 : 0x1p-126;
   ColumnSizes weights(c.n), biases(c.n), alphas(1), shifts(1);
   for (int64_t row = 0; row < c.rows; ++row)
     for (int64_t i = 0; i < c.n; ++i) {
@@ -89,8 +90,9 @@ void judge_backward(const Case& c, const Tensors& t, const Reference& ref, Repor
       const double size = g * alpha + (upstream.present() ? std::fabs(upstream.at(row, i)) : 0);
       if (got_dx.present()) dx.add(got_dx.at(row, i), want, ulp(c.x, size), row, i);
       if (got_dresidual.present()) dresidual.add(got_dresidual.at(row, i), want, ulp(narrow, size), row, i);
-      weights.add(i, dy.at(row, i) * e.f), biases.add(i, dy.at(row, i));
-      alphas.add(0, g * ref.x().at(row, i)), shifts.add(0, g);
+      const auto term = [&](double v) { return std::max(std::fabs(v), least); };
+      weights.add(i, term(dy.at(row, i) * e.f)), biases.add(i, term(dy.at(row, i)));
+      alphas.add(0, term(g * ref.x().at(row, i))), shifts.add(0, term(g));
     }
   dx.report(r), dresidual.report(r);
   judge_sums(elementwise_bounds, "dweight", t["dweight"], ref.dweight, weights, r, true);

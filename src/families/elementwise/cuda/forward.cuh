@@ -1,7 +1,8 @@
 // Forward of the elementwise ops on a CUDA device.
 //
 // A block owns a tile of columns of a run of rows, a thread the same columns of `rows_of_a_thread` of them: weight and bias are read
-// once and stay in registers.  Each element is read once and written once.  No barriers.
+// once and stay in registers; the next rows are on their way while these are computed.  Each element is read once and written once.
+// No barriers.
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
@@ -9,46 +10,61 @@
 
 namespace kilter::cuda {
 
+// Registers for four blocks of a multiprocessor, and two rows under way: on an H200, bf16, 16384 x 4096, µs: 77.0; three blocks: 83.2;
+// one row: 86.6; four rows and two blocks: 108.
 template <class Rows, class F>
-__global__ void __launch_bounds__(kElementwiseThreads)
+__global__ void __launch_bounds__(kElementwiseThreads, sizeof(typename Rows::C) == 4 ? 4 : 1)
     elementwise_forward_kernel(const __grid_constant__ ElementwiseForwardParameters<Rows> p) {
   using C = typename Rows::C;
-  constexpr int kWidth = Rows::kWidth, kAtOnce = 4;  // rows whose loads are under way together
+  using Cursor = typename Rows::Cursor;
+  constexpr int kWidth = Rows::kWidth, kAtOnce = 2;
   wait_for_predecessor(p.dependent);
   const ElementwisePlace place = elementwise_place<Rows>(p.tile, p.n);
   if (!place.inside) return;
-  const C alpha = scalar(p.alpha, C(1)), shift = scalar(p.shift, C(-0.0));  // minus 0 changes no number
+  const int across = p.tile.across, rows = p.rows_of_a_thread;
+  const int64_t begin = ((p.first_block + blockIdx.y) * p.tile.down + place.down) * rows;
+  const int count = p.rows - begin < rows ? int(p.rows - begin) : rows;
+  struct Batch {
+    typename Rows::Raw x[kAtOnce];
+  };
+  const auto load = [&](int k) {
+    Batch b;
+    const Cursor x(p.x, begin + k, place.first, p.n, across);
+#pragma unroll
+    for (int q = 0; q < kAtOnce; ++q)
+      if (k + q < count) b.x[q] = x.load(q);
+    return b;
+  };
+  Batch batch = load(0);
+  const RawScalar raw_alpha = load_scalar(p.alpha), raw_shift = load_scalar(p.shift);
+  const typename Rows::RawColumns raw_weight = Rows::load_columns(p.weight, place.first, p.n, across),
+                                  raw_bias = Rows::load_columns(p.bias, place.first, p.n, across);
+  const C alpha = value_of(p.alpha, raw_alpha, C(1)), shift = value_of(p.shift, raw_shift, C(-0.0));  // minus 0 changes no number
   C weight[kWidth], bias[kWidth];
-  load_columns<Rows>(p.weight, place.first, p.tile.across, p.n, C(1), weight);
-  load_columns<Rows>(p.bias, place.first, p.tile.across, p.n, C(-0.0), bias);
-  const int64_t begin = (p.first_block + blockIdx.y) * p.tile.down * p.rows_of_a_thread + place.down;
-  for (int k = 0; k < p.rows_of_a_thread; k += kAtOnce) {
-    typename Rows::Raw x[kAtOnce], residual[kAtOnce];
-    const auto row = [&](int q) { return begin + int64_t(k + q) * p.tile.down; };
-    const auto is_there = [&](int q) { return k + q < p.rows_of_a_thread && row(q) < p.rows; };
+  Rows::values(p.weight, raw_weight, C(1), weight);
+  Rows::values(p.bias, raw_bias, C(-0.0), bias);
+  for (int k = 0; k < count; k += kAtOnce) {
+    const Batch next = load(k + kAtOnce);
+    const Cursor y(p.y, begin + k, place.first, p.n, across);
 #pragma unroll
     for (int q = 0; q < kAtOnce; ++q) {
-      if (!is_there(q)) continue;
-      x[q] = Rows::load(p.x, row(q), place.first, p.n, p.tile.across);
-      if (p.residual.present()) residual[q] = Rows::load(p.residual, row(q), place.first, p.n, p.tile.across);
-    }
-#pragma unroll
-    for (int q = 0; q < kAtOnce; ++q) {
-      if (!is_there(q)) continue;
+      if (k + q >= count) continue;
       C v[kWidth];
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) v[j] = Rows::value(p.x, x[q], j);
-      if (p.residual.present()) {
+      for (int j = 0; j < kWidth; ++j) v[j] = Rows::value(batch.x[q], j);
+      if (Rows::present(p.residual)) {
+        const typename Rows::Raw residual = Cursor(p.residual, begin + k, place.first, p.n, across).load(q);
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) v[j] = v[j] + Rows::value(p.residual, residual[q], j);
+        for (int j = 0; j < kWidth; ++j) v[j] = v[j] + Rows::value(residual, j);
         Rows::round(p.residual, v);
-        if (p.residual_out.present()) Rows::store(p.residual_out, row(q), place.first, p.n, p.tile.across, v);
+        if (Rows::present(p.residual_out)) Cursor(p.residual_out, begin + k, place.first, p.n, across).store(q, v);
       }
 #pragma unroll
       for (int j = 0; j < kWidth; ++j)
         v[j] = Approximate::mad(F::template both<Approximate>(Approximate::mad(alpha, v[j], shift)).value, weight[j], bias[j]);
-      Rows::store(p.y, row(q), place.first, p.n, p.tile.across, v);
+      y.store(q, v);
     }
+    batch = next;
   }
   let_successor_start(p.dependent);
 }

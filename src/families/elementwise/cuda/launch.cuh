@@ -13,15 +13,15 @@ template <class Rows>
 bool to_parameters(const ElementwiseForward& p, ElementwiseForwardParameters<Rows>* o) {
   o->rows = p.rows, o->n = p.n;
   o->alpha = Column(p.alpha), o->shift = Column(p.shift), o->weight = Column(p.weight), o->bias = Column(p.bias);
-  return Rows::take(p.x, p.rows, &o->x) && Rows::take(p.residual, p.rows, &o->residual) && Rows::take(p.y, p.rows, &o->y) &&
-         Rows::take(p.residual_out, p.rows, &o->residual_out);
+  return Rows::take(p.weight) && Rows::take(p.bias) && Rows::take(p.x, &o->x) && Rows::take(p.residual, &o->residual) &&
+         Rows::take(p.y, &o->y) && Rows::take(p.residual_out, &o->residual_out);
 }
 template <class Rows>
 bool to_parameters(const ElementwiseBackward& p, ElementwiseBackwardParameters<Rows>* o) {
   o->rows = p.rows, o->n = p.n;
   o->alpha = Column(p.alpha), o->shift = Column(p.shift), o->weight = Column(p.weight);
-  return Rows::take(p.x, p.rows, &o->x) && Rows::take(p.dy, p.rows, &o->dy) && Rows::take(p.dresidual_out, p.rows, &o->dresidual_out) &&
-         Rows::take(p.dx, p.rows, &o->dx) && Rows::take(p.dresidual, p.rows, &o->dresidual);
+  return Rows::take(p.weight) && Rows::take(p.x, &o->x) && Rows::take(p.dy, &o->dy) && Rows::take(p.dresidual_out, &o->dresidual_out) &&
+         Rows::take(p.dx, &o->dx) && Rows::take(p.dresidual, &o->dresidual);
 }
 
 template <class Problem>
@@ -56,7 +56,7 @@ bool launch(const ElementwiseBackward& p, cudaStream_t stream) {
   o.tile = elementwise_tile(p.n, Rows::kWidth, o.partition.steps());
   o.columns = o.scalars = nullptr;
   if (p.has_sums()) {
-    o.columns = reinterpret_cast<Wide<C>*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
+    o.columns = reinterpret_cast<C*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
     o.scalars = o.columns + 2 * o.partition.chunks * p.n;
   }
   if (p.rows > 0) {
@@ -67,7 +67,7 @@ bool launch(const ElementwiseBackward& p, cudaStream_t stream) {
     const ElementwiseFinishParameters f = {p.n,     o.partition.chunks, o.tile.tiles, o.columns, o.scalars, p.dweight,
                                            p.dbias, p.dalpha,           p.dshift};
     const dim3 grid(grid_for((p.n + kFinishAcross - 1) / kFinishAcross + 1), 2);
-    Launch(grid, kFinishAcross * kFinishRuns, stream)(&elementwise_finish_kernel<C>, f);
+    Launch(grid, kFinishAcross * kFinishRuns, stream).dependent(true)(&elementwise_finish_kernel<C>, f);  // it waits for the sums itself
   }
   return true;
 }

@@ -51,7 +51,7 @@ struct ElementwiseForwardParameters {
   typename Rows::Tensor x, residual, y, residual_out;
 };
 
-// Sums of a chunk's rows go to the workspace in the type Sum, and the finish adds them up: `columns` has dweight's and dbias's terms,
+// Sums of a chunk's rows go to the workspace, each rounded once, and the finish adds them up: `columns` has dweight's and dbias's terms,
 // two rows of n per chunk; `scalars` dalpha's and dshift's, two values per chunk and tile.
 template <class Rows>
 struct ElementwiseBackwardParameters {
@@ -61,7 +61,7 @@ struct ElementwiseBackwardParameters {
   bool dependent;
   Column alpha, shift, weight;
   typename Rows::Tensor x, dy, dresidual_out, dx, dresidual;
-  typename Rows::Sum *columns, *scalars;  // null: no sums are asked for
+  typename Rows::C *columns, *scalars;  // null: no sums are asked for
 };
 
 struct ElementwiseFinishParameters {
