@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "core/element.h"
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {

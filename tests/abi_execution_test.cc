@@ -2,7 +2,7 @@
 #include <atomic>
 #include <thread>
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {

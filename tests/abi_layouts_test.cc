@@ -1,6 +1,6 @@
 // Strides, alignment and rank change no bit of any output, and nothing between or around rows is written (each Matrix checks
 // its own gaps, slack and guard pages).
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {
@@ -135,21 +135,6 @@ TYPED_TEST(Layouts, ThreeAndFourDimensions) {
         ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
         EXPECT_TRUE(same_outputs(expected, f));
       }
-}
-
-TYPED_TEST(Layouts, NullStridesAreRowMajor) {
-  Spec s = with_everything(DType::f32, DType::f32);
-  s.leading = {2, 3};
-  Forward<TypeParam> f(s), expected(s);
-  Backward<TypeParam> b(s), reference(s);
-  for (const NamedTensor& t : f.tensors()) t.tensor->strides = nullptr;
-  for (const NamedTensor& t : b.tensors()) t.tensor->strides = nullptr;
-  ASSERT_EQ(expected.run(), KILTER_OK);
-  ASSERT_EQ(reference.run(), KILTER_OK);
-  ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
-  ASSERT_EQ(b.run(), KILTER_OK) << kilter_last_error();
-  EXPECT_TRUE(same_outputs(expected, f));
-  EXPECT_TRUE(same_outputs(reference, b));
 }
 
 TYPED_TEST(Layouts, StridedStatistics) {

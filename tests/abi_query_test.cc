@@ -2,7 +2,7 @@
 #include <cstdlib>
 #include <limits>
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {

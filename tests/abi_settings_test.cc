@@ -4,7 +4,7 @@
 #include <set>
 #include <thread>
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {
@@ -70,6 +70,16 @@ TEST(Errors, EveryStatusHasItsName) {
   }
   EXPECT_STREQ(kilter_status_name(KILTER_OVERLAP), "KILTER_OVERLAP");
   EXPECT_NE(kilter_status_name(static_cast<kilter_status>(12)), nullptr);
+}
+
+TEST(Errors, SuccessLeavesTheText) {
+  Forward<LayerNorm> f(Spec{});
+  f.args.eps = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(f.run(), KILTER_INVALID_ARGUMENT);
+  const std::string text = kilter_last_error();
+  f.args.eps = 1e-5;
+  EXPECT_EQ(f.run(), KILTER_OK);
+  EXPECT_EQ(kilter_last_error(), text);
 }
 
 TEST(Errors, TextsBelongToTheirThread) {

@@ -17,7 +17,7 @@
 
 #ifdef KILTER_TEST_COUNTS
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace {
 std::atomic<long> allocations{0};

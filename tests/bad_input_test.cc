@@ -18,11 +18,33 @@ class BadInput : public ::testing::TestWithParam<kilter_function> {
 
 INSTANTIATE_TEST_SUITE_P(Every, BadInput, ::testing::ValuesIn(all_functions()), function_name);
 
+// What is right, but no implementation takes: tensors and choices, by hand.
+const std::map<kilter_function, std::set<std::string>> kWithoutImplementation = {
+    {KILTER_LAYER_NORM_FORWARD, {"gate", "activation silu", "activation gelu", "activation gelu_tanh"}},
+    {KILTER_RMS_NORM_FORWARD, {"gate", "activation silu", "activation gelu", "activation gelu_tanh"}},
+};
+
 TEST_P(BadInput, TheCallItself) {
   EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
   EXPECT_NE(call.plan().impl, nullptr);
-  for (const kilter_field& f : call.fields())  // what it lacks is right, but has no implementation
-    if (is_tensor(f) && !call.has(f.name)) expect_refused(call, KILTER_UNSUPPORTED, named(f), [&] { call[f.name]; });
+  std::set<std::string> refused;
+  for (const kilter_field& f : call.fields()) {
+    if (is_tensor(f) && !call.has(f.name)) {
+      refused.insert(f.name);
+      expect_refused(call, KILTER_UNSUPPORTED, named(f), [&] { call[f.name]; });
+    }
+    const std::vector<std::string> words = words_of(std::string(f.kind) == "choice" ? f.words : "");
+    for (size_t v = 0; v < words.size(); ++v) {
+      const auto choose = [&] { call.at<int32_t>(f.name) = int32_t(v); };
+      call.attach();
+      choose();
+      if (call.run() == KILTER_OK) continue;
+      refused.insert(f.name + (" " + words[v]));
+      expect_refused(call, KILTER_UNSUPPORTED, named(f), choose);
+    }
+  }
+  const auto known = kWithoutImplementation.find(GetParam());
+  EXPECT_EQ(refused, known == kWithoutImplementation.end() ? std::set<std::string>() : known->second);
 }
 
 TEST_P(BadInput, Absent) {
@@ -122,13 +144,6 @@ TEST_P(BadInput, Scalars) {
       call.at<uint64_t>(f.name) = (uint64_t{1} << words.size()) - 1;
       EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
     }
-    if (kind == "choice")  // what has a name is right, if perhaps without an implementation
-      for (size_t v = 0; v < words.size(); ++v) {
-        call.attach();
-        call.at<int32_t>(f.name) = int32_t(v);
-        const kilter_status status = call.run();
-        EXPECT_TRUE(status == KILTER_OK || (v > 0 && status == KILTER_UNSUPPORTED)) << kilter_last_error();
-      }
     if (kind == "text")
       for (const char* v : {"", "cpu", "cuda:no_such", "cpu:rowwise ", "CPU:ROWWISE"})
         expect_refused(call, kInvalid, named(f), [&] { call.at<const char*>(f.name) = v; });

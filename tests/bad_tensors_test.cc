@@ -1,5 +1,6 @@
 // Every tensor of every function with one thing wrong, from the library's listing alone: data, types, ranks, sizes, strides, devices,
 // addresses.  The other arguments: bad_input_test.cc.
+#include <algorithm>
 #include <functional>
 #include <limits>
 
@@ -94,12 +95,15 @@ TEST_P(BadTensor, NoType) {
 TEST_P(BadTensor, TypesThatDoNotExist) {
   for (const kilter_dtype type : {kilter_dtype{0, 32, 1},
                                   {1, 32, 1},
+                                  {3, 64, 1},
                                   {5, 64, 1},
+                                  {7, 32, 1},
                                   {200, 32, 1},
                                   {KILTER_FLOAT, 8, 1},
                                   {KILTER_FLOAT, 0, 1},
                                   {KILTER_FLOAT, 128, 1},
-                                  {KILTER_BFLOAT, 32, 1}})
+                                  {KILTER_BFLOAT, 32, 1},
+                                  {KILTER_BFLOAT, 8, 1}})
     expect_each_refused(KILTER_UNSUPPORTED, ".dtype", [&](kilter_tensor& t) { t.dtype = type; });
   for (const uint16_t lanes : {0, 2, 65535})
     expect_each_refused(kInvalid, ".dtype.lanes", [&](kilter_tensor& t) { t.dtype.lanes = lanes; });
@@ -225,6 +229,14 @@ TEST_P(BadTensor, Devices) {
       const std::string argument = is_first(f) ? ".device" : named(f, ".device");
       expect_tensor_refused(f, kInvalid, argument, [&](kilter_tensor& t) { t.device = device; });
     });
+  // Beside the others in memory that the host can access, as beside the host's own.
+  for (const kilter_field& f : call.fields())
+    if (is_tensor(f) && !is_first(f))
+      expect_refused(call, kInvalid, named(f, ".device"), [&] {
+        for (const kilter_field& other : call.fields())
+          if (is_tensor(other) && call.has(other.name)) call[other.name].device = {KILTER_DEVICE_CUDA_HOST, 0};
+        call[f.name].device = {KILTER_DEVICE_CUDA, 0};
+      });
   // Without elements as with them.
   Call empty(GetParam(), {.any = {0, 3}});
   for (const kilter_field& f : empty.fields())
@@ -240,8 +252,12 @@ TEST_P(BadTensor, ADeviceWithoutABackend) {
   ASSERT_EQ(kilter_explain(GetParam(), call.args(), list, std::size(list), &count), KILTER_OK);
   list[count++].impl = nullptr;
   const std::string first = call.fields().front().name;
+  std::vector<kilter_device> devices = {{KILTER_DEVICE_METAL, 1}, {0, 0}, {-1, 0}, {1 << 20, 3}};
+  const bool cuda =
+      std::any_of(list, list + count, [](const kilter_candidate& c) { return c.impl && std::string(c.impl).starts_with("cuda:"); });
+  if (!cuda) devices.push_back({KILTER_DEVICE_CUDA, 0});
   for (size_t i = 0; i < count; ++i)
-    for (const kilter_device device : {kilter_device{KILTER_DEVICE_METAL, 1}, {0, 0}, {-1, 0}, {1 << 20, 3}})
+    for (const kilter_device device : devices)
       expect_refused(call, KILTER_UNSUPPORTED, first + ".device", [&] {
         for (const kilter_field& f : call.fields())
           if (is_tensor(f) && call.has(f.name)) call[f.name].device = device;

@@ -1,6 +1,7 @@
 // The process around a call: the caller's floating-point environment, its threads, a fork.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cfenv>
 #include <cstdlib>
 #include <cstring>
@@ -16,7 +17,7 @@
 #define KILTER_TEST_FORKS
 #endif
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {
@@ -28,7 +29,10 @@ template <class Call>
 struct Filled : Call {
   explicit Filled(const Spec& s) : Call(s) {
     this->x.fill(value);
-    if constexpr (Call::is_backward) this->prepare();
+    if constexpr (Call::is_backward)
+      this->prepare();
+    else
+      this->residual.fill(value);  // as small as x, which it would hide
   }
 };
 const Spec kSpec = [] {
@@ -102,6 +106,29 @@ TEST(FloatModes, ThreadsBornUnderFlushToZero) {
   }).join();
   EXPECT_TRUE(same_outputs(expected, got));
 }
+
+#ifdef _OPENMP
+// A program's own parallel region starts the threads that the library's regions go on with.
+TEST(FloatModes, ATeamThatTheProgramStartedUnderFlushToZero) {
+  Filled<Forward<RmsNorm>> expected(kSpec), got(kSpec);
+  {
+    const WithThreads one(1);
+    ASSERT_EQ(expected.run(), KILTER_OK);
+  }
+  std::thread([&] {
+    const WithThreads four(4);
+    const unsigned usual = _mm_getcsr();
+    std::atomic<int> flushing{0};
+    _mm_setcsr(usual | 0x8040);
+#pragma omp parallel num_threads(4)
+    flushing += (_mm_getcsr() & 0x8040) == 0x8040;
+    _mm_setcsr(usual);
+    EXPECT_EQ(flushing, 4);
+    EXPECT_EQ(got.run(), KILTER_OK);
+  }).join();
+  EXPECT_TRUE(same_outputs(expected, got));
+}
+#endif
 #endif
 
 TEST(ThreadLimit, HoldsForEveryThread) {

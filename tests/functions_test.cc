@@ -1,12 +1,16 @@
 // What the library lists of itself: every function, every field of its struct, in words that mean something.
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <cstring>
 #include <limits>
 #include <map>
 #include <set>
 #include <sstream>
+#include <string>
+#include <vector>
 
-#include "harness/abi.h"
+#include "kilter/kilter.h"
 
 namespace kilter::test {
 namespace {

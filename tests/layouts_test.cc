@@ -114,15 +114,15 @@ TEST_P(Layouts, OneRowMayHaveAnyStride) {
 
 // Tensors of one shape and type as groups of columns of one buffer, as a projection for queries, keys and values leaves them.
 TEST_P(Layouts, InterleavedColumns) {
-  for (const DType t : types_of_t(GetParam()))
-    for (const std::string form : {"... n", "...|... 1"}) {
-      const Making m = {.t = t, .any = {6}, .size = 37};
+  for (const auto& [form, size] : {std::pair("... n", 1), {"... n", 37}, {"... n", 1025}, {"...|... 1", 37}})
+    for (const DType t : types_of_t(GetParam())) {
+      const Making m = {.t = t, .any = {6}, .size = size};
       Call expected(GetParam(), m), got(GetParam(), m);
       std::vector<std::string> group;
       for (const std::string& name : tensors())
         if (got.field(name).shape == form && (group.empty() || got.type_of(name) == got.type_of(group.front()))) group.push_back(name);
       if (group.size() < 2) continue;
-      const int64_t n = form == "... n" ? m.size : 1, width = int64_t(group.size()) * n;
+      const int64_t n = std::string(form) == "... n" ? size : 1, width = int64_t(group.size()) * n;
       Matrix buffer(got.type_of(group.front()), {6, width});
       int64_t strides[2] = {width, 1};
       const auto element = [&](Call& call, size_t k, int64_t r, int64_t i) {
@@ -139,7 +139,7 @@ TEST_P(Layouts, InterleavedColumns) {
       ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
       Matrix want(buffer.dtype(), {6, width});
       want.fill([&](int64_t r, int64_t i) { return element(expected, size_t(i / n), r, i % n); });
-      EXPECT_TRUE(same(want, buffer, form.c_str()));
+      EXPECT_TRUE(same(want, buffer, form));
     }
 }
 

@@ -19,7 +19,7 @@
 #include <cstring>
 #include <functional>
 
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 namespace {

@@ -11,7 +11,7 @@
 #include "check/units.h"
 #include "core/element.h"
 #include "families/rowwise/check/check.h"
-#include "harness/abi.h"
+#include "harness/rowwise.h"
 
 namespace kilter::test {
 

@@ -1,4 +1,5 @@
-// One call of the C ABI with every tensor it can take, owned: tests change a field, call, and look at what came back.
+// The row norms' calls, for what is true of them alone: with every tensor they can take, owned, in the layout that a test asks for.  What
+// is true of every function is said with harness/call.h.
 //
 //   Forward<Op> f({.t = DType::bf16, .rows = 7, .n = 100, .weight = DType::f32});   // Op: LayerNorm or RmsNorm
 //   f.args.eps = NAN;
@@ -14,6 +15,7 @@
 
 #include "harness/matrix.h"
 #include "harness/refused.h"
+#include "harness/threads.h"
 
 namespace kilter::test {
 
@@ -252,14 +254,5 @@ template <class Call>
       if (auto result = same(*a[i].matrix, *b[i].matrix, a[i].name); !result) return result;
   return ::testing::AssertionSuccess();
 }
-
-// For the duration of a scope.
-class WithThreads {
- public:
-  explicit WithThreads(int threads) { EXPECT_EQ(kilter_set_num_threads(threads), KILTER_OK); }
-  ~WithThreads() { EXPECT_EQ(kilter_set_num_threads(0), KILTER_OK); }
-  WithThreads(const WithThreads&) = delete;
-  WithThreads& operator=(const WithThreads&) = delete;
-};
 
 }  // namespace kilter::test
