@@ -1,4 +1,5 @@
 // The functions that ask about a call and those that call by number.
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 
@@ -179,7 +180,11 @@ TEST(Questions, UnknownFunctions) {
   kilter_field field{};
   field.struct_size = sizeof field;
   size_t count = 77;
-  for (const int number : {-1, int(std::size(kAll)), 1000, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
+  int unused = 0;
+  kilter_function_info info{};
+  info.struct_size = sizeof info;
+  for (size_t i = 0; kilter_function_at(i, &info) == KILTER_OK; ++i) unused = std::max(unused, info.function + 1);
+  for (const int number : {-1, unused, 1000, std::numeric_limits<int>::max(), std::numeric_limits<int>::min()}) {
     const int32_t function = number;
     const auto refused = [&](kilter_status status) {
       EXPECT_EQ(status, KILTER_INVALID_ARGUMENT) << number;

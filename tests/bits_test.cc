@@ -10,6 +10,8 @@ using check::Tensors;
 
 class Bits : public ::testing::TestWithParam<std::string> {
  protected:
+  // Else no length is a class of its own, and fewer will do.
+  bool has_rows() const { return check::find_op(GetParam())->same_bits; }
   Case base(DType x, int64_t rows, int64_t n, Fill fill = Fill::normal) {
     Case c;
     c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 7;
@@ -27,6 +29,7 @@ TEST_P(Bits, EveryTarget) {
     for (const int64_t n : {1, 7, 129, 384, 1000, 1024, 1025, 4096, 5001})
       for (const Fill fill : check::kFills) {
         Case c = base(x, 19, n, fill);
+        if (!has_rows() && (n > 1025 || n == 384)) continue;
         const Tensors expected = call_plain(c);
         for (int t = 0; const char* target = kilter_cpu_target_at(t); ++t) {
           ASSERT_EQ(kilter_set_cpu_target(target), KILTER_OK);
@@ -42,6 +45,7 @@ TEST_P(Bits, EveryTarget) {
 TEST_P(Bits, EveryThreadCount) {
   for (const DType x : kTypes)
     for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1300, 384}, {517, 1025}, {4097, 96}, {9, 40000}, {20011, 5}, {203, 16385}}) {
+      if (!has_rows() && rows * n > 540000) continue;
       Case c = base(x, rows, n);
       c.threads = 1;
       const Tensors expected = call_plain(c);
@@ -64,7 +68,7 @@ TEST_P(Bits, EveryRowCountAndPosition) {
       EXPECT_TRUE(same_rows(expected["dx"], first, t["dx"], rows, "dx")) << check::command(c);
       EXPECT_TRUE(same_rows(expected["rstd"], first, t["rstd"], rows, "rstd"));
     };
-    for (int64_t rows = 1; rows <= 300; ++rows) compare(0, rows);
+    for (int64_t rows = 1; rows <= (has_rows() ? 300 : 40); ++rows) compare(0, rows);
     for (const int64_t first : {1, 2, 3, 5, 255, 4000}) compare(first, 97);
   }
 }

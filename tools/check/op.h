@@ -15,7 +15,8 @@ struct Report;
 struct Op {
   const char* name;
   const Bounds* bounds;
-  bool same_bits;  // on every backend
+  const char* usual;  // of the inputs that may lack, those that models have
+  bool same_bits;     // on every backend
   // Compares outputs with the reference.  Tensors that the case does not ask for are ignored.
   void (*judge)(const Case& c, const Tensors& t, Report* r);
   void (*vary)(Case* c, int variant);  // one of kVariants sets of features

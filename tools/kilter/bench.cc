@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -73,23 +74,14 @@ double seconds(F&& body) {
 class Bench {
  public:
   Bench(const BenchCase& c, const std::string& impl, int threads)
-      : c_(c),
-        centered_(check::field_of(*check::function_of(c.op, false)->schema, "mean")),
-        threads_(threads),
-        forward_(*check::function_of(c.op, false)),
-        backward_(*check::function_of(c.op, true)) {
-    const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
+      : c_(c), threads_(threads), forward_(*check::function_of(c.op, false)), backward_(*check::function_of(c.op, true)) {
     const int64_t activations = c.backward ? 3 : 2;
     int64_t bytes = array_bytes(c.x, {c.rows, c.n});
     if (bytes < 0 || __builtin_mul_overflow(bytes, activations, &bytes_)) bytes_ = -1;
     require_memory(bytes_, fmt::format("rows {}, n {}", c.rows, c.n));
-    x_ = rows("x"), weight_ = vector("weight", c.x, 1), bias_ = vector("bias", c.x, 0);
-    out_ = rows("y");
-    mean_ = make_array("mean", stats, {c.rows}), rstd_ = make_array("rstd", stats, {c.rows});
-    forward_["x"] = x_.tensor(), forward_["weight"] = weight_.tensor(), forward_["y"] = out_.tensor(), forward_["rstd"] = rstd_.tensor();
-    if (centered_) forward_["mean"] = mean_.tensor(), forward_["bias"] = bias_.tensor();  // RMSNorm models have no bias
     require(kilter_set_num_threads(threads));
-    if (c.backward) require(forward_.call()), prepare_backward();
+    prepare(forward_);
+    if (c.backward) require(forward_.call()), prepare(backward_);
     if (!impl.empty()) timed().set_impl(impl.c_str());
     kilter_plan plan;
     require(timed().ask(&plan));
@@ -118,7 +110,7 @@ class Bench {
           if (is_op)
             status = call.call();
           else
-            run_copy(r.copies[which].first, x_.data.get(), c_.backward ? dy_.data.get() : nullptr, out_.data.get(), out_.bytes, threads_);
+            run_copy(r.copies[which].first, data("x"), c_.backward ? data("dy") : nullptr, data("y"), arrays_["y"].bytes, threads_);
         });
         require(status);
         if (rep >= 0) (is_op ? r.op : r.copies[which].second).push_back(t);
@@ -129,39 +121,60 @@ class Bench {
   }
 
  private:
-  Array rows(const char* name) {
-    Array a = make_array(name, c_.x, {c_.rows, c_.n});
+  char* data(const std::string& name) { return arrays_[name].data.get(); }
+  check::Arguments& timed() { return c_.backward ? backward_ : forward_; }
+
+  // What a model's call has: what must be there, the op's usual parameters, and of the results those that have one type by the table
+  // or sum over rows.
+  bool has(const check::Arguments& call, const Field& f) const {
+    const auto usual = [&](std::string_view name) {
+      const std::vector<std::string> words = check::words_of(check::find_op(c_.op)->usual);
+      return std::find(words.begin(), words.end(), name) != words.end();
+    };
+    if (f.required || !f.output) return f.required || usual(f.name);
+    if (f.needs >= 0 && call.type_of(call.schema().fields[f.needs]) == DType::none) return false;
+    const std::string_view of = std::string_view(f.name).substr(1);  // the parameter whose gradient a sum is
+    const Field* const parameter = f.shapes[0].any < 0 ? check::field_of(forward_.schema(), of) : nullptr;
+    return std::string_view(f.name) == "dx" || (check::is_usual(f) && (!parameter || parameter->required || usual(of)));
+  }
+  void prepare(check::Arguments& call) {
+    const Schema& s = call.schema();
+    const auto add = [&](const Field& f) {
+      const std::string name = std::string_view(f.name) == "dx" ? "y" : f.name;  // y was written when dx is
+      Array& a = arrays_[name];
+      if (!a.data) a = make(f, name, &f == &s.fields[s.t] ? c_.x : call.usual_type(f));
+      call.tensor(f) = a.tensor();
+    };
+    add(s.fields[s.t]);
+    for (int i = 0; i < s.count; ++i)
+      if (const Field& f = s.fields[i]; check::is_tensor(f) && i != s.t && has(call, f)) add(f);
+  }
+  Array make(const Field& f, const std::string& name, DType type) {
+    const check::Moderate m = check::moderate(name);
+    const bool one = f.shapes[0].dims[0] == kOne;
+    if (f.shapes[0].any < 0) {
+      Array a = make_array(name, type, {one ? 1 : c_.n});
+      check::fill_moderate(name, 0, 0, type, one ? 1 : c_.n, m.center, m.spread, a.data.get());
+      return a;
+    }
+    if (f.shapes[0].count == 1) return make_array(name, type, {c_.rows});
+    Array a = make_array(name, type, {c_.rows, c_.n});
     touch(a.data.get(), a.bytes, threads_);
-    if (name[0] == 'y') return a;
-    const int64_t stride = c_.n * item_size(c_.x);
+    if (f.output) return a;
+    const int64_t stride = c_.n * item_size(type);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads_) schedule(static)
 #endif
-    for (int64_t r = 0; r < c_.rows; ++r) check::fill_moderate(name, 0, r, c_.x, c_.n, 0, 1, a.data.get() + r * stride);
+    for (int64_t r = 0; r < c_.rows; ++r) check::fill_moderate(name, 0, r, type, c_.n, m.center, m.spread, a.data.get() + r * stride);
     return a;
-  }
-  Array vector(const char* name, DType dtype, double center) {
-    Array a = make_array(name, dtype, {c_.n});
-    check::fill_moderate(name, 0, 0, dtype, c_.n, center, 0.25, a.data.get());
-    return a;
-  }
-  check::Arguments& timed() { return c_.backward ? backward_ : forward_; }
-  void prepare_backward() {
-    dy_ = rows("dy");
-    const DType sums = c_.x == DType::f64 ? DType::f64 : DType::f32;
-    dweight_ = make_array("dweight", sums, {c_.n}), dbias_ = make_array("dbias", sums, {c_.n});
-    backward_["x"] = x_.tensor(), backward_["weight"] = weight_.tensor(), backward_["rstd"] = rstd_.tensor(),
-    backward_["dy"] = dy_.tensor();
-    backward_["dx"] = out_.tensor(), backward_["dweight"] = dweight_.tensor();
-    if (centered_) backward_["mean"] = mean_.tensor(), backward_["dbias"] = dbias_.tensor();
   }
 
   BenchCase c_;
-  bool centered_;
   int threads_;
   int64_t bytes_ = 0;
   std::string impl_;
-  Array x_, dy_, out_, weight_, bias_, mean_, rstd_, dweight_, dbias_, workspace_;
+  std::map<std::string, Array> arrays_;
+  Array workspace_;
   check::Arguments forward_, backward_;
 };
 

@@ -9,6 +9,6 @@ static FunctionSizes sizes(double u) { return {std::fabs(std::erf(u)), 1.1283791
 
 static constexpr Elementwise kOp = {derf_reference_forward, derf_reference_backward, sizes};
 extern const Op derf_check;
-const Op derf_check = elementwise<kOp>("derf");
+const Op derf_check = elementwise<kOp>("derf", "shift weight bias");
 
 }  // namespace kilter::check

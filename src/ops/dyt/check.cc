@@ -12,6 +12,6 @@ static FunctionSizes sizes(double u) {
 
 static constexpr Elementwise kOp = {dyt_reference_forward, dyt_reference_backward, sizes};
 extern const Op dyt_check;
-const Op dyt_check = elementwise<kOp>("dyt");
+const Op dyt_check = elementwise<kOp>("dyt", "weight bias");
 
 }  // namespace kilter::check

@@ -23,8 +23,8 @@ void judge_elementwise(const Elementwise& op, const Case& c, const Tensors& t, R
 void vary_elementwise(Case* c, int variant);
 
 template <const Elementwise& kOp>
-constexpr Op elementwise(const char* name) {
-  return {name, &elementwise_bounds, false, [](const Case& c, const Tensors& t, Report* r) { judge_elementwise(kOp, c, t, r); },
+constexpr Op elementwise(const char* name, const char* usual) {
+  return {name, &elementwise_bounds, usual, false, [](const Case& c, const Tensors& t, Report* r) { judge_elementwise(kOp, c, t, r); },
           vary_elementwise};
 }
 

@@ -33,8 +33,8 @@ void judge_row_norm(const RowNorm& op, const Case& c, const Tensors& t, Report* 
 void vary_row_norm(Case* c, int variant);
 
 template <const RowNorm& kOp>
-constexpr Op row_norm(const char* name) {
-  return {name, &row_norm_bounds, true, [](const Case& c, const Tensors& t, Report* r) { judge_row_norm(kOp, c, t, r); }, vary_row_norm};
+constexpr Op row_norm(const char* name, const char* usual) {
+  return {name, &row_norm_bounds, usual, true, [](const Case& c, const Tensors& t, Report* r) { judge_row_norm(kOp, c, t, r); }, vary_row_norm};
 }
 
 }  // namespace kilter::check
