@@ -13,7 +13,7 @@ namespace kilter::cuda {
 // Registers for four blocks of a multiprocessor, and two rows under way: on an H200, bf16, 16384 x 4096, µs: 77.0; three blocks: 83.2;
 // one row: 86.6; four rows and two blocks: 108.
 template <class Rows, class F>
-__global__ void __launch_bounds__(kElementwiseThreads, sizeof(typename Rows::C) == 4 ? 4 : 1)
+__global__ void __launch_bounds__(kElementwiseThreads, Rows::kForwardBlocks)
     elementwise_forward_kernel(const __grid_constant__ ElementwiseForwardParameters<Rows> p) {
   using C = typename Rows::C;
   using Cursor = typename Rows::Cursor;

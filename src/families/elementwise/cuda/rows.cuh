@@ -24,7 +24,7 @@ struct Approximate {
 template <class Type>
 struct VectorRows {
   using C = float;
-  static constexpr int kWidth = Packed<Type>::kWidth;
+  static constexpr int kWidth = Packed<Type>::kWidth, kForwardBlocks = 4;  // of a multiprocessor at least
   using Tensor = RowAddress;
   using Raw = uint4;   // as it lies in memory
   struct RawColumns {  // of a vector of T or fp32
@@ -86,6 +86,7 @@ template <class Compute>
 struct ElementRows {
   using C = Compute;
   static constexpr int kWidth = 4;  // elements of a thread, as far apart as neighbours in a block allow
+  static constexpr int kForwardBlocks = sizeof(C) == 4 ? 3 : 1;
   using Tensor = View;
   struct Raw {
     C v[kWidth];
