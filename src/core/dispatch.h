@@ -96,3 +96,16 @@ struct Entry {
 };
 
 }  // namespace kilter
+
+// An op's place in the list of ops, and its C functions.  Behind namespace kilter.
+#define KILTER_FUNCTIONS(op, Forward, Backward)                                                                             \
+  namespace kilter {                                                                                                        \
+  extern const OpInfo op##_op;                                                                                              \
+  const OpInfo op##_op = {{Forward::function, Backward::function}};                                                         \
+  }                                                                                                                         \
+  extern "C" kilter_status kilter_##op##_forward(const kilter_##op##_forward_args* args, kilter_stream stream) noexcept {   \
+    return kilter::Forward::run(args, stream);                                                                              \
+  }                                                                                                                         \
+  extern "C" kilter_status kilter_##op##_backward(const kilter_##op##_backward_args* args, kilter_stream stream) noexcept { \
+    return kilter::Backward::run(args, stream);                                                                             \
+  }

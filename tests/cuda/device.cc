@@ -15,7 +15,7 @@ using check::Tensors;
 
 namespace {
 
-constexpr int64_t kMargin = 64;
+constexpr int64_t kMargin = 64;  // elements before a tensor, and behind one that is laid out in some way: else an emulator sees its end
 constexpr char kPattern = 0x5A;
 
 }  // namespace
@@ -29,7 +29,8 @@ DeviceTensor::DeviceTensor(Buffer& from, const DeviceLayout& layout) : buffer_(&
   item_ = item_size(from.dtype());
   stride_ = n_ + (ndim_ == 2 ? layout.gap : 0);
   first_ = (kMargin + layout.shift) * item_;
-  host_.assign(size_t(2 * kMargin + layout.shift + rows_ * stride_) * size_t(item_), kPattern);
+  const int64_t behind = layout.gap || layout.shift ? kMargin : 0;
+  host_.assign(size_t(kMargin + layout.shift + rows_ * stride_ + behind) * size_t(item_), kPattern);
   for (int64_t r = 0; r < rows_; ++r) std::memcpy(host_row(r), from.data() + r * n_ * item_, size_t(n_ * item_));
   EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&device_), host_.size()), cudaSuccess);
   EXPECT_EQ(cudaMemcpy(device_, host_.data(), host_.size(), cudaMemcpyHostToDevice), cudaSuccess);

@@ -137,11 +137,11 @@ cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
 inline cudaError_t cudaMalloc(void** p, size_t bytes) {
-  *p = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  *p = emulated::allocate(bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaFree(void* p) {
-  std::free(p);
+  emulated::release(p);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemset(void* p, int v, size_t bytes) {

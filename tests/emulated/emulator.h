@@ -23,6 +23,8 @@ struct Config {
   unsigned cluster;
   size_t shared_bytes;
 };
+void* allocate(size_t bytes);  // device memory
+void release(void* p);
 void run(const Config& config, const std::function<void()>& kernel);
 
 // ---- from a kernel's thread

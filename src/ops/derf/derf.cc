@@ -48,21 +48,6 @@ using BackwardEntry = Entry<kBackwardSchema, ElementwiseBackward, kBackward, fin
 
 }  // namespace
 
-extern const OpInfo derf_op;
-const OpInfo derf_op = {{ForwardEntry::function, BackwardEntry::function}};
-
 }  // namespace kilter
 
-using namespace kilter;
-
-extern "C" {
-
-kilter_status kilter_derf_forward(const kilter_derf_forward_args* args, kilter_stream stream) noexcept {
-  return ForwardEntry::run(args, stream);
-}
-
-kilter_status kilter_derf_backward(const kilter_derf_backward_args* args, kilter_stream stream) noexcept {
-  return BackwardEntry::run(args, stream);
-}
-
-}  // extern "C"
+KILTER_FUNCTIONS(derf, ForwardEntry, BackwardEntry)

@@ -48,21 +48,6 @@ using BackwardEntry = Entry<kBackwardSchema, ElementwiseBackward, kBackward, fin
 
 }  // namespace
 
-extern const OpInfo dyt_op;
-const OpInfo dyt_op = {{ForwardEntry::function, BackwardEntry::function}};
-
 }  // namespace kilter
 
-using namespace kilter;
-
-extern "C" {
-
-kilter_status kilter_dyt_forward(const kilter_dyt_forward_args* args, kilter_stream stream) noexcept {
-  return ForwardEntry::run(args, stream);
-}
-
-kilter_status kilter_dyt_backward(const kilter_dyt_backward_args* args, kilter_stream stream) noexcept {
-  return BackwardEntry::run(args, stream);
-}
-
-}  // extern "C"
+KILTER_FUNCTIONS(dyt, ForwardEntry, BackwardEntry)

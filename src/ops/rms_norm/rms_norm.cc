@@ -49,21 +49,6 @@ using BackwardEntry = Entry<kBackwardSchema, RowNormBackward, kBackward, finish>
 
 }  // namespace
 
-extern const OpInfo rms_norm_op;
-const OpInfo rms_norm_op = {{ForwardEntry::function, BackwardEntry::function}};
-
 }  // namespace kilter
 
-using namespace kilter;
-
-extern "C" {
-
-kilter_status kilter_rms_norm_forward(const kilter_rms_norm_forward_args* args, kilter_stream stream) noexcept {
-  return ForwardEntry::run(args, stream);
-}
-
-kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args, kilter_stream stream) noexcept {
-  return BackwardEntry::run(args, stream);
-}
-
-}  // extern "C"
+KILTER_FUNCTIONS(rms_norm, ForwardEntry, BackwardEntry)
