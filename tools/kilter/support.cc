@@ -50,7 +50,8 @@ Row ask(const Function& function, const Named& device) {
     });
   for (int i = 0; i < schema.count; ++i)
     if (const Field& f = schema.fields[i]; f.required && !f.output && i != schema.t && has_alternatives(f))
-      feature("fp32 residual stream", [&](Question& q, kilter_dtype) { q.add(f, f32); });
+      feature(f.shapes[0].any < 0 ? fmt::format("fp32 {}", f.name) : "fp32 residual stream",
+              [&](Question& q, kilter_dtype) { q.add(f, f32); });
   if (const Field* const f = kind_field(schema))
     for (const OutputKind& kind : kOutputKinds) feature(kind.name, [&](Question& q, kilter_dtype) { q.add(*f, kind.type); });
   return row;
