@@ -20,7 +20,7 @@ def seconds_of_ops(results, ops):
     seconds = dict.fromkeys(ops, 0.0)
     for case in xml.etree.ElementTree.parse(results).getroot().iter("testcase"):
         name = case.get("name")
-        words = [snake(w) for w in re.findall(r"(?:/|::)([A-Za-z_]+?)(?:_forward|_backward)?(?:>|$)", name)]
+        words = [snake(w) for w in re.findall(r"(?:/|::)([A-Za-z_]+?)(?:_forward|_backward)?(?:>|\s|$)", name)]
         for op in set(words) & set(ops):
             seconds[op] += float(case.get("time"))
     return seconds

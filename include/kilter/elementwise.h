@@ -11,7 +11,8 @@
  * Backward, with g = dy * weight and t = tanh(alpha * x):
  *   dx = g * (1 - t^2) * alpha + dresidual_out,  dalpha = sum of g * (1 - t^2) * x,
  *   dweight = sum over rows of dy * t,  dbias = sum over rows of dy.
- * residual, residual_out, dresidual, types, strides, aliasing and workspace as in layer_norm; alpha has x's type or fp32.  Computed in
+ * residual, residual_out, dresidual, types, strides, aliasing and workspace as in layer_norm; alpha has x's type or fp32, dalpha
+ * alpha's or fp32.  Computed in
  * fp32 (fp64 rows: fp64).  NaN stays in its element of y and dx; every sum that it is part of is NaN.  Equal bits from run to run, for
  * every thread count, SIMD target and GPU of one architecture; the CPU's and a GPU's differ within the bounds of docs/numerics.md. */
 
@@ -56,7 +57,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_dyt_backward(const kilter_dyt_b
  * Backward, with g = dy * weight and k = 2 / sqrt(pi) * exp(-(alpha * x + shift)^2):
  *   dx = g * k * alpha + dresidual_out,  dalpha = sum of g * k * x,  dshift = sum of g * k,
  *   dweight = sum over rows of dy * erf(alpha * x + shift),  dbias = sum over rows of dy.
- * An absent shift is 0.  All else as in dyt. */
+ * An absent shift is 0; it has x's type or fp32, dshift alpha's type or fp32.  All else as in dyt. */
 
 typedef struct kilter_derf_forward_args {
   size_t struct_size;

@@ -239,8 +239,8 @@ typedef struct kilter_layer_norm_backward_args {
   kilter_tensor dweight;       /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   kilter_tensor dbias;         /* output, optional, [n], fp32 or weight's type (T if weight is absent) */
   double weight_offset;        /* as in forward */
-  void* workspace;             /* scratch on the tensors' device, the caller's; kilter_ask says how much */
-  size_t workspace_size;       /* bytes */
+  void* workspace;       /* scratch on the tensors' device, the caller's, apart from all tensors (unchecked); kilter_ask says how much */
+  size_t workspace_size; /* bytes */
   const char* impl;
   uint64_t launch_flags; /* as in forward */
 } kilter_layer_norm_backward_args;

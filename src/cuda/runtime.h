@@ -28,13 +28,18 @@ class DeviceCall {
   int wanted_, previous_ = -1;
 };
 
+// Of a plan for which nothing was compiled.
+[[nodiscard]] inline kilter_status no_kernel(const char* op) {
+  return fail(KILTER_INTERNAL, op, "plan: expected a compiled kernel for it, got none");
+}
+
 // Devices that this process can use; 0 without a driver.
 int device_count();
 
 // What a launch plan depends on; cached.  KILTER_TEST_SMS=N pretends another number of multiprocessors.
 DeviceTraits traits_of(int device);
 
-// Blocks of a launch over `items`: at most what one dimension of a grid holds, kernels loop over the rest.
+// Blocks of a launch over `items`: at most what one dimension of a grid holds.
 int grid_for(int64_t items);
 
 // What the entries that run on CUDA devices refuse; null if nothing.

@@ -1,5 +1,5 @@
 // `kilter check` as a library: one case in, inputs made from its seed, one call of the C ABI, every output measured against
-// the float64 reference (fp64 rows: __float128) in the units of the numeric contract.
+// the float64 reference (fp64 rows: wider) in the units of the numeric contract.
 //
 //   Case c;  c.op = "layer_norm";  c.rows = 7;  c.n = 4097;  c.x = DType::bf16;  c["weight"] = DType::f32;  c.fill = Fill::offset;  c.seed
 //   = 3; Report r = run(c); EXPECT_TRUE(r.passed) << describe(c, r);   // prints the command line that repeats it

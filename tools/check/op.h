@@ -17,6 +17,7 @@ struct Op {
   const Bounds* bounds;
   const char* usual;  // of the inputs that may lack, those that models have
   bool same_bits;     // on every backend
+  bool alone;         // elements have nothing to do with one another: no length is a class of its own
   // Compares outputs with the reference.  Tensors that the case does not ask for are ignored.
   void (*judge)(const Case& c, const Tensors& t, Report* r);
   void (*vary)(Case* c, int variant);  // one of kVariants sets of features

@@ -28,8 +28,7 @@ struct Tanh {
     float p = A::mad(0x1.0d5042p-6f, z, -0x1.af7cd0p-5f);
     p = A::mad(p, z, 0x1.10cef6p-3f);
     p = A::mad(p, z, -0x1.555452p-2f);
-    const float near = A::mad(u * z, p, u), far = __builtin_copysignf(A::mad(q, -0.5f, 1.0f), u);
-    return {A::select(a < kSmall, near, far), q * r};
+    return {__builtin_copysignf(A::select(a < kSmall, A::mad(a * z, p, a), A::mad(q, -0.5f, 1.0f)), u), q * r};
   }
   template <class A>
   KILTER_INLINE static ValueAndSlope<double> both(double u) {
@@ -51,14 +50,12 @@ struct Erf {
     p = A::mad(p, z, 0x1.ce1dd2p-4f);
     p = A::mad(p, z, -0x1.8126fap-2f);
     p = A::mad(p, z, 0x1.06eba6p-3f);
-    const float near = A::mad(u, p, u);
     float q = A::mad(-0x1.dd0d4cp-10f, a, 0x1.71fbbep-6f);  // log2(erfc(|u|)); its leading term leads to -infinity
     q = A::mad(q, a, -0x1.0dd39ap-3f);
     q = A::mad(q, a, -0x1.e076c2p-1f);
     q = A::mad(q, a, -0x1.9dcbe8p+0f);
     q = A::mad(q, a, -0x1.589358p-9f);
-    const float far = __builtin_copysignf(1.0f - A::exp2(q), u);
-    return {A::select(a < kSmall, near, far), kTwoOverRootPi * A::exp2(-kLog2e * z)};
+    return {__builtin_copysignf(A::select(a < kSmall, A::mad(a, p, a), 1.0f - A::exp2(q)), u), kTwoOverRootPi * A::exp2(-kLog2e * z)};
   }
   template <class A>
   KILTER_INLINE static ValueAndSlope<double> both(double u) {

@@ -10,6 +10,9 @@
 
 namespace kilter {
 
+// Rows whose terms of a sum add up in the compute type before they are widened: where all round alike, 8.5 units are lost.
+constexpr int kBlockRows = 16;
+
 struct ElementwiseForward {
   kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t rows = 0, n = 0;
@@ -35,6 +38,9 @@ struct ElementwiseBackward {
     return dalpha.dtype != DType::none || dshift.dtype != DType::none || dweight.dtype != DType::none || dbias.dtype != DType::none;
   }
 };
+
+inline const char* family_refuses(const ElementwiseForward&) { return nullptr; }
+inline const char* family_refuses(const ElementwiseBackward&) { return nullptr; }
 
 // What no table states.
 [[nodiscard]] inline kilter_status finish(ElementwiseForward* p) {

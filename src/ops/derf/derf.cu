@@ -3,6 +3,6 @@
 
 namespace kilter {
 
-KILTER_ELEMENTWISE_ON_CUDA(derf, Erf)
+KILTER_ELEMENTWISE_FUNCTIONS(derf, Erf)
 
 }  // namespace kilter

@@ -3,6 +3,6 @@
 
 namespace kilter {
 
-KILTER_ELEMENTWISE_ON_CUDA(dyt, Tanh)
+KILTER_ELEMENTWISE_FUNCTIONS(dyt, Tanh)
 
 }  // namespace kilter

@@ -27,9 +27,9 @@ const std::vector<Tolerance>& rows() {
        "u, the exponent: 2; a GPU's 2^v: 1.5; its inverse, squared: 3; six products and sums: 5.5 (the CPU: 8 in all)"},
       {"dx", f16, nullptr, 0.6, kSlopeUnit, "one rounding: 0.5; fp32 error before it"},
       {"dx", bf16, nullptr, 0.6, kSlopeUnit, "one rounding: 0.5; fp32 error before it"},
-      // Blocks of 32 rows, or of 32 groups of four, in C, then wider than their terms, so that the number of rows adds nothing.
-      {"dweight", f64, nullptr, 8, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
-      {"dweight", f32, nullptr, 8, kSumUnit, "a term: its bound above; 32 in fp32: 1.2; the worst of many columns: 4 times their root sum"},
+      // Blocks of 16 rows in C, then wider than their terms, so that the number of rows adds nothing.
+      {"dweight", f64, nullptr, 14, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
+      {"dweight", f32, nullptr, 14, kSumUnit, "a term: 4.5; 16 in turn that round alike: 8.5; the block's sum and the result: 1"},
       {"dweight", f16, nullptr, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
       {"dweight", bf16, nullptr, 0.6, kSumUnit, "one rounding: 0.5; fp32 error before it"},
   };
@@ -40,9 +40,13 @@ const std::vector<Tolerance>& rows() {
 
 const Bounds elementwise_bounds = {
     "Elementwise", rows(), "dresidual as dx, dbias as dweight, dalpha as dweight, dshift as dweight",
-    "- f and f' are of u = alpha * x + shift. In y and dweight, f counts at least 2^-126; in dx, dalpha and dshift, f' at least 2^-100:\n"
-    "  where exp(-2 |u|) or exp(-u^2) is below 2^-126, f' is 0.  A term of a sum counts at least as F's smallest normal number.\n"
-    "- In dx, dresidual and the sums NaN and infinity stand for each other: an infinite dy times an f' that is 0 is NaN.\n"
-    "- dy * weight and its products with f', alpha and x are taken not to overflow.\n"};
+    "- f and f' are of u = alpha * x + shift. In y and dweight f counts at least 2^-126, in dx, dalpha and dshift f' at least 2^-100 "
+    "(fp64:\n"
+    "  2^-1022, 2^-900): where 4 exp(-2 |u|) or exp(-u^2) is below the smallest normal number, f' is 0 in fp32. A term of a sum counts at\n"
+    "  least as F's smallest normal number.\n"
+    "- In dx, dresidual and the sums NaN and infinity stand for each other: an infinite dy or x times an f' that is 0 is NaN.\n"
+    "- dy * weight and its products with f', alpha and x are taken neither to overflow nor to underflow.\n"
+    "- Errors of f and f' are functions of u: where many terms with errors of one sign cancel in a sum, up to 5 units of the sum of the\n"
+    "  terms' sizes are lost.\n"};
 
 }  // namespace kilter::check

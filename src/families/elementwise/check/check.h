@@ -24,7 +24,12 @@ void vary_elementwise(Case* c, int variant);
 
 template <const Elementwise& kOp>
 constexpr Op elementwise(const char* name, const char* usual) {
-  return {name, &elementwise_bounds, usual, false, [](const Case& c, const Tensors& t, Report* r) { judge_elementwise(kOp, c, t, r); },
+  return {name,
+          &elementwise_bounds,
+          usual,
+          false,
+          true,
+          [](const Case& c, const Tensors& t, Report* r) { judge_elementwise(kOp, c, t, r); },
           vary_elementwise};
 }
 

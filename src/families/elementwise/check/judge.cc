@@ -12,6 +12,8 @@ class Reference {
     y = Buffer::rows(c.backward ? DType::none : DType::f64, c.rows, c.n);
     residual_out = Buffer::rows(residual.dtype(), c.rows, c.n);
     x_ = residual.present() ? &residual_out : &t["x"], weight_ = &t["weight"];
+    const bool wide = c.x == DType::f64;
+    least_f_ = wide ? 0x1p-1022 : 0x1p-126, least_slope_ = wide ? 0x1p-900 : 0x1p-100;
     alpha_ = t["alpha"].at(0, 0), shift_ = t["shift"].present() ? t["shift"].at(0, 0) : 0;
     ElementwiseForward p;
     p.rows = c.rows, p.n = c.n;
@@ -33,7 +35,7 @@ class Reference {
     const double scaled = alpha_ * x_->at(r, i), shift = shift_, u = scaled + shift;
     const FunctionSizes s = op_.sizes(u);
     const double around = s.slope > 0 ? s.bend * s.slope * (std::fabs(scaled) + std::fabs(shift)) : 0;
-    return {std::max(s.f + 2 * s.slope * std::fabs(shift), 0x1p-126), std::max(s.slope + around, 0x1p-100)};
+    return {std::max(s.f + 2 * s.slope * std::fabs(shift), least_f_), std::max(s.slope + around, least_slope_)};
   }
 
   kilter_status status;
@@ -57,7 +59,7 @@ class Reference {
   const Elementwise& op_;
   const Tensors& t_;
   const Buffer *x_, *weight_;
-  double alpha_, shift_;
+  double alpha_, shift_, least_f_, least_slope_;
 };
 
 void judge_forward(const Case& c, const Tensors& t, const Reference& ref, Report* r) {

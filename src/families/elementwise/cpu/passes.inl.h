@@ -4,7 +4,6 @@
 // and sums round one by one: no fused multiply-add, which not every target has.
 #pragma once
 
-#include "core/element.h"
 #include "cpu/weights.inl.h"
 #include "families/elementwise/cpu/run.h"
 #include "families/elementwise/functions.h"
@@ -42,13 +41,21 @@ struct Scalars {
   C alpha, shift;
   template <class Problem>
   explicit Scalars(const Problem& p)
-      : alpha(read<C>(p.alpha, 0, 0)), shift(p.shift.present() ? read<C>(p.shift, 0, 0) : C(-0.0)) {}  // which changes no number
+      : alpha(one(p.alpha)), shift(p.shift.present() ? one(p.shift) : C(-0.0)) {}  // minus 0 changes no number
+
+ private:
+  static C one(const View& v) {
+    C value;
+    return *Natural<C>::load(v.dtype, v.data, 1, &value);
+  }
 };
 
 template <class C>
 KILTER_INLINE const C* load(const View& v, const char* row, int64_t start, int m, C* buffer) {
   return Natural<C>::load(v.dtype, row + start * item_size(v.dtype), m, buffer);
 }
+
+static_assert(kPieceLength<float> <= kPiece<float> && kPieceLength<double> <= kPiece<double>, "Weights holds a piece");
 
 template <class F, class C>
 void forward_pieces(const ElementwiseForward& p, int64_t begin, int64_t end, bool past_caches) {

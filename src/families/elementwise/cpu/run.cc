@@ -46,14 +46,18 @@ struct SumMemory {
   }
   // In the order of the chunks, and of the pieces in them.
   void finish(const ElementwiseBackward& p) const {
-    for (const int term : {kWeightTerm, kBiasTerm}) {
-      const View& out = term == kWeightTerm ? p.dweight : p.dbias;
-      for (int64_t i = 0; out.present() && i < n; ++i) {
-        Wide<C> sum = {};
-        for (int64_t c = 0; c < chunks; ++c) add_to(sum, column(c, term)[i]);
-        write(out, 0, i, C(value_of(sum)));
+    constexpr int64_t kColumns = 256;
+    parallel_for((n + kColumns - 1) / kColumns, chunks * n > kElementsPerThread ? threads : 1, [&](int64_t block, int) {
+      const int64_t begin = block * kColumns, count = std::min(n - begin, kColumns);
+      for (const int term : {kWeightTerm, kBiasTerm}) {
+        const View& out = term == kWeightTerm ? p.dweight : p.dbias;
+        if (!out.present()) continue;
+        Wide<C> sums[kColumns] = {};
+        for (int64_t c = 0; c < chunks; ++c)
+          for (int64_t i = 0; i < count; ++i) add_to(sums[i], column(c, term)[begin + i]);
+        for (int64_t i = 0; i < count; ++i) write(out, 0, begin + i, C(value_of(sums[i])));
       }
-    }
+    });
     for (const int k : {0, 1}) {
       Wide<C> sum = {};
       for (int64_t i = 0; i < chunks * pieces; ++i) add_to(sum, scalars[2 * i + k]);
@@ -66,7 +70,8 @@ template <class C>
 kilter_status backward(const ElementwiseBackward& p, const ElementwisePasses<C>& passes) {
   const int64_t pieces = pieces_of<C>(p.n);
   const RowPartition partition = row_partition(p.rows, p.n);
-  int threads = threads_for(partition.chunks * pieces, std::min<int64_t>(p.rows, 2 * kBlockRows) * kPieceLength<C>, available_threads());
+  const int64_t tasks = partition.chunks * pieces, useful = std::max<int64_t>(1, p.rows * p.n / kElementsPerThread);
+  int threads = int(std::min<int64_t>({available_threads(), useful, std::max<int64_t>(tasks, 1)}));
   SumMemory<C> memory(p, threads);
   while (memory.threads > 1 && memory.bytes() > p.workspace_size) --memory.threads;
   if (p.has_sums()) {
@@ -76,9 +81,9 @@ kilter_status backward(const ElementwiseBackward& p, const ElementwisePasses<C>&
     memory.place(p.workspace);
     threads = memory.threads;
   }
-  const bool past_caches =
-      should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) && should_stream(p.dx, p.rows, p.n, {&p.dresidual});
-  parallel_for(partition.chunks * pieces, threads, [&](int64_t task, int thread) {
+  const auto streams = [&](const View& out) { return should_stream(out, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}); };
+  const bool past_caches = (!p.dx.present() || streams(p.dx)) && (!p.dresidual.present() || streams(p.dresidual));
+  parallel_for(tasks, threads, [&](int64_t task, int thread) {
     const int64_t chunk = task / pieces, piece = task % pieces, start = piece * kPieceLength<C>;
     const int m = int(std::min(p.n - start, kPieceLength<C>));
     PieceSums<C>* const sums = p.has_sums() ? memory.scratch + thread : nullptr;
@@ -101,11 +106,11 @@ kilter_status forward(const ElementwiseForward& p, const ElementwisePasses<C>& p
 
 }  // namespace
 
-kilter_status elementwise_cpu(const ElementwiseForward& p, const ElementwiseKernels& kernels) {
+kilter_status run_on_cpu(const ElementwiseForward& p, const ElementwiseKernels& kernels) {
   return p.x.dtype == DType::f64 ? forward(p, kernels.f64) : forward(p, kernels.f32);
 }
 
-kilter_status elementwise_cpu(const ElementwiseBackward& p, const ElementwiseKernels& kernels) {
+kilter_status run_on_cpu(const ElementwiseBackward& p, const ElementwiseKernels& kernels) {
   return p.dy.dtype == DType::f64 ? backward(p, kernels.f64) : backward(p, kernels.f32);
 }
 

@@ -6,13 +6,12 @@
 
 namespace kilter {
 
-// A row in pieces of at most so many elements; a piece's sums stay in the first-level cache.
+// A row in pieces of at most so many elements; what 16 rows add to a piece's sums stays in the first-level cache.
 template <class C>
 constexpr int64_t kPieceLength = sizeof(C) == 4 ? 1024 : 256;
 
 // One piece's sums over the rows of a chunk: of dweight's and dbias's terms by column, and of dalpha's and dshift's, which then add up
 // over the columns as well.  block: of up to kBlockRows rows; wide: of all blocks.
-constexpr int kBlockRows = 32;
 enum Term { kWeightTerm, kBiasTerm, kAlphaTerm, kShiftTerm, kTerms };
 template <class C>
 struct PieceSums {
@@ -34,8 +33,8 @@ struct ElementwiseKernels {
   ElementwisePasses<double> f64;
 };
 
-[[nodiscard]] kilter_status elementwise_cpu(const ElementwiseForward& problem, const ElementwiseKernels& kernels);
-[[nodiscard]] kilter_status elementwise_cpu(const ElementwiseBackward& problem, const ElementwiseKernels& kernels);
+[[nodiscard]] kilter_status run_on_cpu(const ElementwiseForward& problem, const ElementwiseKernels& kernels);
+[[nodiscard]] kilter_status run_on_cpu(const ElementwiseBackward& problem, const ElementwiseKernels& kernels);
 
 // Bytes of workspace with which backward uses that many threads.
 size_t elementwise_cpu_workspace(const ElementwiseBackward& problem, int threads);

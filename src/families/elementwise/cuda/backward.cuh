@@ -11,8 +11,7 @@
 
 namespace kilter::cuda {
 
-// Terms that add up in the compute type before they are widened: those of 32 rows.
-constexpr int kGroupsInBlock = 8;
+constexpr int kGroupsInBlock = kBlockRows / kGroupRows;
 
 // Registers for two blocks of a multiprocessor, four rows under way: on an H200, bf16, 16384 x 4096, µs: 128.5; two rows: 144.0; two
 // rows and three blocks: 173.4.

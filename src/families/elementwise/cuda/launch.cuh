@@ -52,7 +52,7 @@ bool launch(const ElementwiseBackward& p, cudaStream_t stream) {
   ElementwiseBackwardParameters<Rows> o;
   if (!to_parameters<Rows>(p, &o)) return false;
   o.dependent = is_dependent(p);
-  o.partition = row_partition(p.rows, p.n);
+  o.partition = elementwise_partition(p.rows, p.n, Rows::kWidth);
   o.tile = elementwise_tile(p.n, Rows::kWidth, o.partition.steps());
   o.columns = o.scalars = nullptr;
   if (p.has_sums()) {
@@ -94,13 +94,23 @@ bool take_vectors(const ElementwiseBackward& p) {
   return to_parameters(p, &o);
 }
 // Null: launch_vectors takes the call.
-template <class Problem>
-const char* vectors_refuse(const Problem& p, DType t) {
+inline const char* vectors_refuse(const ElementwiseForward& p) {
   if (const char* const reason = cuda_refuses_device(p.device)) return reason;
-  if (t == DType::f64) return "x.dtype: expected fp32, fp16 or bf16";
-  if (p.n * item_size(t) % 16 != 0) return "n: expected a multiple of 16 bytes";
-  const bool is = t == DType::f32 ? take_vectors<float>(p) : t == DType::bf16 ? take_vectors<Bf16>(p) : take_vectors<Half>(p);
-  return is ? nullptr : "x.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
+  if (p.x.dtype == DType::f64) return "x.dtype: expected fp32, fp16 or bf16";
+  if (p.n * item_size(p.x.dtype) % 16 != 0) return "n: expected a multiple of 16 bytes";
+  const bool is = p.x.dtype == DType::f32    ? take_vectors<float>(p)
+                  : p.x.dtype == DType::bf16 ? take_vectors<Bf16>(p)
+                                             : take_vectors<Half>(p);
+  return is ? nullptr : "x.strides: expected rows of one stride at multiples of 16 bytes, all of one type, got a tensor without";
+}
+inline const char* vectors_refuse(const ElementwiseBackward& p) {
+  if (const char* const reason = cuda_refuses_device(p.device)) return reason;
+  if (p.dy.dtype == DType::f64) return "dy.dtype: expected fp32, fp16 or bf16";
+  if (p.n * item_size(p.dy.dtype) % 16 != 0) return "n: expected a multiple of 16 bytes";
+  const bool is = p.dy.dtype == DType::f32    ? take_vectors<float>(p)
+                  : p.dy.dtype == DType::bf16 ? take_vectors<Bf16>(p)
+                                              : take_vectors<Half>(p);
+  return is ? nullptr : "dy.strides: expected rows of one stride at multiples of 16 bytes, all of one type, got a tensor without";
 }
 
 // Launches with the workspace and the device seen to: of the kernels for aligned rows, or of those for any.
@@ -110,8 +120,8 @@ kilter_status run(const ElementwiseForward& p, kilter_stream stream) {
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  kVectors ? launch_vectors<F>(p, p.x.dtype, queue) : launch_elements<F>(p, p.x.dtype, queue);
-  return call.finish();
+  const bool launched = kVectors ? launch_vectors<F>(p, p.x.dtype, queue) : launch_elements<F>(p, p.x.dtype, queue);
+  return launched ? call.finish() : no_kernel(p.op);
 }
 template <class F, bool kVectors>
 kilter_status run(const ElementwiseBackward& p, kilter_stream stream) {
@@ -122,14 +132,14 @@ kilter_status run(const ElementwiseBackward& p, kilter_stream stream) {
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  kVectors ? launch_vectors<F>(p, p.dy.dtype, queue) : launch_elements<F>(p, p.dy.dtype, queue);
-  return call.finish();
+  const bool launched = kVectors ? launch_vectors<F>(p, p.dy.dtype, queue) : launch_elements<F>(p, p.dy.dtype, queue);
+  return launched ? call.finish() : no_kernel(p.op);
 }
 
 // The functions that run.h declares, of an op whose function is F.
-#define KILTER_ELEMENTWISE_ON_CUDA(op, F)                                                                                               \
-  const char* op##_cuda_refuses(const ElementwiseForward& p) { return cuda::vectors_refuse(p, p.x.dtype); }                             \
-  const char* op##_cuda_refuses(const ElementwiseBackward& p) { return cuda::vectors_refuse(p, p.dy.dtype); }                           \
+#define KILTER_ELEMENTWISE_FUNCTIONS(op, F)                                                                                             \
+  const char* op##_cuda_refuses(const ElementwiseForward& p) { return cuda::vectors_refuse(p); }                                        \
+  const char* op##_cuda_refuses(const ElementwiseBackward& p) { return cuda::vectors_refuse(p); }                                       \
   kilter_status op##_cuda_forward(const ElementwiseForward& p, kilter_stream stream) { return cuda::run<F, true>(p, stream); }          \
   kilter_status op##_cuda_general_forward(const ElementwiseForward& p, kilter_stream stream) { return cuda::run<F, false>(p, stream); } \
   kilter_status op##_cuda_backward(const ElementwiseBackward& p, kilter_stream stream) { return cuda::run<F, true>(p, stream); }        \

@@ -23,12 +23,20 @@ struct ElementwiseTile {
 };
 inline ElementwiseTile elementwise_tile(int64_t n, int width, int64_t rows_for_a_block) {
   ElementwiseTile t;
-  const int64_t accesses = (n + width - 1) / width;
+  const int64_t accesses = n > 0 ? (n + width - 1) / width : 1;
   t.tiles = (accesses + kElementwiseThreads - 1) / kElementwiseThreads;
   t.across = int((accesses + t.tiles - 1) / t.tiles);
   const int64_t fit = kElementwiseThreads / t.across;
   t.down = int(fit < rows_for_a_block ? fit : rows_for_a_block);
   return t;
+}
+
+// The row norms' chunks, or fewer, so that a chunk has a group for each of a block's rows of threads.
+inline RowPartition elementwise_partition(int64_t rows, int64_t n, int width) {
+  RowPartition partition = row_partition(rows, n);
+  const int64_t down = kElementwiseThreads / elementwise_tile(n, width, 1).across, full = (partition.groups + down - 1) / down;
+  if (full < partition.chunks) partition.chunks = full;
+  return partition;
 }
 
 // Rows that a thread takes in forward: more of them share the loads of weight and bias, fewer make blocks for every multiprocessor.

@@ -34,7 +34,9 @@ void vary_row_norm(Case* c, int variant);
 
 template <const RowNorm& kOp>
 constexpr Op row_norm(const char* name, const char* usual) {
-  return {name, &row_norm_bounds, usual, true, [](const Case& c, const Tensors& t, Report* r) { judge_row_norm(kOp, c, t, r); }, vary_row_norm};
+  return {
+      name,         &row_norm_bounds, usual, true, false, [](const Case& c, const Tensors& t, Report* r) { judge_row_norm(kOp, c, t, r); },
+      vary_row_norm};
 }
 
 }  // namespace kilter::check

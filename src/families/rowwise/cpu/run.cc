@@ -102,7 +102,7 @@ void write_empty_statistics(const RowNormForward& p) {
 
 }  // namespace
 
-kilter_status row_norm_cpu(const RowNormForward& p, const RowNormKernels& kernels) {
+kilter_status run_on_cpu(const RowNormForward& p, const RowNormKernels& kernels) {
   if (p.rows == 0) return KILTER_OK;
   if (p.n == 0) {
     write_empty_statistics(p);
@@ -115,11 +115,11 @@ kilter_status row_norm_cpu(const RowNormForward& p, const RowNormKernels& kernel
   return KILTER_OK;
 }
 
-kilter_status row_norm_cpu(const RowNormBackward& p, const RowNormKernels& kernels) {
+kilter_status run_on_cpu(const RowNormBackward& p, const RowNormKernels& kernels) {
   if (p.n == 0) return KILTER_OK;
   const int threads = threads_for(p.rows, p.n, available_threads());
-  const bool past_caches =
-      should_stream(p.dx, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}) && should_stream(p.dx, p.rows, p.n, {&p.dresidual});
+  const auto streams = [&](const View& out) { return should_stream(out, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}); };
+  const bool past_caches = streams(p.dx) && (!p.dresidual.present() || streams(p.dresidual));
   const bool wide = p.dy.dtype == DType::f64;
   if (p.dweight.present() || p.dbias.present())
     return wide ? backward_with_sums<double>(p, kernels, threads, past_caches)

@@ -50,8 +50,8 @@ struct RowNormKernels {
   RowBackwardKernels<double> backward_f64;
 };
 
-[[nodiscard]] kilter_status row_norm_cpu(const RowNormForward& problem, const RowNormKernels& kernels);
-[[nodiscard]] kilter_status row_norm_cpu(const RowNormBackward& problem, const RowNormKernels& kernels);
+[[nodiscard]] kilter_status run_on_cpu(const RowNormForward& problem, const RowNormKernels& kernels);
+[[nodiscard]] kilter_status run_on_cpu(const RowNormBackward& problem, const RowNormKernels& kernels);
 
 // Bytes of workspace with which backward uses that many threads.
 size_t row_norm_cpu_workspace(const RowNormBackward& problem, int threads);

@@ -72,10 +72,6 @@ bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
   return false;
 }
 
-[[nodiscard]] inline kilter_status no_kernel(const char* op) {
-  return fail(KILTER_INTERNAL, op, "plan: expected a compiled kernel for it, got none");
-}
-
 // What a call has to be for the fast kernels: rows one stride apart (forward: or two) that begin at multiples of 16 bytes, as weight and
 // bias do, all of one type (weight and bias: or fp32).
 template <bool kCentered>
