@@ -209,7 +209,8 @@ TEST_P(Device, SmallWorkspacesAndOtherDevicesAreRefused) {
   k.set_workspace(&memory, plan.workspace_size - 1);
   EXPECT_EQ(k.call(), KILTER_WORKSPACE_TOO_SMALL);
   check::Arguments f(*check::function_of(c.op, false));
-  f["x"] = m[0].tensor(), f["rstd"] = m[3].tensor(), f["y"] = m[5].tensor(), f["y"].device.id = 99;
+  f["x"] = m[0].tensor(), f["y"] = m[5].tensor(), f["y"].device.id = 99;
+  if (check::field_of(f.schema(), "alpha")) f["alpha"] = m[6].tensor();
   EXPECT_EQ(f.call(), KILTER_INVALID_ARGUMENT) << kilter_last_error();
 }
 
