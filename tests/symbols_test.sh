@@ -6,7 +6,8 @@
 # 3. Objects compiled for a SIMD target hold no weak symbol outside that target's namespace: the linker keeps one copy for the
 #    whole library, and it could be the one with instructions that this CPU lacks.
 set -euo pipefail
-library=$1 header=$2 list=$3 # header: one or more, in one word
+library=$1 header=$2 list=$3
+read -ra headers <<<"$header" # one or more, in one word
 shift 3
 command -v nm >/dev/null || { echo "SKIPPED: no nm"; exit 77; }
 [ "$(head -c 4 "$library" | tail -c 3)" = ELF ] || { echo "SKIPPED: not an ELF library"; exit 77; }
@@ -16,7 +17,7 @@ complain() { echo "$*"; failed=1; }
 # Names that begin with __ are a sanitizer's.
 exported=$(nm -D --defined-only "$library" | awk '{print $NF}' | sed 's/@.*//' | grep -v ^__ | LC_ALL=C sort)
 listed=$(grep -v '^#' "$list" | LC_ALL=C sort)
-declared=$(grep -E '^(KILTER_NODISCARD )?KILTER_API' $header | sed -E 's/\(.*//; s/.*[ *](kilter_[a-z0-9_]+)$/\1/' | LC_ALL=C sort)
+declared=$(grep -hE '^(KILTER_NODISCARD )?KILTER_API' "${headers[@]}" | sed -E 's/\(.*//; s/.*[ *](kilter_[a-z0-9_]+)$/\1/' | LC_ALL=C sort)
 [ "$exported" = "$listed" ] || complain "exported (>) differs from $list (<): $(diff <(echo "$listed") <(echo "$exported") | grep '^[<>]')"
 [ "$declared" = "$listed" ] || complain "$header (>) differs from $list (<): $(diff <(echo "$listed") <(echo "$declared") | grep '^[<>]')"
 
