@@ -7,6 +7,7 @@ the cases of small_test.cc leave a kernel out.  --write updates the table.  cuob
 """
 import argparse
 import collections
+import functools
 import glob
 import os
 import pathlib
@@ -19,8 +20,16 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "tests/cuda/kernels.tsv"
 MORE_REGISTERS = 8  # that a compiler of another version may take
-QUOTA = {"rows": 180, "elementwise": 30}  # kernels per architecture, of a family's ops together
-FAMILY = {"layer_norm": "rows", "rms_norm": "rows", "dyt": "elementwise", "derf": "elementwise"}
+QUOTA = {"rowwise": 180, "elementwise": 30}  # kernels per architecture, of a family's ops together
+
+
+@functools.lru_cache
+def family_of(op):
+    """The family whose launches the op's source includes."""
+    source = pathlib.Path(__file__).resolve().parent.parent.parent / "src/ops" / op / f"{op}.cu"
+    found = re.search(r'"families/(\w+)/cuda/launch', source.read_text()) if source.exists() else None
+    return found[1] if found else op
+
 SECONDS = 60  # of compilation per architecture
 
 Kernel = collections.namedtuple("Kernel", "op kernel arch")
@@ -129,7 +138,7 @@ def launched(program, **environment):
 
 
 def counts(uses):
-    return collections.Counter((FAMILY.get(k.op, k.op), k.arch) for k in uses)
+    return collections.Counter((family_of(k.op), k.arch) for k in uses)
 
 
 def compile_seconds(texts):
@@ -170,7 +179,7 @@ def main():
         print(f"kernels: {line}")
     seconds = compile_seconds(pathlib.Path(t).read_text() for t in arguments.times)
     for (family, arch), count in sorted(counts(found).items()):
-        most = max(u.registers for k, u in found.items() if k.arch == arch and FAMILY.get(k.op, k.op) == family)
+        most = max(u.registers for k, u in found.items() if k.arch == arch and family_of(k.op) == family)
         print(f"{family}, {arch}: {count} kernels of at most {QUOTA.get(family, 0)}, up to {most} registers")
     for arch, value in sorted(seconds.items()):
         print(f"compiled for {arch} in {value:.0f} s" + (f": WARNING, more than {SECONDS} s, if nothing else ran" if value > SECONDS else ""))

@@ -108,7 +108,7 @@ class Kernels(unittest.TestCase):
         for i in range(181):
             key = kernels.Kernel("rms_norm" if i % 2 else "layer_norm", f"k{i}", "sm_80")
             self.found[key] = self.table[key] = kernels.Use(32, 0, 0)
-        self.assertEqual(self.problems(), ["rows: 183 kernels for sm_80, at most 180"])
+        self.assertEqual(self.problems(), ["rowwise: 183 kernels for sm_80, at most 180"])
 
     def test_names(self):
         for text, name in {
