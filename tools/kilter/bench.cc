@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 
+#include "check/arguments.h"
 #include "check/fills.h"
 #include "check/op.h"
 #include "kilter/command.h"
