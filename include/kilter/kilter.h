@@ -160,7 +160,9 @@ typedef enum kilter_function {
   KILTER_DYT_FORWARD = 4,
   KILTER_DYT_BACKWARD = 5,
   KILTER_DERF_FORWARD = 6,
-  KILTER_DERF_BACKWARD = 7
+  KILTER_DERF_BACKWARD = 7,
+  KILTER_GROUP_NORM_FORWARD = 8,
+  KILTER_GROUP_NORM_BACKWARD = 9
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -174,7 +176,8 @@ typedef enum kilter_activation {
   KILTER_ACTIVATION_NONE = 0,
   KILTER_ACTIVATION_SILU = 1,
   KILTER_ACTIVATION_GELU = 2,
-  KILTER_ACTIVATION_GELU_TANH = 3
+  KILTER_ACTIVATION_GELU_TANH = 3,
+  KILTER_ACTIVATION_RELU = 4
 } kilter_activation;
 
 /* Bits of launch_flags in the argument structs; 0 by default, and a bit without a name is KILTER_INVALID_ARGUMENT.
@@ -303,6 +306,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
 
 #include "kilter/elementwise.h" /* dyt, derf */
+#include "kilter/planewise.h"   /* group_norm */
 
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
@@ -356,8 +360,8 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 typedef struct kilter_field {
   size_t struct_size;
   const char* name;   /* "weight" */
-  const char* kind;   /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*),
-                         "bytes" (size_t) */
+  const char* kind;   /* "input", "output"; "real" (double), "count" (int64_t, a size that divides that which shape names), "choice"
+                         (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*), "bytes" (size_t), "reserved" (int32_t, 0) */
   const char* help;   /* "weight: ..." */
   size_t offset;      /* in the struct */
   int32_t required;   /* a tensor that may not be absent */
