@@ -7,10 +7,12 @@ namespace {
 constexpr const char* kOp = "group_norm";
 
 constexpr Implementation<PlaneForward> kForward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
     {"reference:f64", cpu_refuses, group_norm_reference_forward},
 };
 
 constexpr Implementation<PlaneBackward> kBackward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
     {"reference:f64", cpu_refuses, group_norm_reference_backward, plane_reference_workspace},
 };
 
