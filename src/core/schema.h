@@ -148,11 +148,11 @@ class Schema {
     scalar(n, Kind::real, help).fallback = fallback;
     return *this;
   }
-  // A size that no tensor gives, of at least 1, and what it divides.
+  // One of the sizes, at least 1, by its own field instead of a tensor's shape, and what it divides.
   constexpr Schema& count_of(schema::Name n, const char* divided, const char* help) {
     Field& f = scalar(n, Kind::count, help);
-    f.shape_text = divided, f.divides = dim(divided), f.size = int8_t(size_count);
-    size(n.name, n.to);
+    f.shape_text = divided, f.divides = dim(divided), f.size = dim(n.name);
+    if (f.divides < 0 || sizes[f.size].to != n.to) throw "a count that is none of the sizes, or divides none";
     return *this;
   }
   constexpr Schema& choice(schema::Name n, const char* words, const char* help) {
