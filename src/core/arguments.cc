@@ -42,8 +42,6 @@ class Reader {
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind != Kind::tensor) KILTER_RETURN_IF_ERROR(read_scalar(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
-      if (s_.fields[k].kind == Kind::count) KILTER_RETURN_IF_ERROR(check_divides(s_.fields[k]));
-    for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].needs >= 0) KILTER_RETURN_IF_ERROR(check_need(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind == Kind::tensor) KILTER_RETURN_IF_ERROR(check_type(s_.fields[k]));
@@ -144,8 +142,8 @@ class Reader {
       if (any_[d] == 0) product_ = 0;
     for (int d = 0; d < any_count_ && product_; ++d)
       if (__builtin_mul_overflow(product_, any_[d], &product_))
-        return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected at most 2^63 rows, got %s", f.name,
-                    ShapeText(t.shape, t.ndim).text);
+        return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected at most 2^63 %s, got %s", f.name,
+                    shape.is_planes() ? "places" : "rows", ShapeText(t.shape, t.ndim).text);
     return KILTER_OK;
   }
 
@@ -253,6 +251,7 @@ class Reader {
         if (const int32_t v = given<int32_t>(f)) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected 0, got %d", f.name, int(v));
         break;
       case Kind::count:
+        return check_divides(f);
       case Kind::tensor:
         break;
     }
@@ -281,7 +280,8 @@ class Reader {
       const Field& out = s_.fields[fields[o]];
       if (!out.output) continue;
       if (rows_overlap(extent(o)))
-        return fail(KILTER_OVERLAP, s_.op, "%s.strides: expected rows that share no element, got rows that overlap each other", out.name);
+        return fail(KILTER_OVERLAP, s_.op, "%s.strides: expected %s that share no element, got some that overlap", out.name,
+                    is_planes(out) ? "samples" : "rows");
       for (int i = 0; i < count; ++i) {
         const Field& other = s_.fields[fields[i]];
         if (i == o || (other.output && i > o)) continue;

@@ -2,10 +2,11 @@
 // which tools, tests and bindings know it.
 //
 // Shapes are written as in einsum: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives.  The first
-// tensor that has a name gives it its value, the others must agree.  The last dimension is contiguous and the others are rows of it;
-// where "..." follows a name, as in "batch channels ...", a batch is rows of what lies densely behind it, channels first or last.  Types: "T" (the type of the field that is marked so), "stat"
-// (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or fixed ones; "|" between alternatives.  What is
-// misspelled, or a field of the struct that is forgotten, does not compile: the compiler shows the sentence behind `throw`.
+// tensor that has a name gives it its value (a count's own field does before), the others must agree.  The last dimension is
+// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last.  Types: "T"
+// (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
+// fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
+// compiler shows the sentence behind `throw`.
 #pragma once
 
 #include <cstddef>
@@ -56,8 +57,8 @@ struct Field {
   int8_t needs = -1;        // a field without which this one must be absent, or zero
   // A scalar's.
   double fallback = 0;
-  const char* words = "";  // of a choice from 0 on, of flags from bit 0 on
-  int32_t most = 0;        // a choice's largest value, all bits of flags
+  const char* words = "";          // of a choice from 0 on, of flags from bit 0 on
+  int32_t most = 0;                // a choice's largest value, all bits of flags
   int8_t size = -1, divides = -1;  // of a count: the size that it gives, and that which it divides
 };
 
@@ -148,11 +149,11 @@ class Schema {
     scalar(n, Kind::real, help).fallback = fallback;
     return *this;
   }
-  // A size that no tensor gives, of at least 1, and what it divides.
+  // One of the sizes, at least 1, by its own field instead of a tensor's shape, and what it divides.
   constexpr Schema& count_of(schema::Name n, const char* divided, const char* help) {
     Field& f = scalar(n, Kind::count, help);
-    f.shape_text = divided, f.divides = dim(divided), f.size = int8_t(size_count);
-    size(n.name, n.to);
+    f.shape_text = divided, f.divides = dim(divided), f.size = dim(n.name);
+    if (f.divides < 0 || sizes[f.size].to != n.to) throw "a count that is none of the sizes, or divides none";
     return *this;
   }
   constexpr Schema& choice(schema::Name n, const char* words, const char* help) {
@@ -171,6 +172,7 @@ class Schema {
   }
   // An int32_t of the struct that must be 0: the other half of a choice's eight bytes.
   constexpr Schema& reserved(size_t at) {
+    if (count == kMaxFields) throw "more fields than a table holds";
     Field& f = fields[count++];
     f.name = "reserved", f.kind = Kind::reserved, f.at = uint16_t(at), f.help = "0";
     return *this;
@@ -199,7 +201,9 @@ class Schema {
   }
 
  private:
-  static constexpr size_t bytes(Kind kind) { return kind == Kind::tensor ? sizeof(kilter_tensor) : kind == Kind::choice || kind == Kind::reserved ? 4 : 8; }
+  static constexpr size_t bytes(Kind kind) {
+    return kind == Kind::tensor ? sizeof(kilter_tensor) : kind == Kind::choice || kind == Kind::reserved ? 4 : 8;
+  }
   static constexpr int words_in(std::string_view text) {
     int words = 0;
     for (std::string_view word; schema::next_word(text, &word);) ++words;
@@ -247,7 +251,7 @@ class Schema {
         if (word == "...") s.any = s.count;
         s.dims[s.count++] = dim(word);
       }
-      if (s.any > 1 && s.any + 1 < s.count) throw "what lies densely behind a batch ends with ...";
+      if (s.any > 0 && (s.any != 2 || s.count != 3)) throw "... begins a shape, or follows a batch and its channels";
     }
     std::string_view words = types;
     for (std::string_view word; schema::next_word(words, &word, '|');) type(&f.types, word);

@@ -39,7 +39,9 @@ void coalesce(const kilter_tensor& t, int leading, RowMap* out) {
 
 uint8_t layouts_of(const kilter_tensor& t) {
   uint8_t layouts = kChannelsFirst | kChannelsLast;
-  int64_t first = 1, last = t.shape[1];  // strides that the dimension has if dense
+  for (int d = 0; d < t.ndim; ++d)
+    if (t.shape[d] == 0) return layouts;  // whatever its strides
+  int64_t first = 1, last = t.shape[1];   // strides that the dimension has if dense
   for (int d = t.ndim - 1; d >= 1; --d) {
     const int64_t stride = stride_of(t, d);
     if (t.shape[d] != 1 && stride != first) layouts &= uint8_t(~kChannelsFirst);

@@ -49,7 +49,9 @@ class PlaneReference {
   R get(const View& v, int64_t sample, int64_t channel, int64_t place) const { return read<R>(v, sample, at(v, channel, place)); }
   R of_channel(const View& v, int64_t channel, R absent) const { return v.present() ? read<R>(v, 0, channel) : absent; }
   R of_sample(const View& v, int64_t sample, int64_t channel, R absent) const { return v.present() ? read<R>(v, sample, channel) : absent; }
-  R factor(int64_t sample, int64_t channel) const { return p_.scale.present() ? of_sample(p_.scale, sample, channel, 0) + R(p_.scale_offset) : 1; }
+  R factor(int64_t sample, int64_t channel) const {
+    return p_.scale.present() ? of_sample(p_.scale, sample, channel, 0) + R(p_.scale_offset) : 1;
+  }
   R elements() const { return R(width_ * p_.spatial); }
   template <class F>
   void each(int64_t group, F f) const {
@@ -66,8 +68,9 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
   using PlaneReference<R, PlaneForward>::PlaneReference, PlaneReference<R, PlaneForward>::p_;
 
   kilter_status run() const {
-    for (int64_t n = 0; n < p_.batch; ++n)
-      for (int64_t g = 0; g < p_.groups && p_.channels > 0; ++g) plane(n, g);
+    const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
+    for (int64_t n = 0; n < p_.batch && any; ++n)
+      for (int64_t g = 0; g < p_.groups; ++g) plane(n, g);
     return KILTER_OK;
   }
   void plane(int64_t n, int64_t g) const {

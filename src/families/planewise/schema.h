@@ -15,7 +15,7 @@ constexpr Schema plane_norm_forward(const char* op, kilter_function number) {
   s.size("batch", offsetof(Problem, batch));
   s.size("channels", offsetof(Problem, channels));
   s.product("spatial", offsetof(Problem, spatial));
-  s.count_of(KILTER_NAME(groups), "channels", "how many groups the channels are in");
+  s.size("groups", offsetof(Problem, groups));
   s.need(KILTER_NAME(x), kPlanes, kFloats, "what is normalized").is_t();
   s.in(KILTER_NAME(weight), "channels", "T|fp32", "scales what was normalized");
   s.in(KILTER_NAME(bias), "channels", "T|fp32", "is added to it");
@@ -26,6 +26,7 @@ constexpr Schema plane_norm_forward(const char* op, kilter_function number) {
   s.out(KILTER_NAME(residual_out), kPlanes, "residual", "x residual", "x + residual").needs("residual");
   s.out(KILTER_NAME(mean), "batch groups", "stat", "", "of each group");
   s.out(KILTER_NAME(rstd), "batch groups", "stat", "", "1 / standard deviation of each group");
+  s.count_of(KILTER_NAME(groups), "channels", "how many groups the channels are in");
   s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "is added to the variance");
   s.real(KILTER_NAME(scale_offset), 0, "is added to scale").needs("scale");
   s.choice(KILTER_NAME(activation), kActivations, "of the result, behind all else");
@@ -45,7 +46,7 @@ constexpr Schema plane_norm_backward(const char* op, kilter_function number) {
   s.size("batch", offsetof(Problem, batch));
   s.size("channels", offsetof(Problem, channels));
   s.product("spatial", offsetof(Problem, spatial));
-  s.count_of(KILTER_NAME(groups), "channels", "as in forward");
+  s.size("groups", offsetof(Problem, groups));
   s.need(KILTER_NAME(x), kPlanes, "T|fp32", "what was normalized: residual_out if a residual was added");
   s.in(KILTER_NAME(weight), "channels", "T|fp32", "as in forward");
   s.in(KILTER_NAME(bias), "channels", "T|fp32", "as in forward");
@@ -61,6 +62,7 @@ constexpr Schema plane_norm_backward(const char* op, kilter_function number) {
   s.out(KILTER_NAME(dbias), "channels", "weight|fp32", "", "the gradient of bias").of("bias");
   s.out(KILTER_NAME(dscale), "batch channels", "scale|fp32", "", "the gradient of scale").of("scale");
   s.out(KILTER_NAME(dshift), "batch channels", "scale|fp32", "", "the gradient of shift").of("shift");
+  s.count_of(KILTER_NAME(groups), "channels", "as in forward");
   s.real(KILTER_NAME(scale_offset), 0, "as in forward").needs("scale");
   s.choice(KILTER_NAME(activation), kActivations, "as in forward");
   s.reserved(offsetof(Args, reserved));
