@@ -96,6 +96,11 @@ void Arguments::set(const Field& f, double value) {
   if (f.kind == Kind::flags) member<uint64_t>(memory_.data(), f.at) = uint64_t(value);
 }
 
+void Arguments::set_counts(const Sizes& sizes) {
+  for (int i = 0; i < schema().count; ++i)
+    if (const Field& f = schema().fields[i]; f.kind == Kind::count) member<int64_t>(memory_.data(), f.at) = sizes.count(f);
+}
+
 void Arguments::set_impl(const char* name) {
   for (int i = 0; i < schema().count; ++i)
     if (schema().fields[i].kind == Kind::text) member<const char*>(memory_.data(), schema().fields[i].at) = name;
