@@ -214,6 +214,14 @@ void Call::attach() {
   }
 }
 
+::testing::AssertionResult same_outputs(Call& expected, Call& got) {
+  for (const kilter_field& f : got.fields()) {
+    if (!is_output(f) || !got.has(f.name)) continue;
+    if (auto result = same(expected.memory(f.name), got.memory(f.name), f.name); !result) return result;
+  }
+  return ::testing::AssertionSuccess();
+}
+
 kilter_plan Call::plan() {
   kilter_plan p{};
   p.struct_size = sizeof p;

@@ -92,6 +92,9 @@ class Call {
   std::unique_ptr<GuardedBuffer> workspace_;
 };
 
+// Every output of two calls, bit for bit.
+::testing::AssertionResult same_outputs(Call& expected, Call& got);
+
 // As a refusal names it, with what follows: ": weight.shape".
 std::string named(const kilter_field& field, const std::string& part = "");
 
