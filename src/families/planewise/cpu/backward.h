@@ -28,8 +28,10 @@ class PlaneBackwardRun {
     const int64_t n = slab.sample;
     for (int64_t c = slab.first_channel; c < slab.first_channel + slab.channels; ++c) {
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
-      numbers_of(N::kMean, n)[c] = C(read<double>(p_.mean, n, c / plan_.width));
-      numbers_of(N::kRstd, n)[c] = C(read<double>(p_.rstd, n, c / plan_.width));
+      const C rstd = C(read<double>(p_.rstd, n, c / plan_.width)), scale = scale_for(rstd);
+      numbers_of(N::kScale, n)[c] = scale;
+      numbers_of(N::kMean, n)[c] = C(read<double>(p_.mean, n, c / plan_.width)) * scale;
+      numbers_of(N::kRstd, n)[c] = rstd / scale;
       numbers_of(N::kFactor, n)[c] = C(double(of.weight) * double(of.factor));
       numbers_of(N::kOffset, n)[c] = of.offset;
     }
@@ -38,10 +40,11 @@ class PlaneBackwardRun {
   void pieces(const Slab& slab, int64_t chunk) {
     PlanePart piece = part(slab, chunk);
     SumCell<C>* const to = cells(slab.sample, chunk, slab.first_channel);
-    if (!plan_.last) return passes_->sums(p_, piece, numbers(slab.sample), to);
+    const Differentiating<C> of = numbers(slab);
+    if (!plan_.last) return passes_->sums(p_, piece, of, to);
     for (int64_t done = 0; done < slab.channels; done += kTileColumns) {
       piece.first_column = slab.first_channel + done, piece.columns = int(std::min<int64_t>(slab.channels - done, kTileColumns));
-      passes_->sums(p_, piece, numbers(slab.sample), to + done);
+      passes_->sums(p_, piece, of, to + done);
     }
   }
 
@@ -53,7 +56,7 @@ class PlaneBackwardRun {
     if (!p_.dx.present() && !p_.dresidual.present()) return;
     const PlanePart first = part(slab, begin), last = part(slab, end - 1);
     passes_->gradient(p_, {slab.sample, first.begin, last.end, slab.first_channel, plan_.last ? int(slab.channels) : 0},
-                      numbers(slab.sample), past_caches_);
+                      numbers(slab), past_caches_);
   }
 
  private:
@@ -74,10 +77,17 @@ class PlaneBackwardRun {
   }
 
   C* numbers_of(int which, int64_t sample) const { return numbers_ + (which * p_.batch + sample) * p_.channels; }
-  Differentiating<C> numbers(int64_t sample) const {
+  Differentiating<C> numbers(const Slab& slab) const {
     Differentiating<C> all;
-    for (int q = 0; q < N::kNumbers; ++q) all.of[q] = numbers_of(q, sample);
+    for (int q = 0; q < N::kNumbers; ++q) all.of[q] = numbers_of(q, slab.sample);
+    const C* const scale = all.of[N::kScale] + slab.first_channel;
+    if (std::all_of(scale, scale + slab.channels, [](C v) { return v == 1; })) all.of[N::kScale] = nullptr;
     return all;
+  }
+  // A power of two with which differences of numbers as large as this deviation do not overflow.
+  static C scale_for(C rstd) {
+    constexpr bool kNarrow = sizeof(C) == 4;
+    return rstd > C(kNarrow ? 0x1p-100 : 0x1p-900) ? C(1) : C(kNarrow ? 0x1p-64 : 0x1p-512);
   }
   // Channels first a chunk is a channel.
   PlanePart part(const Slab& slab, int64_t chunk) const {
@@ -93,7 +103,7 @@ class PlaneBackwardRun {
 
   void finish_group(int64_t n, int64_t group) const {
     const int64_t begin = group * plan_.width, end = begin + plan_.width;
-    const double elements = double(plan_.elements()), rstd = numbers_of(N::kRstd, n)[begin];
+    const double elements = double(plan_.elements()), rstd = read<double>(p_.rstd, n, group);
     Wide<C> sum_h = {}, sum_g = {}, sum_gh = {};
     for (int64_t c = begin; c < end; ++c) {
       SumCell<C>& sums = total(n, c);

@@ -132,7 +132,11 @@ class PlaneForwardRun {
       slab.sample = sample, slab.first_group = group, slab.groups = 1;
       slab.first_channel = group * plan_.width, slab.channels = plan_.width;
       for (int64_t k = 0; k < chunks_; ++k) statistics(slab, k, C(std::ldexp(1.0, power)));
-      m = merged(sample, group);
+      const Moments scaled = merged(sample, group);
+      if (scaled.variance != 0 || power > 0)
+        m = scaled;
+      else
+        power = 0, m.variance = 0;  // a large constant: eps counts
     }
     const double rstd = 1 / std::sqrt(m.variance + std::ldexp(eps, 2 * power)), mean = value_of(m.mean);
     write(p_.mean, sample, group, std::ldexp(mean, -power));

@@ -57,12 +57,22 @@ struct Source {
   }
 };
 
-template <class C>
-KILTER_INLINE const C* scaled(const C* v, int m, C scale, C* buffer) {
-  if (scale == 1) return v;
-  for (int i = 0; i < m; ++i) buffer[i] = v[i] * scale;
+template <class C, class Of>
+KILTER_INLINE const C* scaled(const C* v, int m, const Of& scale, C* buffer) {
+  for (int i = 0; i < m; ++i) buffer[i] = v[i] * scale[i];
   return buffer;
 }
+// A channel's numbers for a run of elements: all the same, or one each.
+template <class C>
+struct Same {
+  C value;
+  KILTER_INLINE C operator[](int) const { return value; }
+};
+template <class C>
+struct Each {
+  const C* at;
+  KILTER_INLINE C operator[](int i) const { return at[i]; }
+};
 
 // Whether the mean's rounding makes up most of what is left of a nearly constant run: then the mean once more.
 template <class C>
@@ -83,7 +93,8 @@ template <class C>
 void run_statistics(const Source<C>& source, const PlanePart& part, C scale, Cell<C>* cell) {
   alignas(64) C buffer[kChunk<C>];
   const int m = int(part.end - part.begin);
-  const C* const v = scaled(source.load(part.begin, m, buffer), m, scale, buffer);
+  const C* v = source.load(part.begin, m, buffer);
+  if (scale != 1) v = scaled(v, m, Same<C>{scale}, buffer);
   C sum[1], sums[2];
   natural_sums(m, sum, Ahead{}, [v](int i, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v[i]; });
   C mean = sum[0] / C(m);
@@ -143,7 +154,8 @@ void column_statistics(const Source<C>& source, int64_t channels, const PlanePar
   for (int64_t place = part.begin; place < part.end; place += kTilePlaces<C>) {
     const int places = int(part.end - place < kTilePlaces<C> ? part.end - place : kTilePlaces<C>), columns = part.columns;
     const Tile<C> v = load_tile(place, places, part, channels, buffer, [&](int64_t start, C* row) KILTER_INLINE_LAMBDA {
-      return scaled(source.load(start, columns, row), columns, scale, row);
+      const C* const v = source.load(start, columns, row);
+      return scale == 1 ? v : scaled(v, columns, Same<C>{scale}, row);
     });
     tile_sums(places, columns, sum, [v](int k, int c, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v(k, c); });
     for (int c = 0; c < columns; ++c) mean[c] = sum[0][c] / C(places);
@@ -196,18 +208,6 @@ C largest(const PlaneForward& p, const PlanePart& part) {
   for (const C size : most) most[0] = size > most[0] ? size : most[0];
   return finite ? most[0] : C(__builtin_inf());
 }
-
-// A channel's numbers for a run of elements: all the same, or one each.
-template <class C>
-struct Same {
-  C value;
-  KILTER_INLINE C operator[](int) const { return value; }
-};
-template <class C>
-struct Each {
-  const C* at;
-  KILTER_INLINE C operator[](int i) const { return at[i]; }
-};
 
 // Pieces of a part for passes that go element by element: body(start, m, numbers) gets m elements of the sample from `start` on, which lie
 // side by side, and their channels' numbers.
@@ -284,14 +284,19 @@ void normalize(const PlaneForward& p, const PlanePart& part, const Normalizing<C
     alignas(64) C value[kRun<C>];
     const C* v = source.load(start, m, value);
     if (sum) store(p.residual_out, sum, start, m, v, false);
-    if (numbers.of[N::kScale]) {
-      for (int i = 0; i < m; ++i) value[i] = v[i] * of[N::kScale][i];
-      v = value;
-    }
+    if (numbers.of[N::kScale]) v = scaled(v, m, of[N::kScale], value);
     normalize_run(p.activation, v, m, of, value);
     store(p.y, y, start, m, value, past_caches);
   });
   if (past_caches) stream_fence();
+}
+
+// x as it is differentiated.
+template <class C, class Of>
+KILTER_INLINE const C* load_x(const PlaneBackward& p, const char* sample, int64_t start, int m, const Differentiating<C>& numbers,
+                              const Of& of, C* buffer) {
+  const C* const x = load(p.x, sample, start, m, buffer);
+  return numbers.of[Differentiating<C>::kScale] ? scaled(x, m, of[Differentiating<C>::kScale], buffer) : x;
 }
 
 template <class C>
@@ -300,11 +305,12 @@ void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiati
   const char *const x = p.x.row(part.sample), *const dy = p.dy.row(part.sample);
   for (int64_t channel = part.begin / p.spatial; channel * p.spatial < part.end; ++channel, ++cells) {
     Same<C> same[Differentiating<C>::kNumbers];
-    for (int q = 0; q <= Differentiating<C>::kOffset; ++q) same[q].value = numbers.of[q][channel];
+    for (int q = 0; q <= Differentiating<C>::kScale; ++q) same[q].value = numbers.of[q] ? numbers.of[q][channel] : C(1);
     *cells = {};
     for (int64_t start = channel * p.spatial, end = start + p.spatial; start < end; start += kChunk<C>) {
       const int m = int(end - start < kChunk<C> ? end - start : kChunk<C>);
-      differentiate_run(p.activation, load(p.x, x, start, m, h), load(p.dy, dy, start, m, u), m, same, h, u);
+      const C *const from_x = load_x(p, x, start, m, numbers, same, h), *const from_dy = load(p.dy, dy, start, m, u);
+      differentiate_run(p.activation, from_x, from_dy, m, same, h, u);
       C sums[3];
       natural_sums(m, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
       add_to(cells->u, widen(sums[0])), add_to(cells->uh, widen(sums[1])), add_to(cells->h, widen(sums[2]));
@@ -318,14 +324,15 @@ void column_sums(const PlaneBackward& p, const PlanePart& part, const Differenti
   const char *const x = p.x.row(part.sample), *const dy = p.dy.row(part.sample);
   const int columns = part.columns;
   Each<C> each[Differentiating<C>::kNumbers] = {};
-  for (int q = 0; q <= Differentiating<C>::kOffset; ++q) each[q].at = numbers.of[q] + part.first_column;
+  for (int q = 0; q <= Differentiating<C>::kScale; ++q) each[q].at = numbers.of[q] ? numbers.of[q] + part.first_column : nullptr;
   for (int c = 0; c < columns; ++c) cells[c] = {};
   for (int64_t place = part.begin; place < part.end; place += kTilePlaces<C>) {
     const int places = int(part.end - place < kTilePlaces<C> ? part.end - place : kTilePlaces<C>);
     for (int k = 0; k < places; ++k) {
       const int64_t start = (place + k) * p.channels + part.first_column;
       C *const h_row = h + k * kTileColumns, *const u_row = u + k * kTileColumns;
-      differentiate_run(p.activation, load(p.x, x, start, columns, h_row), load(p.dy, dy, start, columns, u_row), columns, each, h_row, u_row);
+      const C *const from_x = load_x(p, x, start, columns, numbers, each, h_row), *const from_dy = load(p.dy, dy, start, columns, u_row);
+      differentiate_run(p.activation, from_x, from_dy, columns, each, h_row, u_row);
     }
     tile_sums(places, columns, sums, [&](int k, int c, C(&t)[3]) KILTER_INLINE_LAMBDA {
       const int i = k * kTileColumns + c;
@@ -352,7 +359,7 @@ void gradient(const PlaneBackward& p, const PlanePart& part, const Differentiati
   char *const dx = row(p.dx), *const dresidual = row(p.dresidual);
   each_piece<C>(part, p.channels, p.spatial, numbers, [&](int64_t start, int m, const auto& of) {
     alignas(64) C h[kRun<C>], u[kRun<C>];
-    const C *const from_x = load(p.x, x, start, m, h), *const from_dy = load(p.dy, dy, start, m, u);
+    const C *const from_x = load_x(p, x, start, m, numbers, of, h), *const from_dy = load(p.dy, dy, start, m, u);
     differentiate_run(p.activation, from_x, from_dy, m, of, h, u);
     for (int i = 0; i < m; ++i) u[i] = (u[i] * of[N::kOfU][i] - of[N::kConstant][i]) - (h[i] - of[N::kLow][i]) * of[N::kOfH][i];
     if (up) {

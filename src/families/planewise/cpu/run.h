@@ -58,8 +58,8 @@ struct Normalizing {  // y = activation(((s * scale - mean) - low) * factor + of
   const C* of[kNumbers];
 };
 template <class C>
-struct Differentiating {  // h = (x - mean) * rstd, u = dy * activation'(h * factor + offset); dx = (u * of_u - constant) - (h - low) * of_h
-  enum { kMean, kRstd, kFactor, kOffset, kOfU, kConstant, kLow, kOfH, kNumbers };
+struct Differentiating {  // h = (x * scale - mean) * rstd, u = dy * activation'(h * factor + offset)
+  enum { kMean, kRstd, kFactor, kOffset, kScale, kOfU, kConstant, kLow, kOfH, kNumbers };  // dx = (u * of_u - constant) - (h - low) * of_h
   const C* of[kNumbers];
 };
 
