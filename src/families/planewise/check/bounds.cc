@@ -67,6 +67,7 @@ const Bounds planewise_bounds = {
     "- In mean, gradients and sums NaN and infinity stand for each other.\n"
     "- Groups whose rstd is beyond the saved type's range (eps near 0, subnormal groups) have no gradients to judge, and their call no\n"
     "  sums.\n"
-    "- The bounds are for eps >= 0 and for groups whose terms do not underflow against one another.\n"};
+    "- A term of a sum counts at least as fp32's (fp64's) smallest normal number. The bounds are for eps >= 0 and for groups whose terms\n"
+    "  do not underflow against one another.\n"};
 
 }  // namespace kilter::check

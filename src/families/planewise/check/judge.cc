@@ -21,7 +21,8 @@ class Sums {
       : name_(name), got_(got), want_(want), n_(want.row_length()), sizes_(want.row_count() * n_), slack_(size_t(want.row_count() * n_)) {}
   void add(int64_t sample, int64_t channel, long double term, long double slack) {
     const int64_t k = (want_.row_count() > 1 ? sample * n_ : 0) + channel;
-    sizes_.add(k, term), slack_[size_t(k)] += slack;
+    const long double least = got_.dtype() == DType::f64 ? 0x1p-1022L : 0x1p-126L;
+    sizes_.add(k, std::max(term, least)), slack_[size_t(k)] += slack;
   }
   void judge(const char* when, bool over_samples, Report* r) const {
     if (!got_.present()) return;
@@ -117,7 +118,8 @@ struct Judge {
         for (int64_t i = 0; i < sharing.places; ++i) {
           const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, d = dy.at(s, k, i);
           const PlaneJudged::Slope slope = ref.slope(z, of, h);
-          const Element e{h, d * slope.value * of.f * of.w, std::fabs(d) * slope.size, slope.either ? std::fabs(d) : 0};
+          const long double size = std::fabs(d) * (slope.either ? std::max(slope.size, 1.0L) : slope.size);
+          const Element e{h, d * slope.value * of.f * of.w, size, slope.either ? std::fabs(d) : 0};
           const long double a = std::fabs(h), rms = std::max(a, least);
           c1 += e.g * h / m, c2 += e.g / m;
           either += e.either * w * f / m, either_h += e.either * w * f * a / m;
