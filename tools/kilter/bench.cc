@@ -10,6 +10,7 @@
 #include <random>
 
 #include "check/check.h"
+#include "kilter/bench_case.h"
 #include "kilter/copy.h"
 #include "kilter/machine.h"
 #include "kilter/npy.h"
@@ -19,30 +20,10 @@
 namespace kilter::cli {
 namespace {
 
-struct BenchCase {
-  std::string op;
-  bool backward = false;
-  DType x = DType::f32;
-  std::map<std::string, int64_t> sizes = {{"rows", 4096},    {"n", 4096},       {"batch", 32},
-                                          {"channels", 256}, {"spatial", 3136}, {"groups", 32}};  // of any op
-  Layout layout = kChannelsFirst;
-
-  const Schema& schema() const { return *check::function_of(op, backward)->schema; }
-  bool planes() const { return check::has_planes(schema()); }
-  std::string shape() const {  // "4096x4096"
-    std::string text;
-    for (int i = 0; i < schema().size_count; ++i) {
-      const std::string name = schema().sizes[i].name;
-      text += fmt::format("{}{}", text.empty() ? "" : name == "groups" ? " groups " : "x", sizes.at(name));
-    }
-    return text + (layout == kChannelsLast ? " nhwc" : "");
-  }
-};
-
 struct BenchOptions {
   OpOptions op;
   BenchCase c;
-  std::map<std::string, CLI::Option*> sizes;  // and --layout
+  SizeGiven sizes;
   int reps = 40, threads = 0;
   std::string impl;
   bool suite = false;
@@ -241,42 +222,10 @@ void print(const Result& r) {
   fmt::print("\n");
 }
 
-std::vector<BenchCase> suite(const BenchCase& base) {
-  std::vector<BenchCase> cases;
-  for (const bool backward : {false, true}) {
-    const auto add = [&](DType x, std::initializer_list<std::pair<const std::string, int64_t>> sizes) {
-      cases.push_back(base), cases.back().backward = backward, cases.back().x = x;
-      for (const auto& [name, size] : sizes) cases.back().sizes[name] = size;
-    };
-    if (base.planes())
-      for (const auto& [x, batch, channels, spatial] : {std::tuple{DType::f32, 32, 256, 56 * 56},
-                                                        {DType::bf16, 32, 256, 56 * 56},
-                                                        {DType::f32, 8, 64, 112 * 112},
-                                                        {DType::f32, 2, 320, 64 * 64},
-                                                        {DType::f32, 1, 512, 128 * 128}})
-        add(x, {{"batch", batch}, {"channels", channels}, {"spatial", spatial}, {"groups", 32}});
-    else
-      for (const auto& [x, rows, n] : {std::tuple{DType::f32, 4096, 4096}, {DType::bf16, 4096, 4096}, {DType::f32, 65536, 384}})
-        add(x, {{"rows", rows}, {"n", n}});
-  }
-  return cases;
-}
-
-// Of all ops' options, those that this one has.
-void check_sizes(const BenchOptions& o, const BenchCase& c) {
-  const Schema& s = c.schema();
-  for (const auto& [name, option] : o.sizes) {
-    const auto same = [&, size = name](const Size& of) { return size == of.name; };
-    const bool has = name == "layout" ? c.planes() : std::any_of(s.sizes, s.sizes + s.size_count, same);
-    if (option->count() && !has)
-      usage(fmt::format("--{}: expected a size of {}, which has {}{}", name, c.op, check::sizes_text(s), c.planes() ? ", layout" : ""));
-  }
-}
-
 void run_bench(const BenchOptions& o, State* state) {
   BenchCase base = o.c;
   base.op = o.op.op, base.backward = o.op.backward;
-  check_sizes(o, base);
+  check_sizes(o.sizes, base);
   const std::vector<BenchCase> cases = o.suite ? suite(base) : std::vector<BenchCase>{base};
   require(kilter_set_num_threads(o.threads));
   const int threads = kilter_get_num_threads();
