@@ -48,7 +48,7 @@ class Sizes {
 
 class Arguments {
  public:
-  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them
+  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them, counts 1
 
   const Function& function() const { return *function_; }
   const Schema& schema() const { return *function_->schema; }

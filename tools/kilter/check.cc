@@ -88,7 +88,7 @@ std::vector<Case> sweep(const Case& base) {
   constexpr Planes kPlanes[] = {{3, 4, 1, 4},    {3, 64, 1, 2},  {2, 1, 49, 1},   {2, 9, 49, 3},   {2, 10, 49, 1},
                                 {2, 32, 49, 32}, {2, 40, 64, 4}, {2, 6, 1025, 2}, {2, 3, 1025, 3}, {1, 20, 1025, 2}};
   static_assert(std::size(kSizes) == std::size(kPlanes));
-  const bool planes = check::has_planes(*check::function_of(base.op, false)->schema);
+  const bool planes = has_planes(base.op);
   std::vector<Case> cases;
   for (const bool backward : {false, true})
     for (const DType x : {DType::f32, DType::bf16, DType::f16, DType::f64})
@@ -208,10 +208,10 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
   const std::string t = fmt::format("--{}-dtype", t_name(op));
   std::vector<std::string> fills;
   for (check::Fill fill : check::kFills) fills.push_back(check::fill_name(fill));
-  const bool planes = check::has_planes(*check::function_of(op, false)->schema);
+  const bool planes = has_planes(op);
   if (planes) {
     add_sizes(command, op, &o->sizes, "Size");
-    add_layout(command, op, &c.layout);
+    add_layout(command, &c.layout);
     add_number(command, "--first-sample", &c.first_row, "Number of the first sample: a sample's numbers depend on seed and number only");
   } else {
     add_number(command, "--rows", &c.rows, "Rows");

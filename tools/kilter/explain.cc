@@ -133,7 +133,7 @@ void add_explain_op(CLI::App* command, const std::string& op, State* state) {
       ->capture_default_str()
       ->check(CLI::IsMember(kinds));
   add_sizes(command, op, &o->sizes, "Size, an example unless it is given");
-  add_layout(command, op, &o->layout);
+  if (has_planes(op)) add_layout(command, &o->layout);
   command->final_callback([o, state] { explain(*o, state); });
 }
 

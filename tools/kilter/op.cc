@@ -89,8 +89,14 @@ void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::s
     sub->fallthrough();  // --json
     add(sub, op);
   }
-  // What is no subcommand lands here, and is told what there is.
-  command->add_option("op", "The op")->check(CLI::IsMember(ops));
+  // What is no subcommand lands here, and is told what there is; so does the value of an option that the op lacks.
+  command->add_option("op", "The op")
+      ->check([command](const std::string&) -> std::string {
+        const std::vector<std::string> rest = command->remaining(true);
+        if (!rest.empty() && !command->get_subcommands().empty()) throw CLI::ExtrasError(rest);
+        return "";
+      })
+      ->check(CLI::IsMember(ops));
   command->require_subcommand(0, 1);
   command->final_callback([command] {
     if (command->get_subcommands().empty()) throw CLI::RequiredError("op");
@@ -123,8 +129,9 @@ void add_sizes(CLI::App* command, const std::string& op, SizeOptions* values, co
   }
 }
 
-CLI::Option* add_layout(CLI::App* command, const std::string& op, Layout* layout) {
-  if (!check::has_planes(*check::function_of(op, false)->schema)) return nullptr;
+bool has_planes(const std::string& op) { return check::has_planes(*check::function_of(op, false)->schema); }
+
+CLI::Option* add_layout(CLI::App* command, Layout* layout) {
   return command
       ->add_option_function<std::string>(
           "--layout", [layout](const std::string& name) { *layout = name == "nhwc" ? kChannelsLast : kChannelsFirst; },

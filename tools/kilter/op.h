@@ -49,8 +49,9 @@ void add_backend(CLI::App* command, OpCall* call);
 using SizeOptions = std::map<std::string, int64_t>;
 void add_sizes(CLI::App* command, const std::string& op, SizeOptions* values, const std::string& help);
 
-// --layout, where an op's tensors are planes; null: they are not.
-CLI::Option* add_layout(CLI::App* command, const std::string& op, Layout* layout);
+// --layout, of planes.
+CLI::Option* add_layout(CLI::App* command, Layout* layout);
+bool has_planes(const std::string& op);
 
 // The tensor whose type is T; --x-dtype is called after the forward function's.
 std::string t_name(const std::string& op, bool backward = false);

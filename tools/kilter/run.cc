@@ -211,8 +211,8 @@ void add_run_op(CLI::App* command, const std::string& op, State* state) {
     auto& [option, count] = o->counts[f.name];
     option = add_number(command, option_names(f.name), &count, f.help());
   }
-  if (CLI::Option* const layout = add_layout(command, op, &o->layout))
-    layout->description("nhwc: files of x's shape are [batch, spatial..., channels], channels last");
+  if (has_planes(op))
+    add_layout(command, &o->layout)->description("nhwc: files of x's shape are [batch, spatial..., channels], channels last");
   add_op_call(command, &o->call);
   add_backend(command, &o->call);
   add_number(command, "--threads", &o->threads, "0: what OpenMP would take");

@@ -20,6 +20,7 @@ class Sums {
   Sums(const char* name, const Buffer& got, const Buffer& want)
       : name_(name), got_(got), want_(want), n_(want.row_length()), sizes_(want.row_count() * n_), slack_(size_t(want.row_count() * n_)) {}
   void add(int64_t sample, int64_t channel, long double term, long double slack) {
+    if (!got_.present()) return;
     const int64_t k = (want_.row_count() > 1 ? sample * n_ : 0) + channel;
     const long double least = got_.dtype() == DType::f64 ? 0x1p-1022L : 0x1p-126L;
     sizes_.add(k, std::max(term, least)), slack_[size_t(k)] += slack;
