@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <ostream>
 
 #include "check/units.h"
 #include "harness/call.h"
@@ -25,6 +26,7 @@ struct Case {
   std::map<std::string, Values> given = {};     // inputs, of forward and backward; one value: everywhere
   std::map<std::string, Wanted> forward = {};   // outputs to ask for
   std::map<std::string, Wanted> backward = {};  // likewise, after forward has handed over its own; none: forward alone
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.op << ", " << c.name; }
 };
 
 const std::vector<DType> kEveryType = {DType::f64, DType::f32, DType::f16, DType::bf16};

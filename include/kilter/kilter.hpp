@@ -43,9 +43,8 @@ namespace detail {
 
 }  // namespace detail
 
-// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}} or
-// {x, {batch, channels, height, width}}; a vector may go without.  c() is the C
-// struct; it points into this one.  Calls throw kilter::error if they fail.
+// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}} or {x, {batch, channels, height, width}};
+// a vector may go without.  c() is the C struct; it points into this one.  Calls throw kilter::error if they fail.
 
 // from kilter schema --cpp derf dyt layer_norm rms_norm
 struct derf_forward_args {
