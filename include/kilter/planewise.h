@@ -41,8 +41,8 @@ typedef struct kilter_group_norm_forward_args {
   double scale_offset;        /* finite; added to scale in fp32: 1 for models whose y is z * (1 + scale) + shift; needs scale unless 0 */
   int32_t activation;         /* kilter_activation, of the fp32 value, behind everything else */
   int32_t reserved;           /* 0 */
-  void* workspace;            /* scratch on the tensors' device, the caller's, apart from all tensors (unchecked); kilter_ask says how much */
-  size_t workspace_size;      /* bytes */
+  void* workspace;       /* scratch on the tensors' device, the caller's, apart from all tensors (unchecked); kilter_ask says how much */
+  size_t workspace_size; /* bytes */
   const char* impl;
   uint64_t launch_flags;
 } kilter_group_norm_forward_args;
