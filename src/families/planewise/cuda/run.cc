@@ -1,0 +1,18 @@
+#include "families/planewise/cuda/run.h"
+
+#include "cuda/runtime.h"
+#include "families/planewise/cuda/memory.h"
+
+namespace kilter {
+
+size_t planewise_cuda_workspace(const PlaneForward& p) {
+  return cuda::is_too_large(p) ? SIZE_MAX : cuda::ForwardMemory(p).arena.used + cuda::kWorkspaceAlignment - 1;
+}
+size_t planewise_cuda_workspace(const PlaneBackward& p) {
+  return cuda::is_too_large(p) ? SIZE_MAX : cuda::BackwardMemory(p).arena.used + cuda::kWorkspaceAlignment - 1;
+}
+
+const char* planewise_cuda_refuses(const PlaneForward& p) { return cuda::cuda_refuses_device(p.device); }
+const char* planewise_cuda_refuses(const PlaneBackward& p) { return cuda::cuda_refuses_device(p.device); }
+
+}  // namespace kilter

@@ -1,0 +1,378 @@
+// The statistics of planes' parts on a CUDA device: a cell is the mean of a chunk, what it lost when it was rounded, and the sum of
+// the squares of what is left.
+//
+// Channels first, a team of threads owns a chunk of a run of neighbouring elements, a plane's or a channel's; short runs have a cell
+// each, as many in a block as it has room for.  Channels last, a block owns a tile of channels of a chunk of places, each channel with
+// a cell of its own.  Elements are read once, into registers, and s = x + residual is written if it is asked for.  Teams of a block meet
+// twice, tiles twice and for each level of two trees.
+#pragma once
+
+#include "cuda/dependent_launch.cuh"
+#include "families/planewise/cuda/combine.cuh"
+
+namespace kilter::cuda {
+
+// Below it squares underflow.  fp64 is taken as it is.
+template <class C>
+__device__ __forceinline__ bool is_rare_square(C) {
+  return false;
+}
+template <>
+__device__ __forceinline__ bool is_rare_square(float q) {
+  return !(q >= 0x1p-96f && q <= 0x1.fffffep127f);
+}
+
+template <class C>
+struct Cell {
+  C mean, lo;
+  double square;
+};
+// Of sums over n elements: mean = sum / n; d = element - mean.
+template <class C>
+__device__ __forceinline__ Cell<C> cell_of(C mean, C sum_d, C sum_of_squares, int n) {
+  const C lo = sum_d / C(n);
+  if (!(mean - mean == 0)) return {mean, C(0), double(mean - mean)};  // beside an infinity nothing else is known
+  return {mean, lo, double(sum_of_squares) - double(lo) * double(lo) * n};
+}
+// The same from sums in fp64, where squares in fp32 overflow, or vanish although elements differ; `narrow` if none do.
+__device__ __forceinline__ Cell<float> wide_cell(const Cell<float>& narrow, float squares, double mean, double sum_of_squares) {
+  if (!is_rare_square(squares)) return narrow;
+  if (squares <= 0x1.fffffep127f && !(sum_of_squares > mean * mean * 0x1p-80)) return narrow;
+  const float hi = float(mean);
+  return {hi, hi - hi == 0 ? float(mean - double(hi)) : 0.0f, sum_of_squares};
+}
+
+// A plane's from its variance.  rstd in fp32 where that holds it: fp64 is slow on many GPUs.
+template <class C>
+__device__ __forceinline__ C inverse_deviation(double square, double n, double eps) {
+  const double variance = square > 0 || !(square == square) ? square : 0;
+  if constexpr (sizeof(C) == 4) {
+    const float v = float(variance) / float(n) + float(eps);
+    if (v > 0x1p-90f && v < 0x1p120f && float(variance) < 0x1p120f) return 1.0f / sqrtf(v);
+  }
+  return C(1 / sqrt(variance / n + eps));
+}
+
+// Where a plane's statistics go.
+template <class C>
+__device__ __forceinline__ void write_plane(const PlaneResults<C>& to, int64_t plane, int64_t sample, int64_t in_sample, const Cell<C>& all,
+                                            double n) {
+  C mean = all.mean, lo = all.lo;
+  const C rstd = inverse_deviation<C>(all.square, n, to.eps);
+  store_of<C>(to.mean, sample, in_sample, mean);
+  store_of<C>(to.rstd, sample, in_sample, rstd);
+  if (to.saved_mean.data) {
+    const C saved = load_of<C>(to.saved_mean, sample, in_sample, C(0));
+    lo = (mean - saved) + lo, mean = saved;
+  }
+  to.planes[3 * plane] = mean, to.planes[3 * plane + 1] = lo, to.planes[3 * plane + 2] = rstd;
+}
+
+// ---- channels first
+
+// Which run and chunk a thread's slots are of, and its elements.
+struct RunPlace {
+  int64_t sample, in_sample, chunk;
+  RunChunk part;
+};
+__device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
+  const int64_t item = runs.team <= 32 ? int64_t(blockIdx.x) * runs.runs_of_block() + threadIdx.x / runs.team : int64_t(blockIdx.x);
+  const Quotient by_chunk = runs.chunks == 1 ? Quotient{item, 0} : divided(item, runs.chunks);
+  const Quotient by_sample = divided(by_chunk.whole, runs.in_sample);
+  return {by_sample.whole, by_sample.rest, by_chunk.rest, {}};
+}
+// Of slot k, from the first's.
+__device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, const RunPlace& first, int k) {
+  RunPlace r = first;
+  if (runs.slots < kSlots) {
+    r.in_sample += k / runs.slots * runs.teams();
+    if (runs.in_sample > kSlots * kPlaneThreads) {
+      if (r.in_sample >= runs.in_sample) r.in_sample -= runs.in_sample, ++r.sample;
+    } else {
+      const uint32_t samples = uint32_t(r.in_sample) / uint32_t(runs.in_sample);
+      r.sample += samples, r.in_sample -= samples * uint32_t(runs.in_sample);
+    }
+  }
+  r.part = r.sample < batch ? runs.chunk(r.in_sample, r.chunk) : RunChunk{0, 0, 0};
+  return r;
+}
+template <class A>
+__device__ __forceinline__ Place run_access(const RunPlan& runs, const RunPlace& r, int k) {
+  const int first = ((k & (runs.slots - 1)) * runs.team + int(threadIdx.x & (runs.team - 1))) * A::kWidth;
+  return {r.sample, r.part.start + first, first, r.part.from, r.part.to};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, 2)
+    run_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth;
+  __shared__ C narrow[3][kPlaneThreads / 32];
+  __shared__ double wide[2][1][kPlaneThreads / 32];
+  wait_for_predecessor(p.dependent);
+  const RunPlan& runs = p.runs;
+  const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
+  const bool ragged = runs.ragged();
+  const RunPlace first = first_run(runs);
+  const auto at = [&](int k) { return run_access<A>(runs, run_of(runs, p.shape.batch, first, k), k); };
+  C v[kSlots][W];
+  load<T>(p.x, p.shape.vectors, 1, at, v);
+  if (p.residual.data) {
+    C r[kSlots][W];
+    load<T>(p.residual, p.shape.vectors, 1, at, r);
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) {
+      add_residual<T>(p.residual, r[k], v[k]);
+      if (p.residual_out.data) store<T>(p.residual_out, p.shape.vectors, 1, at(k), v[k]);
+    }
+  }
+  // Bits of the elements that count, and how many of a run's do.
+  uint64_t inside = 0;
+  C count[kSlots];
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const RunPlace r = run_of(runs, p.shape.batch, first, k);
+    const Place place = run_access<A>(runs, r, k);
+    count[k] = C(r.part.count());
+    if (!ragged && !place.any(W, 1)) continue;
+#pragma unroll
+    for (int j = 0; j < W; ++j)
+      if (!ragged || place.has(j, 1)) inside |= uint64_t(1) << (k * W + j);
+  }
+  const auto is_inside = [&](int k, int j) { return bool(inside >> (k * W + j) & 1); };
+
+  C mean[1][kSlots], sums[2][kSlots];
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    mean[0][k] = 0;
+#pragma unroll
+    for (int j = 0; j < W; ++j) mean[0][k] = mean[0][k] + (is_inside(k, j) ? v[k][j] : C(0));
+  }
+  team_sums(mean, team, slots, reinterpret_cast<C(&)[1][kPlaneThreads / 32]>(narrow[0]));
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    mean[0][k] = mean[0][k] / count[k];
+    sums[0][k] = sums[1][k] = 0;
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const C d = is_inside(k, j) ? v[k][j] - mean[0][k] : C(0);
+      sums[0][k] = sums[0][k] + d;
+      sums[1][k] = Approximate::mad(d, d, sums[1][k]);
+    }
+  }
+  team_sums(sums, team, slots, reinterpret_cast<C(&)[2][kPlaneThreads / 32]>(narrow[1]));
+
+  double wide_mean[1][kSlots] = {}, wide_square[1][kSlots] = {};
+  if constexpr (sizeof(C) == 4) {
+    bool rare = false;
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k)
+      if (is_rare_square(sums[1][k]))
+#pragma unroll
+        for (int j = 0; j < W; ++j) rare = rare || (is_inside(k, j) && v[k][j] != mean[0][k]);
+    if (team > 32 ? __syncthreads_or(rare) : __any_sync(0xFFFFFFFFu, rare)) {
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k)
+#pragma unroll
+        for (int j = 0; j < W; ++j) wide_mean[0][k] = wide_mean[0][k] + (is_inside(k, j) ? double(v[k][j]) : 0.0);
+      team_sums(wide_mean, team, slots, wide[0]);
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k) {
+        wide_mean[0][k] = wide_mean[0][k] / double(count[k]);
+#pragma unroll
+        for (int j = 0; j < W; ++j) {
+          const double d = is_inside(k, j) ? double(v[k][j]) - wide_mean[0][k] : 0.0;
+          wide_square[0][k] = wide_square[0][k] + d * d;
+        }
+      }
+      team_sums(wide_square, team, slots, wide[1]);
+    }
+  }
+  // Each of a team's threads takes the runs of other slots.
+#pragma unroll
+  for (int base = 0; base < kSlots; ++base) {
+    const int group = base * team + lane;
+    if (base * team * slots >= kSlots) break;
+    C own_mean = 0, own_d = 0, own_square = 0;
+    double own_wide_mean = 0, own_wide_square = 0;
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k)
+      if (k == group * slots) {
+        own_mean = mean[0][k], own_d = sums[0][k], own_square = sums[1][k];
+        own_wide_mean = wide_mean[0][k], own_wide_square = wide_square[0][k];
+      }
+    if (group * slots >= kSlots) continue;
+    const RunPlace r = run_of(runs, p.shape.batch, first, group * slots);
+    if (r.sample >= p.shape.batch) continue;
+    const int n = r.part.count();
+    Cell<C> cell = {0, 0, 0};
+    if (n > 0) {
+      cell = cell_of(own_mean, own_d, own_square, n);
+      if constexpr (sizeof(C) == 4) cell = wide_cell(cell, own_square, own_wide_mean, own_wide_square);
+    }
+    const int64_t run = r.sample * runs.in_sample + r.in_sample;
+    if (p.results.planes) {
+      write_plane(p.results, run, r.sample, r.in_sample, cell, double(n));
+    } else {
+      const int64_t at_cell = run * runs.chunks + r.chunk;
+      p.cells.mean[at_cell] = cell.mean, p.cells.lo[at_cell] = cell.lo, p.cells.square[at_cell] = cell.square;
+    }
+  }
+  let_successor_start(p.dependent);
+}
+
+// ---- channels last
+
+struct TilePlace {
+  int64_t sample, chunk, tile;
+  int column, row;
+};
+__device__ __forceinline__ TilePlace tile_of_block(const TilePlan& tiles) {
+  const Quotient by_tile = divided(blockIdx.x, tiles.tiles), by_chunk = divided(by_tile.whole, tiles.chunks);
+  const int row = threadIdx.x / tiles.across;
+  return {by_chunk.whole, by_chunk.rest, by_tile.rest, int(threadIdx.x) - row * tiles.across, row};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, 2)
+    tile_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth;
+  __shared__ union {
+    C narrow[3][W][kPlaneThreads];
+    double wide[W][kPlaneThreads];
+  } memory;
+  static_assert(sizeof(memory) <= 48 << 10);
+  wait_for_predecessor(p.dependent);
+  const TilePlan& tiles = p.tiles;
+  const TilePlace b = tile_of_block(tiles);
+  const int across = tiles.across, down = tiles.down, t = threadIdx.x, step = p.shape.vectors ? 1 : across;
+  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
+  const int64_t at_cell = (b.sample * tiles.chunks + b.chunk) * p.shape.channels + b.tile * tiles.channels();
+  for (int64_t first = begin; first < end; first += down * kSlots) {
+    const int n = end - first < down * kSlots ? int(end - first) : down * kSlots;
+    const auto at = [&](int k) {
+      const int64_t place = first + k * down + b.row;
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+    };
+    C v[kSlots][W];
+    load<T>(p.x, p.shape.vectors, step, at, v);
+    if (p.residual.data) {
+      C r[kSlots][W];
+      load<T>(p.residual, p.shape.vectors, step, at, r);
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k) {
+        add_residual<T>(p.residual, r[k], v[k]);
+        if (p.residual_out.data) store<T>(p.residual_out, p.shape.vectors, step, at(k), v[k]);
+      }
+    }
+    const int own = b.row < n ? (n - b.row - 1) / down + 1 : 0;  // places of this thread
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      C sum = 0;
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k) sum = sum + (k < own ? v[k][j] : C(0));
+      memory.narrow[0][j][t] = sum;
+    }
+    __syncthreads();
+    add_rows(memory.narrow[0], across, down, b.row);
+    C mean[W];
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      mean[j] = memory.narrow[0][j][b.column] / C(n);
+      C sum = 0, squares = 0;
+#pragma unroll
+      for (int k = 0; k < kSlots; ++k) {
+        const C d = k < own ? v[k][j] - mean[j] : C(0);
+        sum = sum + d, squares = Approximate::mad(d, d, squares);
+      }
+      memory.narrow[1][j][t] = sum, memory.narrow[2][j][t] = squares;
+    }
+    __syncthreads();
+    add_rows(memory.narrow[1], across, down, b.row);
+    add_rows(memory.narrow[2], across, down, b.row);
+    // The tile's channels, a thread each as far as there are threads.
+    Cell<C> cells[W];
+    C squares[W];
+    bool rare = false;
+#pragma unroll
+    for (int i = 0; i < W; ++i) {
+      const int channel = t + i * int(blockDim.x), j = channel / across, column = channel - j * across;
+      squares[i] = 1;
+      if (j >= W) continue;
+      squares[i] = memory.narrow[2][j][column];
+      cells[i] = cell_of(memory.narrow[0][j][column] / C(n), memory.narrow[1][j][column], squares[i], n);
+      rare = rare || is_rare_square(squares[i]);
+    }
+    if (sizeof(C) == 4 && __syncthreads_or(rare)) {
+      bool differs = false;
+#pragma unroll
+      for (int j = 0; j < W; ++j)
+#pragma unroll
+        for (int k = 0; k < kSlots; ++k)
+          differs = differs || (k < own && v[k][j] != mean[j] && is_rare_square(memory.narrow[2][j][b.column]));
+      if (__syncthreads_or(differs)) {
+        double wide_mean[W];
+#pragma unroll
+        for (int j = 0; j < W; ++j) {
+          double sum = 0;
+#pragma unroll
+          for (int k = 0; k < kSlots; ++k) sum = sum + (k < own ? double(v[k][j]) : 0.0);
+          memory.wide[j][t] = sum;
+        }
+        __syncthreads();
+        add_rows(memory.wide, across, down, b.row);
+#pragma unroll
+        for (int j = 0; j < W; ++j) wide_mean[j] = memory.wide[j][b.column] / n;
+        double own_mean[W];
+#pragma unroll
+        for (int i = 0; i < W; ++i) {
+          const int channel = t + i * int(blockDim.x), j = channel / across;
+          own_mean[i] = j < W ? memory.wide[j][channel - j * across] / n : 0;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int j = 0; j < W; ++j) {
+          double sum = 0;
+#pragma unroll
+          for (int k = 0; k < kSlots; ++k) {
+            const double d = k < own ? double(v[k][j]) - wide_mean[j] : 0.0;
+            sum = sum + d * d;
+          }
+          memory.wide[j][t] = sum;
+        }
+        __syncthreads();
+        add_rows(memory.wide, across, down, b.row);
+#pragma unroll
+        for (int i = 0; i < W; ++i) {
+          const int channel = t + i * int(blockDim.x), j = channel / across;
+          if constexpr (sizeof(C) == 4)
+            if (j < W) cells[i] = wide_cell(cells[i], squares[i], own_mean[i], memory.wide[j][channel - j * across]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < W; ++i) {
+      const int channel = t + i * int(blockDim.x), j = channel / across, column = channel - j * across;
+      const int in_tile = p.shape.vectors ? column * W + j : channel;  // without vectors column + j * across
+      if (j >= W || b.tile * tiles.channels() + in_tile >= p.shape.channels) continue;
+      const int64_t own_cell = at_cell + in_tile;
+      if (first > begin) {  // one more of what this thread has there
+        const double before = double(first - begin), delta = (double(cells[i].mean) - double(p.cells.mean[own_cell])) +
+                                                             (double(cells[i].lo) - double(p.cells.lo[own_cell]));
+        const double share = delta * (n / (before + n)), hi = double(p.cells.mean[own_cell]);
+        const double whole = hi + (double(p.cells.lo[own_cell]) + share);
+        cells[i].square = p.cells.square[own_cell] + cells[i].square + delta * share * before;
+        cells[i].mean = C(whole);
+        cells[i].lo = whole - whole == 0 ? C((hi - double(cells[i].mean)) + (double(p.cells.lo[own_cell]) + share)) : C(0);
+      }
+      p.cells.mean[own_cell] = cells[i].mean, p.cells.lo[own_cell] = cells[i].lo, p.cells.square[own_cell] = cells[i].square;
+    }
+    __syncthreads();  // before memory is written again
+  }
+  let_successor_start(p.dependent);
+}
+
+}  // namespace kilter::cuda
