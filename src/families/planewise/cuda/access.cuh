@@ -72,13 +72,13 @@ template <class T>
 struct PlaneAccess {
   using C = float;
   static constexpr DType type = Packed<T>::type;
-  static constexpr int kWidth = Packed<T>::kWidth;
+  static constexpr int kWidth = Packed<T>::kWidth, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = kMostTile;
 };
 template <>
 struct PlaneAccess<double> {
   using C = double;
   static constexpr DType type = DType::f64;
-  static constexpr int kWidth = 2;
+  static constexpr int kWidth = 2, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = 2 * kPlaneThreads;
 };
 
 template <class E, class A, bool kVectors, int N, class At>

@@ -6,7 +6,7 @@
 namespace kilter::cuda {
 
 // Slots k with k % slots == 0 receive the sum of slots k ... k + slots - 1; the others are lost.
-template <class C>
+template <int kSlots, class C>
 __device__ __forceinline__ void gather_slots(C (&v)[kSlots], int slots) {
 #pragma unroll
   for (int s = 1; s < kSlots; s *= 2)
@@ -15,7 +15,7 @@ __device__ __forceinline__ void gather_slots(C (&v)[kSlots], int slots) {
       for (int k = 0; k < kSlots; k += 2 * s) v[k] = v[k] + v[k + s];
 }
 // And back.
-template <class C>
+template <int kSlots, class C>
 __device__ __forceinline__ void spread_slots(C (&v)[kSlots], int slots) {
 #pragma unroll
   for (int s = 1; s < kSlots; s *= 2)
@@ -27,7 +27,7 @@ __device__ __forceinline__ void spread_slots(C (&v)[kSlots], int slots) {
 
 // Every thread of the team receives the sums of its runs, in all of their slots.  Teams of more than a warp are the block and have one
 // run; they meet once, and with the next call of another `memory`.
-template <int N, class C>
+template <int N, int kSlots, class C>
 __device__ __forceinline__ void team_sums(C (&v)[N][kSlots], int team, int slots, C (&memory)[N][kPlaneThreads / 32]) {
 #pragma unroll
   for (int q = 0; q < N; ++q) {

@@ -56,8 +56,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth;
-  __shared__ Coefficients<C> table[kTableEntries];
+  constexpr int W = A::kWidth, kSlots = A::kSlots;
+  __shared__ Coefficients<C> table[A::kEntries];
   wait_for_predecessor(true);
   const SlabBlock<A> b(p.shape, p.slabs);
   const bool vectors = p.shape.vectors, whole = p.shape.spatial % W == 0;
@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     tile_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = kSlots / 2;
-  __shared__ Coefficients<C> table[kMostTile];
+  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  __shared__ Coefficients<C> table[A::kTile];
   wait_for_predecessor(true);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);

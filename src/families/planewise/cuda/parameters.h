@@ -94,12 +94,11 @@ struct SumsParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift;
-  const C* statistics;  // null: what mean lost is not known yet
+  const C* statistics;  // with an activation: the second value is what the saved mean lost
   C scale_offset;
   int32_t activation;
   C* cells;  // [3][cell]
   int64_t cell_count;
-  bool dependent;
 };
 
 template <class C>
@@ -107,13 +106,14 @@ struct SumsMergeParameters {
   PlaneShape shape;
   PlanesOf planes_of;
   bool first;                             // cells: [sample][channel][chunk], else [sample][chunk][channel]
+  int team, sharers;                      // threads of a plane; of a channel, at most a warp
   int64_t chunks, planes, plane_samples;  // of how many samples a plane's sums are
   const C* cells;
   int64_t cell_count;
-  PlaneTensor weight, bias, scale, rstd, dscale, dshift;
+  PlaneTensor weight, bias, scale, dscale, dshift;
   C scale_offset;
   double* channels;  // [2][sample][channel]: sums of u h, of u
-  C* planes_out;     // three values each: A, B, what h lost
+  C* planes_out;     // three values each: A - lost B, B, what h lost
 };
 
 template <class C>
@@ -132,7 +132,7 @@ struct GradientParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift, dresidual_out, dx, dresidual;
-  const C *statistics, *planes;
+  const C* planes;
   C scale_offset;
   int32_t activation;
 };

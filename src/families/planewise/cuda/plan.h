@@ -11,11 +11,14 @@
 namespace kilter::cuda {
 
 constexpr int kPlaneThreads = 256;
-constexpr int kTableEntries = 1032;  // channels that a block has the coefficients of
-constexpr int kMostTile = 1024;      // channels of a tile
+constexpr int kMostTile = 1024;  // channels of a tile
 
 KILTER_INLINE constexpr int plane_width(DType t) { return 16 / item_size(t); }  // elements of an access
-constexpr int kSlots = 8;                                                       // accesses that a thread holds
+
+// Accesses that a thread holds: 32 elements, 16 of fp64.
+KILTER_INLINE constexpr int plane_slots(DType t) { return item_size(t) == 2 ? 4 : 8; }
+// Channels that a block has the coefficients of: a slab's, and as many as a tile has at most.
+KILTER_INLINE constexpr int plane_entries(DType t) { return t == DType::f64 ? 520 : 1032; }
 
 KILTER_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 KILTER_INLINE constexpr int power_of_two(int64_t least) {
@@ -36,12 +39,12 @@ struct RunChunk {
 struct RunPlan {
   int64_t length = 0, in_sample = 0;
   int team = 1, slots = 1;  // threads of a team, a power of two up to 32, or the block; slots of each for a run
-  int width = 1;
+  int width = 1, all_slots = 1;
   int64_t chunks = 0, accesses = 0;  // of a chunk
 
   KILTER_INLINE constexpr bool ragged() const { return length % width != 0; }
   KILTER_INLINE constexpr int teams() const { return kPlaneThreads / team; }
-  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (kSlots / slots); }
+  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots / slots); }
   KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(batch * in_sample * chunks, runs_of_block()); }
   KILTER_INLINE constexpr RunChunk chunk(int64_t run_in_sample, int64_t k) const {
     const int64_t begin = run_in_sample * length, first = begin / width, start = (first + k * accesses) * width;
@@ -51,17 +54,17 @@ struct RunPlan {
 };
 KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t) {
   RunPlan p;
-  p.length = length, p.in_sample = in_sample, p.width = plane_width(t);
+  p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.all_slots = plane_slots(t);
   if (length == 0) return p;
-  const int64_t accesses = length % p.width == 0 ? length / p.width : (length - 1 + p.width - 1) / p.width + 1, most = 32 * kSlots;
+  const int64_t accesses = length % p.width == 0 ? length / p.width : (length - 1 + p.width - 1) / p.width + 1, most = 32 * p.all_slots;
   p.chunks = 1, p.accesses = accesses;
   if (accesses <= most) {
     p.team = accesses < 32 ? power_of_two(accesses) : 32;
     p.slots = power_of_two(ceil_div(accesses, p.team));
     return p;
   }
-  p.team = kPlaneThreads, p.slots = kSlots;
-  p.chunks = ceil_div(accesses, kPlaneThreads * kSlots);
+  p.team = kPlaneThreads, p.slots = p.all_slots;
+  p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
   p.accesses = ceil_div(accesses, p.chunks);
   return p;
 }
@@ -83,17 +86,17 @@ KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DT
   TilePlan p;
   p.width = plane_width(t);
   if (channels == 0 || spatial == 0) return p;
-  const int64_t accesses = ceil_div(channels, p.width), rows = ceil_div(spatial, kSlots);
+  const int64_t accesses = ceil_div(channels, p.width), rows = ceil_div(spatial, plane_slots(t));
   int64_t most = rows < 8 ? kPlaneThreads / rows : 32;
   if (most > kMostTile / p.width) most = kMostTile / p.width;
   p.tiles = ceil_div(accesses, most);
   p.across = int(ceil_div(accesses, p.tiles));
   p.down = kPlaneThreads / p.across;
   if (p.down > rows) p.down = int(rows);
-  const int64_t at_once = int64_t(p.down) * kSlots, batches = ceil_div(spatial, at_once);
+  const int64_t at_once = int64_t(p.down) * plane_slots(t), batches = ceil_div(spatial, at_once);
   // Fewer, longer chunks where a sample has more than enough of them.
   p.batches = batches * p.tiles / batches_of_sample;
-  if (p.batches > 8) p.batches = 8;
+  if (p.batches > 32 / plane_slots(t)) p.batches = 32 / plane_slots(t);  // so that no sum of a thread's has more than 32 terms
   if (p.batches < 1) p.batches = 1;
   p.places = p.batches * at_once;
   p.chunks = ceil_div(spatial, p.places);
@@ -112,9 +115,9 @@ struct SlabPlan {
 };
 KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DType t) {
   SlabPlan p;
-  p.width = plane_width(t), p.slots = kSlots;
+  p.width = plane_width(t), p.slots = plane_slots(t);
   if (channels == 0 || spatial == 0) return p;
-  while (p.slots > 1 && p.elements() / spatial + 2 > kTableEntries) p.slots /= 2;
+  while (p.slots > 1 && p.elements() / spatial + 2 > plane_entries(t)) p.slots /= 2;
   p.slabs = ceil_div(channels * spatial, p.elements());
   p.inverse = spatial == 1 || spatial >= 1 << 16 ? 0 : uint32_t(((int64_t(1) << 32) + spatial - 1) / spatial);
   return p;

@@ -30,9 +30,9 @@ struct Cell {
 // Of sums over n elements: mean = sum / n; d = element - mean.
 template <class C>
 __device__ __forceinline__ Cell<C> cell_of(C mean, C sum_d, C sum_of_squares, int n) {
-  const C lo = sum_d / C(n);
-  if (!(mean - mean == 0)) return {mean, C(0), double(mean - mean)};  // beside an infinity nothing else is known
-  return {mean, lo, double(sum_of_squares) - double(lo) * double(lo) * n};
+  const C lo = sum_d / C(n), hi = mean + lo;
+  if (!(hi - hi == 0)) return {mean, C(0), double(hi - hi)};  // beside an infinity nothing else is known
+  return {hi, (mean - hi) + lo, double(sum_of_squares) - double(lo) * double(lo) * n};
 }
 // The same from sums in fp64, where squares in fp32 overflow, or vanish although elements differ; `narrow` if none do.
 __device__ __forceinline__ Cell<float> wide_cell(const Cell<float>& narrow, float squares, double mean, double sum_of_squares) {
@@ -84,9 +84,9 @@ __device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
 // Of slot k, from the first's.
 __device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, const RunPlace& first, int k) {
   RunPlace r = first;
-  if (runs.slots < kSlots) {
+  if (runs.slots < runs.all_slots) {
     r.in_sample += k / runs.slots * runs.teams();
-    if (runs.in_sample > kSlots * kPlaneThreads) {
+    if (runs.in_sample > runs.all_slots * kPlaneThreads) {
       if (r.in_sample >= runs.in_sample) r.in_sample -= runs.in_sample, ++r.sample;
     } else {
       const uint32_t samples = uint32_t(r.in_sample) / uint32_t(runs.in_sample);
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     run_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth;
+  constexpr int W = A::kWidth, kSlots = A::kSlots;
   __shared__ C narrow[3][kPlaneThreads / 32];
   __shared__ double wide[2][1][kPlaneThreads / 32];
   wait_for_predecessor(p.dependent);
@@ -239,7 +239,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     tile_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth;
+  constexpr int W = A::kWidth, kSlots = A::kSlots;
   __shared__ union {
     C narrow[3][W][kPlaneThreads];
     double wide[W][kPlaneThreads];
