@@ -34,7 +34,7 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
   to_terms(p.activation, x, dy, coefficients);
 #pragma unroll
   for (int j = 0; j < W; ++j) {
-    const GradientCoefficients<C>& c = coefficients(j);
+    const GradientCoefficients<C> c = coefficients(j);
     x[j] = c.rstd * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
   }
   if (p.dresidual_out.data) {
@@ -75,11 +75,9 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     const int entry = b.entry(p.slabs, place.first);
     if (whole) {
       const GradientCoefficients<C> c = table[entry];
-      write_gradient<T>(p, 1, place, x[k], dy[k], [&](int) -> const GradientCoefficients<C>& { return c; });
+      write_gradient<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
     } else {
-      const auto of = [&](int j) -> const GradientCoefficients<C>& {
-        return table[place.has(j, 1) ? b.entry(p.slabs, place.first + j) : entry];
-      };
+      const auto of = [&](int j) { return table[place.has(j, 1) ? b.entry(p.slabs, place.first + j) : entry]; };
       write_gradient<T>(p, 1, place, x[k], dy[k], of);
     }
   }
@@ -118,7 +116,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const Place place = at(k);
-      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], [&](int j) -> const GradientCoefficients<C>& { return c[j]; });
+      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
     }
   }
 }

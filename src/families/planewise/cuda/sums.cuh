@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
     sums[0][k] = sums[1][k] = sums[2][k] = 0;
     if (!place.any(W, 1)) continue;
     const SumsCoefficients<C> c = sums_coefficients(p, r.sample, r.in_sample);
-    to_terms(p.activation, x[k], dy[k], [&](int) -> const SumsCoefficients<C>& { return c; });
+    to_terms(p.activation, x[k], dy[k], [&](int) { return c; });
 #pragma unroll
     for (int j = 0; j < W; ++j) {
       const bool is = place.has(j, 1);
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       if (!at(k).any(W, step)) continue;
-      to_terms(p.activation, x[k], dy[k], [&](int j) -> const SumsCoefficients<C>& { return c[j]; });
+      to_terms(p.activation, x[k], dy[k], [&](int j) { return c[j]; });
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         sums[0][j] = sums[0][j] + dy[k][j];
