@@ -347,6 +347,11 @@ TEST_F(Planes, SeveralChunks) {
     }
 }
 
+// Channels last, so many places that chunks are of several batches.
+TEST_F(Planes, LongChunks) {
+  PlaneRun({.batch = 1, .channels = 12, .spatial = 700000, .groups = 2, .t = DType::f32, .last = true, .offset = 3}).forward();
+}
+
 TEST_F(Planes, Features) {
   int k = 0;
   for (const DType t : kPlaneTypes)

@@ -42,6 +42,17 @@ __device__ __forceinline__ Cell<float> wide_cell(const Cell<float>& narrow, floa
   return {hi, hi - hi == 0 ? float(mean - double(hi)) : 0.0f, sum_of_squares};
 }
 
+// Chan's formula.
+template <class C>
+__device__ __forceinline__ Cell<C> merged(const Cell<C>& a, double a_count, const Cell<C>& b, double b_count) {
+  const double distance = (double(b.mean) - double(a.mean)) + (double(b.lo) - double(a.lo)), share = b_count / (a_count + b_count);
+  const double rest = double(a.lo) + distance * share, mean = double(a.mean) + rest;
+  const C hi = C(mean);
+  const double square = (a.square + b.square) + distance * distance * share * a_count;
+  if (!(hi - hi == 0)) return {C(double(a.mean) + double(b.mean)), C(0), square};
+  return {hi, C((double(a.mean) - double(hi)) + rest), square};
+}
+
 // A plane's from its variance.  rstd in fp32 where that holds it: fp64 is slow on many GPUs.
 template <class C>
 __device__ __forceinline__ C inverse_deviation(double square, double n, double eps) {
@@ -193,15 +204,16 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
 #pragma unroll
   for (int base = 0; base < kSlots; ++base) {
     const int group = base * team + lane;
+    const uint32_t own_bit = group * slots < kSlots ? 1u << (group * slots) : 0;
     if (base * team * slots >= kSlots) break;
     C own_mean = 0, own_d = 0, own_square = 0;
     double own_wide_mean = 0, own_wide_square = 0;
 #pragma unroll
-    for (int k = 0; k < kSlots; ++k)
-      if (k == group * slots) {
-        own_mean = mean[0][k], own_d = sums[0][k], own_square = sums[1][k];
-        own_wide_mean = wide_mean[0][k], own_wide_square = wide_square[0][k];
-      }
+    for (int k = 0; k < kSlots; ++k) {
+      const bool is = own_bit >> k & 1;  // k == group * slots would make the compiler index the arrays, in local memory
+      own_mean = is ? mean[0][k] : own_mean, own_d = is ? sums[0][k] : own_d, own_square = is ? sums[1][k] : own_square;
+      own_wide_mean = is ? wide_mean[0][k] : own_wide_mean, own_wide_square = is ? wide_square[0][k] : own_wide_square;
+    }
     if (group * slots >= kSlots) continue;
     const RunPlace r = run_of(runs, p.shape.batch, first, group * slots);
     if (r.sample >= p.shape.batch) continue;
@@ -240,11 +252,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kSlots = A::kSlots;
-  __shared__ union {
-    C narrow[3][W][kPlaneThreads];
-    double wide[W][kPlaneThreads];
-  } memory;
-  static_assert(sizeof(memory) <= 48 << 10);
+  __shared__ C sums[3][W][kPlaneThreads];
+  __shared__ double wide[2][1][kPlaneThreads];
   wait_for_predecessor(p.dependent);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
@@ -274,103 +283,76 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
       C sum = 0;
 #pragma unroll
       for (int k = 0; k < kSlots; ++k) sum = sum + (k < own ? v[k][j] : C(0));
-      memory.narrow[0][j][t] = sum;
+      sums[0][j][t] = sum;
     }
     __syncthreads();
-    add_rows(memory.narrow[0], across, down, b.row);
+    add_rows(sums[0], across, down, b.row);
     C mean[W];
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      mean[j] = memory.narrow[0][j][b.column] / C(n);
+      mean[j] = sums[0][j][b.column] / C(n);
       C sum = 0, squares = 0;
 #pragma unroll
       for (int k = 0; k < kSlots; ++k) {
         const C d = k < own ? v[k][j] - mean[j] : C(0);
         sum = sum + d, squares = Approximate::mad(d, d, squares);
       }
-      memory.narrow[1][j][t] = sum, memory.narrow[2][j][t] = squares;
+      sums[1][j][t] = sum, sums[2][j][t] = squares;
     }
     __syncthreads();
-    add_rows(memory.narrow[1], across, down, b.row);
-    add_rows(memory.narrow[2], across, down, b.row);
+    add_rows(sums[1], across, down, b.row);
+    add_rows(sums[2], across, down, b.row);
+    const auto put = [&](int in_tile, Cell<C> cell) {
+      if (b.tile * tiles.channels() + in_tile >= p.shape.channels) return;
+      const int64_t at = at_cell + in_tile;
+      if (first > begin) {  // one more of what lies there
+        const Cell<C> before = {p.cells.mean[at], p.cells.lo[at], p.cells.square[at]};
+        cell = merged(before, double(first - begin), cell, double(n));
+      }
+      p.cells.mean[at] = cell.mean, p.cells.lo[at] = cell.lo, p.cells.square[at] = cell.square;
+    };
     // The tile's channels, a thread each as far as there are threads.
-    Cell<C> cells[W];
-    C squares[W];
-    bool rare = false;
-#pragma unroll
-    for (int i = 0; i < W; ++i) {
-      const int channel = t + i * int(blockDim.x), j = channel / across, column = channel - j * across;
-      squares[i] = 1;
-      if (j >= W) continue;
-      squares[i] = memory.narrow[2][j][column];
-      cells[i] = cell_of(memory.narrow[0][j][column] / C(n), memory.narrow[1][j][column], squares[i], n);
-      rare = rare || is_rare_square(squares[i]);
-    }
+    bool rare = false, differs = false;
+    for (int i = t; sizeof(C) == 4 && i < across * W; i += blockDim.x) rare = rare || is_rare_square(sums[2][i / across][i % across]);
     if (sizeof(C) == 4 && __syncthreads_or(rare)) {
-      bool differs = false;
 #pragma unroll
       for (int j = 0; j < W; ++j)
 #pragma unroll
-        for (int k = 0; k < kSlots; ++k)
-          differs = differs || (k < own && v[k][j] != mean[j] && is_rare_square(memory.narrow[2][j][b.column]));
-      if (__syncthreads_or(differs)) {
-        double wide_mean[W];
+        for (int k = 0; k < kSlots; ++k) differs = differs || (k < own && v[k][j] != mean[j] && is_rare_square(sums[2][j][b.column]));
+      differs = __syncthreads_or(differs);
+    }
+    for (int i = t; i < across * W; i += blockDim.x) {
+      const int j = i / across, column = i - j * across;
+      if (differs && is_rare_square(sums[2][j][column])) continue;
+      put(p.shape.vectors ? column * W + j : i, cell_of(sums[0][j][column] / C(n), sums[1][j][column], sums[2][j][column], n));
+    }
+    if constexpr (sizeof(C) == 4)
+      if (differs)
 #pragma unroll
         for (int j = 0; j < W; ++j) {
-          double sum = 0;
+          wide[0][0][t] = 0;
 #pragma unroll
-          for (int k = 0; k < kSlots; ++k) sum = sum + (k < own ? double(v[k][j]) : 0.0);
-          memory.wide[j][t] = sum;
-        }
-        __syncthreads();
-        add_rows(memory.wide, across, down, b.row);
-#pragma unroll
-        for (int j = 0; j < W; ++j) wide_mean[j] = memory.wide[j][b.column] / n;
-        double own_mean[W];
-#pragma unroll
-        for (int i = 0; i < W; ++i) {
-          const int channel = t + i * int(blockDim.x), j = channel / across;
-          own_mean[i] = j < W ? memory.wide[j][channel - j * across] / n : 0;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int j = 0; j < W; ++j) {
-          double sum = 0;
+          for (int k = 0; k < kSlots; ++k) wide[0][0][t] = wide[0][0][t] + (k < own ? double(v[k][j]) : 0.0);
+          __syncthreads();
+          add_rows(wide[0], across, down, b.row);
+          const double wide_mean = wide[0][0][b.column] / n;
+          double squares = 0;
 #pragma unroll
           for (int k = 0; k < kSlots; ++k) {
-            const double d = k < own ? double(v[k][j]) - wide_mean[j] : 0.0;
-            sum = sum + d * d;
+            const double d = k < own ? double(v[k][j]) - wide_mean : 0.0;
+            squares = squares + d * d;
           }
-          memory.wide[j][t] = sum;
+          wide[1][0][t] = squares;
+          __syncthreads();
+          add_rows(wide[1], across, down, b.row);
+          const C narrow = sums[2][j][b.column];
+          if (b.row == 0 && is_rare_square(narrow)) {
+            const Cell<C> cell = cell_of(sums[0][j][b.column] / C(n), sums[1][j][b.column], narrow, n);
+            put(p.shape.vectors ? b.column * W + j : b.column + j * across, wide_cell(cell, narrow, wide_mean, wide[1][0][b.column]));
+          }
+          __syncthreads();  // before wide is written again
         }
-        __syncthreads();
-        add_rows(memory.wide, across, down, b.row);
-#pragma unroll
-        for (int i = 0; i < W; ++i) {
-          const int channel = t + i * int(blockDim.x), j = channel / across;
-          if constexpr (sizeof(C) == 4)
-            if (j < W) cells[i] = wide_cell(cells[i], squares[i], own_mean[i], memory.wide[j][channel - j * across]);
-        }
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < W; ++i) {
-      const int channel = t + i * int(blockDim.x), j = channel / across, column = channel - j * across;
-      const int in_tile = p.shape.vectors ? column * W + j : channel;  // without vectors column + j * across
-      if (j >= W || b.tile * tiles.channels() + in_tile >= p.shape.channels) continue;
-      const int64_t own_cell = at_cell + in_tile;
-      if (first > begin) {  // one more of what this thread has there
-        const double before = double(first - begin), delta = (double(cells[i].mean) - double(p.cells.mean[own_cell])) +
-                                                             (double(cells[i].lo) - double(p.cells.lo[own_cell]));
-        const double share = delta * (n / (before + n)), hi = double(p.cells.mean[own_cell]);
-        const double whole = hi + (double(p.cells.lo[own_cell]) + share);
-        cells[i].square = p.cells.square[own_cell] + cells[i].square + delta * share * before;
-        cells[i].mean = C(whole);
-        cells[i].lo = whole - whole == 0 ? C((hi - double(cells[i].mean)) + (double(p.cells.lo[own_cell]) + share)) : C(0);
-      }
-      p.cells.mean[own_cell] = cells[i].mean, p.cells.lo[own_cell] = cells[i].lo, p.cells.square[own_cell] = cells[i].square;
-    }
-    __syncthreads();  // before memory is written again
+    __syncthreads();  // before sums are written again
   }
   let_successor_start(p.dependent);
 }
