@@ -52,7 +52,7 @@ __device__ __forceinline__ void normalize(C (&v)[W], int j, const Coefficients<C
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2)
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::type == DType::f32 ? 2 : 3)
     slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
