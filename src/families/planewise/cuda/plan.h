@@ -27,6 +27,12 @@ KILTER_INLINE constexpr int power_of_two(int64_t least) {
   return p;
 }
 
+KILTER_INLINE constexpr int bits_of(int power) {
+  int bits = 0;
+  while (1 << bits < power) ++bits;
+  return bits;
+}
+
 // Of a chunk of a run: the accesses' first element, and which of the elements from there on are the run's.
 struct RunChunk {
   int64_t start;
@@ -40,32 +46,35 @@ struct RunPlan {
   int64_t length = 0, in_sample = 0;
   int team = 1, slots = 1;  // threads of a team, a power of two up to 32, or the block; slots of each for a run
   int width = 1, all_slots = 1;
-  int64_t chunks = 0, accesses = 0;  // of a chunk
+  int team_bits = 0, slot_bits = 0, width_bits = 0;  // powers of two: no division by a number that a kernel has at run time
+  int64_t chunks = 0, accesses = 0;                  // of a chunk
 
-  KILTER_INLINE constexpr bool ragged() const { return length % width != 0; }
-  KILTER_INLINE constexpr int teams() const { return kPlaneThreads / team; }
-  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots / slots); }
+  KILTER_INLINE constexpr bool ragged() const { return (length & (width - 1)) != 0; }
+  KILTER_INLINE constexpr int teams() const { return kPlaneThreads >> team_bits; }
+  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots >> slot_bits); }
   KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(batch * in_sample * chunks, runs_of_block()); }
   KILTER_INLINE constexpr RunChunk chunk(int64_t run_in_sample, int64_t k) const {
-    const int64_t begin = run_in_sample * length, first = begin / width, start = (first + k * accesses) * width;
-    const int64_t from = begin - start, to = begin + length - start, most = accesses * width;
+    const int64_t begin = run_in_sample * length, first = begin >> width_bits, start = (first + k * accesses) << width_bits;
+    const int64_t from = begin - start, to = begin + length - start, most = accesses << width_bits;
     return {start, from > 0 ? int(from) : 0, to > most ? int(most) : to > 0 ? int(to) : 0};
   }
 };
 KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t) {
   RunPlan p;
   p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.all_slots = plane_slots(t);
+  p.width_bits = bits_of(p.width);
   if (length == 0) return p;
   const int64_t accesses = length % p.width == 0 ? length / p.width : (length - 1 + p.width - 1) / p.width + 1, most = 32 * p.all_slots;
   p.chunks = 1, p.accesses = accesses;
   if (accesses <= most) {
     p.team = accesses < 32 ? power_of_two(accesses) : 32;
     p.slots = power_of_two(ceil_div(accesses, p.team));
-    return p;
+  } else {
+    p.team = kPlaneThreads, p.slots = p.all_slots;
+    p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
+    p.accesses = ceil_div(accesses, p.chunks);
   }
-  p.team = kPlaneThreads, p.slots = p.all_slots;
-  p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
-  p.accesses = ceil_div(accesses, p.chunks);
+  p.team_bits = bits_of(p.team), p.slot_bits = bits_of(p.slots);
   return p;
 }
 

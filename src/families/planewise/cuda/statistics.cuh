@@ -87,7 +87,7 @@ struct RunPlace {
   RunChunk part;
 };
 __device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
-  const int64_t item = runs.team <= 32 ? int64_t(blockIdx.x) * runs.runs_of_block() + threadIdx.x / runs.team : int64_t(blockIdx.x);
+  const int64_t item = runs.team <= 32 ? int64_t(blockIdx.x) * runs.runs_of_block() + (threadIdx.x >> runs.team_bits) : int64_t(blockIdx.x);
   const Quotient by_chunk = runs.chunks == 1 ? Quotient{item, 0} : divided(item, runs.chunks);
   const Quotient by_sample = divided(by_chunk.whole, runs.in_sample);
   return {by_sample.whole, by_sample.rest, by_chunk.rest, {}};
@@ -96,7 +96,7 @@ __device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
 __device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, const RunPlace& first, int k) {
   RunPlace r = first;
   if (runs.slots < runs.all_slots) {
-    r.in_sample += k / runs.slots * runs.teams();
+    r.in_sample += (k >> runs.slot_bits) * runs.teams();
     if (runs.in_sample > runs.all_slots * kPlaneThreads) {
       if (r.in_sample >= runs.in_sample) r.in_sample -= runs.in_sample, ++r.sample;
     } else {
@@ -107,11 +107,23 @@ __device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, c
   r.part = r.sample < batch ? runs.chunk(r.in_sample, r.chunk) : RunChunk{0, 0, 0};
   return r;
 }
+// Of all of a thread's slots.
 template <class A>
-__device__ __forceinline__ Place run_access(const RunPlan& runs, const RunPlace& r, int k) {
-  const int first = ((k & (runs.slots - 1)) * runs.team + int(threadIdx.x & (runs.team - 1))) * A::kWidth;
-  return {r.sample, r.part.start + first, first, r.part.from, r.part.to};
-}
+struct RunPlaces {
+  Place places[A::kSlots];
+  int count[A::kSlots];  // elements of the slot's run
+  __device__ __forceinline__ RunPlaces(const RunPlan& runs, int64_t batch, const RunPlace& first) {
+    const int lane = threadIdx.x & (runs.team - 1);
+    RunPlace r = run_of(runs, batch, first, 0);
+#pragma unroll
+    for (int k = 0; k < A::kSlots; ++k) {
+      if (runs.slots < A::kSlots && k > 0) r = run_of(runs, batch, first, k);
+      const int start = ((k & (runs.slots - 1)) * runs.team + lane) * A::kWidth;
+      places[k] = {r.sample, r.part.start + start, start, r.part.from, r.part.to};
+      count[k] = r.part.count();
+    }
+  }
+};
 
 template <class T>
 __global__ void __launch_bounds__(kPlaneThreads, 2)
@@ -126,7 +138,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
   const bool ragged = runs.ragged();
   const RunPlace first = first_run(runs);
-  const auto at = [&](int k) { return run_access<A>(runs, run_of(runs, p.shape.batch, first, k), k); };
+  const RunPlaces<A> own(runs, p.shape.batch, first);
+  const auto at = [&](int k) { return own.places[k]; };
   C v[kSlots][W];
   load<T>(p.x, p.shape.vectors, 1, at, v);
   if (p.residual.data) {
@@ -143,9 +156,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   C count[kSlots];
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    const RunPlace r = run_of(runs, p.shape.batch, first, k);
-    const Place place = run_access<A>(runs, r, k);
-    count[k] = C(r.part.count());
+    const Place& place = own.places[k];
+    count[k] = C(own.count[k]);
     if (!ragged && !place.any(W, 1)) continue;
 #pragma unroll
     for (int j = 0; j < W; ++j)

@@ -50,17 +50,17 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
   const RunPlan& runs = p.runs;
   const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
   const RunPlace first = first_run(runs);
-  const auto at = [&](int k) { return run_access<A>(runs, run_of(runs, p.shape.batch, first, k), k); };
+  const RunPlaces<A> own(runs, p.shape.batch, first);
+  const auto at = [&](int k) { return own.places[k]; };
   C x[kSlots][W], dy[kSlots][W], sums[3][kSlots];
   load<T>(p.x, p.shape.vectors, 1, at, x);
   load<T>(p.dy, p.shape.vectors, 1, at, dy);
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    const RunPlace r = run_of(runs, p.shape.batch, first, k);
-    const Place place = run_access<A>(runs, r, k);
+    const Place& place = own.places[k];
     sums[0][k] = sums[1][k] = sums[2][k] = 0;
     if (!place.any(W, 1)) continue;
-    const SumsCoefficients<C> c = sums_coefficients(p, r.sample, r.in_sample);
+    const SumsCoefficients<C> c = sums_coefficients(p, place.sample, run_of(runs, p.shape.batch, first, k).in_sample);
     to_terms(p.activation, x[k], dy[k], [&](int) { return c; });
 #pragma unroll
     for (int j = 0; j < W; ++j) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
   team_sums(sums, team, slots, memory);
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    if ((k & (slots - 1)) || lane != k / slots % team) continue;
+    if ((k & (slots - 1)) || lane != (k >> runs.slot_bits & (team - 1))) continue;
     const RunPlace r = run_of(runs, p.shape.batch, first, k);
     if (r.sample >= p.shape.batch) continue;
     const int64_t cell = (r.sample * runs.in_sample + r.in_sample) * runs.chunks + r.chunk;
