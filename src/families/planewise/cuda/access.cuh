@@ -73,12 +73,14 @@ struct PlaneAccess {
   using C = float;
   static constexpr DType type = Packed<T>::type;
   static constexpr int kWidth = Packed<T>::kWidth, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = kMostTile;
+  static constexpr int kBlocks = 2;  // of a multiprocessor at least, of kernels that hold many values
 };
 template <>
 struct PlaneAccess<double> {
   using C = double;
   static constexpr DType type = DType::f64;
   static constexpr int kWidth = 2, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = 2 * kPlaneThreads;
+  static constexpr int kBlocks = 1;
 };
 
 template <class E, class A, bool kVectors, int N, class At>

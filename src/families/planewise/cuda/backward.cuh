@@ -49,7 +49,7 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2)
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     slab_gradient_kernel(const __grid_constant__ GradientParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2)
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     tile_gradient_kernel(const __grid_constant__ GradientParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;

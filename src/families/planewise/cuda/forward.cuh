@@ -6,7 +6,7 @@
 #pragma once
 
 #include "core/activation.h"
-#include "families/planewise/cuda/statistics.cuh"
+#include "families/planewise/cuda/tile_statistics.cuh"
 
 namespace kilter::cuda {
 

@@ -3,7 +3,7 @@
 // an offset cancels.  A team of threads, a warp or a block, owns a plane and reads its cells twice; teams of a block meet twice.
 #pragma once
 
-#include "families/planewise/cuda/statistics.cuh"
+#include "families/planewise/cuda/cells.cuh"
 
 namespace kilter::cuda {
 

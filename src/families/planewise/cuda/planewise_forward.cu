@@ -1,6 +1,7 @@
 // Launches of the norms of planes on CUDA devices: forward, and the statistics that both directions take.
 #include "families/planewise/cuda/forward.cuh"
 #include "families/planewise/cuda/launch.cuh"
+#include "families/planewise/cuda/run_statistics.cuh"
 
 namespace kilter {
 namespace cuda {

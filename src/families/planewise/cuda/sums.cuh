@@ -7,7 +7,8 @@
 #pragma once
 
 #include "core/activation.h"
-#include "families/planewise/cuda/statistics.cuh"
+#include "families/planewise/cuda/run_statistics.cuh"
+#include "families/planewise/cuda/tile_statistics.cuh"
 
 namespace kilter::cuda {
 
@@ -41,7 +42,8 @@ __device__ __forceinline__ void to_terms(int32_t activation, C (&x)[W], C (&dy)[
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+    run_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kSlots = A::kSlots;
@@ -51,13 +53,13 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
   const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
   const RunPlace first = first_run(runs);
   const RunPlaces<A> own(runs, p.shape.batch, first);
-  const auto at = [&](int k) { return own.places[k]; };
+  const auto at = [&](int k) { return own.place(k); };
   C x[kSlots][W], dy[kSlots][W], sums[3][kSlots];
   load<T>(p.x, p.shape.vectors, 1, at, x);
   load<T>(p.dy, p.shape.vectors, 1, at, dy);
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    const Place& place = own.places[k];
+    const Place place = own.place(k);
     sums[0][k] = sums[1][k] = sums[2][k] = 0;
     if (!place.any(W, 1)) continue;
     const SumsCoefficients<C> c = sums_coefficients(p, place.sample, run_of(runs, p.shape.batch, first, k).in_sample);
@@ -82,7 +84,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+    tile_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
