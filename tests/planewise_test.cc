@@ -111,6 +111,7 @@ Making making_of(const Case& c, kilter_direction direction, DType t, bool last) 
   const Call all(function_of(c.op, direction));
   for (const kilter_field& f : all.fields()) {
     if (is_count(f) && c.numbers.count(f.name)) m.counts[f.name] = int64_t(c.numbers.at(f.name));
+    if (std::strcmp(f.types, "stat") == 0) continue;  // backward starts from forward's
     if (is_tensor(f) && !f.required && !(is_output(f) ? wanted.count(f.name) : c.given.count(f.name))) m.without.insert(f.name);
   }
   return m;
@@ -181,6 +182,7 @@ TEST_P(PlaneCases, HaveTheRightValues) {
         Call call(forward, m);
         expect_run(c, call, KILTER_FORWARD);
         if (HasFailure() || c.backward.empty()) continue;
+        b.impl = nullptr;
         Call also_asked(backward, b);
         for (const std::string& other : implementations(backward, also_asked)) {
           SCOPED_TRACE("backward: " + other);

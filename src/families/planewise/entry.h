@@ -9,8 +9,8 @@
 
 namespace kilter {
 
-#define KILTER_TARGET(name)                              \
-  namespace cpu_##name {                                 \
+#define KILTER_TARGET(name)                            \
+  namespace cpu_##name {                               \
     extern const PlaneKernels plane_kernels_of_target; \
   }
 #include "kilter_targets.inc"

@@ -55,8 +55,8 @@ class PlaneBackwardRun {
   void results(const Slab& slab, int64_t begin, int64_t end) {
     if (!p_.dx.present() && !p_.dresidual.present()) return;
     const PlanePart first = part(slab, begin), last = part(slab, end - 1);
-    passes_->gradient(p_, {slab.sample, first.begin, last.end, slab.first_channel, plan_.last ? int(slab.channels) : 0},
-                      numbers(slab), past_caches_);
+    passes_->gradient(p_, {slab.sample, first.begin, last.end, slab.first_channel, plan_.last ? int(slab.channels) : 0}, numbers(slab),
+                      past_caches_);
   }
 
  private:
@@ -123,10 +123,12 @@ class PlaneBackwardRun {
       write(p_.dscale, n, c, C(double(of.weight) * uh + of.bias * u));
       write(p_.dshift, n, c, C(u));
     }
-    const C constant = C(rstd * (value_of(sum_g) / elements)), of_h = C(rstd * (value_of(sum_gh) / elements));
+    const C constant = plan_.elements() == 1 ? C(0) : C(rstd * (value_of(sum_g) / elements));
+    const C of_h = C(rstd * (value_of(sum_gh) / elements));
     for (int64_t c = begin; c < end; ++c) {
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
-      numbers_of(N::kOfU, n)[c] = C(rstd * (double(of.weight) * double(of.factor)));
+      // A plane of one element does not depend on it.
+      numbers_of(N::kOfU, n)[c] = plan_.elements() == 1 ? C(0) : C(rstd * (double(of.weight) * double(of.factor)));
       numbers_of(N::kConstant, n)[c] = constant;
       numbers_of(N::kLow, n)[c] = C(low);
       numbers_of(N::kOfH, n)[c] = of_h;

@@ -20,7 +20,11 @@ struct PlanePlan {
 
   template <class Problem>
   explicit PlanePlan(const Problem& p)
-      : batch(p.batch), channels(p.channels), spatial(p.spatial), groups(p.groups), width(p.channels / p.groups),
+      : batch(p.batch),
+        channels(p.channels),
+        spatial(p.spatial),
+        groups(p.groups),
+        width(p.channels / p.groups),
         last(!(p.x.layout & kChannelsFirst)) {
     if (last && !p.empty()) slab_groups = std::min(groups, std::max<int64_t>(1, kTileColumns / width));
   }
@@ -32,8 +36,10 @@ struct PlanePlan {
 struct Slab {
   int64_t sample, first_group, groups, first_channel, channels;
   Slab(const PlanePlan& plan, int64_t number)
-      : sample(number / plan.slabs_of_sample()), first_group(number % plan.slabs_of_sample() * plan.slab_groups),
-        groups(std::min(plan.slab_groups, plan.groups - first_group)), first_channel(first_group * plan.width),
+      : sample(number / plan.slabs_of_sample()),
+        first_group(number % plan.slabs_of_sample() * plan.slab_groups),
+        groups(std::min(plan.slab_groups, plan.groups - first_group)),
+        first_channel(first_group * plan.width),
         channels(groups * plan.width) {}
 };
 

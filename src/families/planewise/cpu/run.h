@@ -53,7 +53,7 @@ struct SumCell {
 
 // What turns elements into results: arrays by channel of a sample.
 template <class C>
-struct Normalizing {  // y = activation(((s * scale - mean) - low) * factor + offset)
+struct Normalizing {                                         // y = activation(((s * scale - mean) - low) * factor + offset)
   enum { kMean, kLow, kFactor, kOffset, kScale, kNumbers };  // kScale: null where all are 1
   const C* of[kNumbers];
 };

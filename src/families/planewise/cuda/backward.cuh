@@ -10,8 +10,8 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(16) GradientCoefficients {  // h = (x - mean) rstd, v = h factor + term, dx = rstd (factor u - (of_h h + level))
-  C mean, rstd, factor, term, of_h, level;
+struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = rstd (factor u - (of_h h + level))
+  C half_mean, twice_rstd, factor, term, of_h, level;
 };
 template <class C>
 __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
@@ -22,7 +22,8 @@ __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const G
   C term = 0;
   if (p.activation != KILTER_ACTIVATION_NONE)
     term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - of_plane[2] * factor;
-  return {load_of<C>(p.mean, sample, in_sample, C(0)), load_of<C>(p.rstd, sample, in_sample, C(0)), factor, term, of_plane[1], of_plane[0]};
+  const C mean = load_of<C>(p.mean, sample, in_sample, C(0)), rstd = load_of<C>(p.rstd, sample, in_sample, C(0));
+  return {mean / 2, 2 * rstd, factor, term, of_plane[1], of_plane[0]};
 }
 
 template <class T, class F>
@@ -35,7 +36,7 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     const GradientCoefficients<C> c = coefficients(j);
-    x[j] = c.rstd * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
+    x[j] = (c.twice_rstd * C(0.5)) * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
   }
   if (p.dresidual_out.data) {
     C up[1][W];
