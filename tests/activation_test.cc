@@ -9,7 +9,7 @@
 
 #define KILTER_TARGET_NAMESPACE cpu_of_this_test
 #define KILTER_VECTOR_BYTES 0
-#include "families/elementwise/cpu/passes.inl.h"
+#include "cpu/arithmetic.inl.h"
 #include "families/planewise/reference.h"
 
 namespace kilter {
