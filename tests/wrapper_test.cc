@@ -223,25 +223,31 @@ TEST(Wrapper, GroupNormOfAnyRankAndLayout) {
   const Floats x = {1, 3, 5, 7, -2, 0, 4, 6}, weight = {1, 2, 3, 4}, bias = {0, 10, 20, 30};
   const kilter::sizes shape = {1, 4, 1, 2}, channels_last = {8, 1, 8, 4};
   Floats y(8), mean(2), rstd(2), last(8);
-  kilter::group_norm_forward({.x = {x, shape},
-                              .weight = weight,
-                              .bias = bias,
-                              .y = {y, shape},
-                              .mean = {mean, {1, 2}},
-                              .rstd = {rstd, {1, 2}},
-                              .groups = 2,
-                              .eps = 0});
+  kilter::group_norm_forward_args forward = {.x = {x, shape},
+                                             .weight = weight,
+                                             .bias = bias,
+                                             .y = {y, shape},
+                                             .mean = {mean, {1, 2}},
+                                             .rstd = {rstd, {1, 2}},
+                                             .groups = 2,
+                                             .eps = 0};
+  std::vector<std::byte> scratch(kilter::group_norm_forward_workspace(forward));
+  forward.workspace = scratch;
+  kilter::group_norm_forward(forward);
   EXPECT_EQ(mean, (Floats{4, 2}));
   EXPECT_NEAR(y[7], 35.059644256, 1e-5);
   Floats x_last(8);
   for (size_t c = 0; c < 4; ++c) x_last[c] = x[2 * c], x_last[4 + c] = x[2 * c + 1];
-  kilter::group_norm_forward({.x = {x_last, shape, channels_last},
-                              .weight = weight,
-                              .bias = bias,
-                              .y = {last, shape, channels_last},
-                              .groups = 2,
-                              .eps = 0,
-                              .activation = kilter::activation_kind::relu});
+  forward = {.x = {x_last, shape, channels_last},
+             .weight = weight,
+             .bias = bias,
+             .y = {last, shape, channels_last},
+             .groups = 2,
+             .eps = 0,
+             .activation = kilter::activation_kind::relu};
+  scratch.resize(kilter::group_norm_forward_workspace(forward));
+  forward.workspace = scratch;
+  kilter::group_norm_forward(forward);
   for (size_t c = 0; c < 4; ++c) EXPECT_NEAR(last[4 + c], std::max(y[2 * c + 1], 0.0f), 1e-5);
   EXPECT_EQ(last[0], 0.0f);
 
