@@ -39,8 +39,14 @@ def bench(kilter, op, options):
     return json.loads(done.stdout)
 
 
+def shape(r, by):  # of rows, or of planes
+    if "rows" in r:
+        return f"{r['rows']}{by}{r['n']}"
+    return f"{r['batch']}{by}{r['channels']}{by}{r['spatial']}" + (f" in {r['groups']} groups" if "groups" in r else "")
+
+
 def line(r):
-    name = f"{r['op']:<10} {r['direction']:<8} {r['x_dtype']:<4} {r['rows']}x{r['n']}"
+    name = f"{r['op']:<10} {r['direction']:<8} {r['x_dtype']:<4} {shape(r, 'x')}"
     return f"{name:<36} {r['op_min_ms']:8.3f} ms  {r['op_gb_s']:6.1f} GB/s  copy {r['copy_gb_s']:6.1f} GB/s  fraction {r['fraction']:.3f}"
 
 
@@ -72,7 +78,7 @@ def table():
         text += f"**{machine['cpu']}**, {machine['threads']} threads, {machine['target']}; {data['date']}, best of {data['reps']}, {freshness(data)}\n\n"
         text += "| op | direction | type | rows × n | ms | GB/s | copy GB/s | fraction |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         for r in data["results"]:
-            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {r['rows']} × {r['n']} | {r['op_min_ms']:.2f} | "
+            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {shape(r, ' × ')} | {r['op_min_ms']:.2f} | "
             text += f"{r['op_gb_s']:.1f} | {r['copy_gb_s']:.1f} | {r['fraction']:.2f} |\n"
         text += "\n"
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
@@ -90,7 +96,7 @@ def peers_table():
             for name, times in r["contestants"].items():
                 kind = name.split()[0]
                 best[kind] = min(times["min_ms"], best.get(kind, times["min_ms"]))
-            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {r['rows']} × {r['n']} | "
+            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {shape(r, ' × ')} | "
             text += " | ".join(f"{best[kind]:.2f}" if kind in best else "–" for kind in ("copy", "kilter", "onednn", "torch")) + " |\n"
         text += "\n"
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"

@@ -17,6 +17,7 @@
 
 #ifdef KILTER_TEST_COUNTS
 
+#include "harness/call.h"
 #include "harness/rowwise.h"
 
 namespace {
@@ -101,6 +102,35 @@ TYPED_TEST(Allocation, CallsAllocateNothing) {
       b.choose("reference:f64");
       repeat("reference", [&] { good &= f.run() == KILTER_OK && b.run() == KILTER_OK; });
       EXPECT_TRUE(good) << kilter_last_error();
+    }
+}
+
+// Every function with all its tensors, by every implementation that takes the call.
+class EveryAllocation : public ::testing::TestWithParam<kilter_function> {};
+INSTANTIATE_TEST_SUITE_P(Every, EveryAllocation, ::testing::ValuesIn(all_functions()), function_name);
+
+TEST_P(EveryAllocation, CallsAllocateNothing) {
+  for (const bool last : layouts_of(GetParam()))
+    for (const DType t : types_of_t(GetParam())) {
+      Making m = {.t = t, .any = {37, 3}, .size = 96, .channels_last = last};
+      Call asked(GetParam(), m);
+      kilter_candidate list[32];
+      size_t count = 0;
+      ASSERT_EQ(kilter_explain(GetParam(), asked.args(), list, std::size(list), &count), KILTER_OK) << kilter_last_error();
+      for (size_t i = 0; i < count; ++i) {
+        if (list[i].reason) continue;
+        m.impl = list[i].impl;
+        Call call(GetParam(), m);
+        for (const int threads : {1, 2}) {
+          const WithThreads set(threads);
+          kilter_plan plan{};
+          plan.struct_size = sizeof plan;
+          bool good = call.run() == KILTER_OK;  // OpenMP creates its threads
+          EXPECT_EQ(allocations_of([&] { good &= call.run() == KILTER_OK && call.ask(&plan) == KILTER_OK; }), 0)
+              << m.impl << " " << threads;
+          EXPECT_TRUE(good) << kilter_last_error();
+        }
+      }
     }
 }
 

@@ -53,7 +53,7 @@ class BadTensor : public ::testing::TestWithParam<kilter_function> {
     const std::string last = words_of(words_of(f.shape, '|').front().c_str()).back();
     return last != "..." && last != "1";
   }
-  static bool has_rows(const kilter_field& f) { return std::string(f.shape).find("...") != std::string::npos; }
+  bool has_rows(const kilter_field& f) const { return call.memory_shape(f.name).size() > 1; }
 };
 
 INSTANTIATE_TEST_SUITE_P(Every, BadTensor, ::testing::ValuesIn(all_functions()), function_name);
@@ -176,7 +176,9 @@ TEST_P(BadTensor, Sizes) {
             if (contiguous) t.strides = nullptr;
           });
         };
-        for (const int64_t by : {-1, 1}) refused(argument, [&](int64_t& size) { size += by; });
+        for (const int64_t by : {-1, 1})
+          refused(
+              argument, [&](int64_t& size) { size += by; }, is_planes(f));  // dense, so that the shape alone is wrong
         for (const int64_t wrong : {int64_t(-1), kMin}) refused(named(f, ".shape"), [&](int64_t& size) { size = wrong; });
         for (const bool contiguous : {false, true})
           refused(
@@ -221,6 +223,41 @@ TEST_P(BadTensor, Strides) {
         use(t);
       });
   });
+}
+
+// What a sample holds is dense: any other stride, and the order of channels that the others do not have.
+TEST_P(BadTensor, StridesOfPlanes) {
+  for (const bool last : layouts_of(GetParam())) {
+    Call with(GetParam(), {.channels_last = last});
+    for (const kilter_field& f : with.fields()) {
+      if (!is_planes(f)) continue;
+      SCOPED_TRACE(std::string(f.name) + (last ? ", channels last" : ", channels first"));
+      const auto refused = [&](const std::string& text, auto change) {
+        expect_refused(with, KILTER_UNSUPPORTED, text, [&] {
+          kilter_tensor& t = with[f.name];
+          strides.assign(t.strides, t.strides + t.ndim);
+          change();
+          t.strides = strides.data();
+        });
+      };
+      const std::string dense = ".strides: expected channels first or channels last, dense in each sample, got [";
+      for (size_t d = 1; d < with.memory_shape(f.name).size(); ++d)
+        for (const int64_t by : {-1, 1}) refused(named(f, dense), [&] { strides[d] += by; });
+      for (size_t d = 1; d < with.memory_shape(f.name).size(); ++d) refused(named(f, dense), [&] { strides[d] = -strides[d]; });
+      refused(named(f, dense), [&] { std::swap(strides[2], strides[3]); });
+      refused(named(f, dense), [&] { strides[1] = 0; });
+      const char *mine = last ? "last" : "first", *others = last ? "first" : "last";
+      const kilter_field& first = with.fields().front();
+      const std::string mixed = std::string(".strides: expected channels ") + (is_first(f) ? others : mine) + ", as of " + first.name +
+                                ", got channels " + (is_first(f) ? mine : others);
+      refused(mixed, [&] {
+        const int64_t channels = with.memory_shape(f.name)[1], places = with.memory_shape(f.name)[2] * with.memory_shape(f.name)[3];
+        const int64_t width = with.memory_shape(f.name)[3];
+        const bool to_last = !last;
+        strides = {channels * places, to_last ? 1 : places, to_last ? width * channels : width, to_last ? channels : 1};
+      });
+    }
+  }
 }
 
 TEST_P(BadTensor, Devices) {

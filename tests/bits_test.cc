@@ -1,4 +1,6 @@
 // Equal bits: on every SIMD target, for every thread count, whatever the number of rows, strides, alignment, in place.
+#include <algorithm>
+
 #include "harness/run.h"
 
 namespace kilter::test {
@@ -10,12 +12,28 @@ using check::Tensors;
 
 class Bits : public ::testing::TestWithParam<std::string> {
  protected:
-  bool has_rows() const { return !check::find_op(GetParam())->alone; }  // else fewer lengths will do
+  bool has_rows() const { return !check::find_op(GetParam())->alone && !has_planes(); }  // else fewer lengths will do
+  bool has_planes() const {
+    const Schema& s = *check::function_of(GetParam(), false)->schema;
+    return s.fields[s.t].shapes[0].is_planes();
+  }
   Case base(DType x, int64_t rows, int64_t n, Fill fill = Fill::normal) {
     Case c;
     c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 7;
     c["weight"] = c["bias"] = DType::f32, c.backward = true;
+    if (has_planes()) {  // samples of about n elements, in every layout
+      c.sizes = {{"batch", std::min<int64_t>(rows, 7)}, {"channels", 12}, {"spatial", n / 12 + 1}, {"groups", 3}};
+      c.layout = n % 2 ? kChannelsLast : kChannelsFirst;
+    }
     return c;
+  }
+  // Rows, or samples, [first, first + count) of a case.
+  void take(Case* c, int64_t first, int64_t count) const {
+    c->first_row = first;
+    if (has_planes())
+      c->sizes["batch"] = count;
+    else
+      c->rows = count;
   }
 };
 
@@ -61,12 +79,16 @@ TEST_P(Bits, EveryRowCountAndPosition) {
     const Tensors expected = call_plain(all);
     const auto compare = [&](int64_t first, int64_t rows) {
       Case c = all;
-      c.first_row = first, c.rows = rows;
+      take(&c, first, rows);
       const Tensors t = call_plain(c);
       EXPECT_TRUE(same_rows(expected["y"], first, t["y"], rows, "y")) << check::command(c);
       EXPECT_TRUE(same_rows(expected["dx"], first, t["dx"], rows, "dx")) << check::command(c);
       EXPECT_TRUE(same_rows(expected["rstd"], first, t["rstd"], rows, "rstd"));
     };
+    if (has_planes()) {
+      for (const int64_t first : {0, 1, 5}) compare(first, 1), compare(first, 2);
+      continue;
+    }
     for (int64_t rows = 1; rows <= (has_rows() ? 300 : 40); ++rows) compare(0, rows);
     for (const int64_t first : {1, 2, 3, 5, 255, 4000}) compare(first, 97);
   }
@@ -75,7 +97,8 @@ TEST_P(Bits, EveryRowCountAndPosition) {
 TEST_P(Bits, EveryLayout) {
   for (const DType x : kTypes)
     for (const int64_t n : {1, 3, 31, 64, 255, 384, 1023, 1024, 1025, 2500, 4097}) {
-      const Case c = base(x, 9, n);
+      Case c = base(x, 9, n);
+      c.layout = kChannelsFirst;  // strides of planes: layouts_test
       const Tensors expected = call_plain(c);
       const Placement placements[] = {
           {{}, {}},                                                             // flush with the page behind
@@ -97,6 +120,7 @@ TEST_P(Bits, EveryLayoutWithAllFeatures) {
   for (const DType x : kTypes)
     for (const DType other : {x, DType::f32}) {
       Case c = base(x, 11, 1300);
+      c.layout = kChannelsFirst;
       c["weight"] = c["bias"] = c["residual"] = c["post_residual"] = other, c.numbers["weight_offset"] = 1;
       c["dresidual_out"] = c["dresidual"] = c["dweight"] = c["dbias"] = other;
       const Tensors expected = call_plain(c);
@@ -111,10 +135,12 @@ TEST_P(Bits, EveryLayoutWithAllFeatures) {
 TEST_P(Bits, LargeOutputsPastTheCaches) {  // streaming stores start at 4 MiB
   for (const DType x : {DType::f32, DType::bf16}) {
     Case big = base(x, 2100, 1111);
+    if (has_planes()) big.sizes["channels"] = 240, big.sizes["spatial"] = 1536;  // whole lines in both layouts
     const Tensors expected = call_plain(big);
     for (const int64_t first : {0, 999, 2099}) {
+      if (has_planes() && first > 0) break;
       Case c = big;
-      c.first_row = first, c.rows = 1;
+      take(&c, first, 1);
       const Tensors t = call_plain(c);
       EXPECT_TRUE(same_rows(expected["y"], first, t["y"], 1, "y"));
       EXPECT_TRUE(same_rows(expected["dx"], first, t["dx"], 1, "dx"));

@@ -8,6 +8,7 @@ import pathlib
 import json
 import math
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -287,6 +288,14 @@ class CommandTest(CliTest):
             self.assertIn(f"{f['op']} {f['direction']}, function {f['function']}, {f['args_size']} bytes", text)
             self.assertIn(f"struct {f['op']}_{f['direction']}_args {{", cpp)
             self.assertIn(f["t"], [field["name"] for field in f["fields"] if field["required"]])
+        headers = pathlib.Path(__file__).resolve().parent.parent / "include/kilter"
+        headers = "".join(path.read_text() for path in headers.glob("*.hpp"))
+        for struct in re.findall(r"^struct \w+ {$", cpp, re.MULTILINE):
+            self.assertEqual(headers.count(struct), 1, struct)
+        one = self.kilter("schema", "--cpp", "group_norm").out
+        self.assertEqual(re.findall(r"^struct (\w+) {$", one, re.MULTILINE), ["group_norm_forward_args", "group_norm_backward_args"])
+        self.assertNotIn("reserved", one)
+        self.kilter("schema", "no_such", expect=USAGE)
 
     def test_info(self):
         info = json.loads(self.kilter("info", "--json").out)

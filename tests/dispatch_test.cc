@@ -4,99 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <string>
-
-#include "families/rowwise/schema.h"
 
 namespace kilter {
 namespace {
-
-// Tensors that lie nowhere in particular, on a device that has no memory here.
-class Tensors {
- public:
-  kilter_tensor rows(DType t) { return make(t, 2); }
-  kilter_tensor vector(DType t) { return make(t, 1); }
-  kilter_tensor per_row(DType t) {
-    kilter_tensor result = make(t, 1);
-    result.shape = shape_;
-    return result;
-  }
-
- private:
-  kilter_tensor make(DType t, int ndim) {
-    if (t == DType::none) return {};
-    return {reinterpret_cast<void*>(address_ += 4096), {KILTER_DEVICE_CUDA, 3}, ndim, dlpack_of(t), shape_ + 2 - ndim, nullptr, 0};
-  }
-  int64_t shape_[2] = {5, 12};
-  uintptr_t address_ = 1 << 20;
-};
-
-using ForwardArgs = kilter_layer_norm_forward_args;
-using BackwardArgs = kilter_rms_norm_backward_args;
-constexpr Schema kForward = row_norm_forward<ForwardArgs>("layer_norm", KILTER_LAYER_NORM_FORWARD);
-constexpr Schema kBackward = row_norm_backward<BackwardArgs>("rms_norm", KILTER_RMS_NORM_BACKWARD);
-
-TEST(Reading, AForwardProblemHasWhatWasPassed) {
-  Tensors t;
-  ForwardArgs args = kilter_layer_norm_forward_defaults();
-  args.x = t.rows(DType::bf16), args.y = t.rows(DType::bf16), args.bias = t.vector(DType::f32);
-  args.residual = t.rows(DType::f32), args.post_residual = t.rows(DType::bf16), args.activation = KILTER_ACTIVATION_GELU;
-  const auto read = [&] {
-    RowNormForward problem;
-    EXPECT_EQ(read_arguments(kForward, &args, Purpose::kRun, &problem), KILTER_OK) << kilter_last_error();
-    return problem;
-  };
-  RowNormForward p = read();
-  EXPECT_EQ(p.device.type, KILTER_DEVICE_CUDA);
-  EXPECT_EQ(p.device.id, 3);
-  EXPECT_TRUE(p.x.dtype == DType::bf16 && p.weight.dtype == DType::none && p.bias.dtype == DType::f32);
-  EXPECT_TRUE(p.residual.dtype == DType::f32 && p.gate.dtype == DType::none && p.post_residual.dtype == DType::bf16);
-  EXPECT_TRUE(p.y.dtype == DType::bf16 && p.residual_out.dtype == DType::none && p.mean.dtype == DType::none);
-  EXPECT_EQ(p.x.data, args.x.data);
-  EXPECT_EQ(p.y.data, args.y.data);
-  EXPECT_EQ(p.bias.data, args.bias.data);
-  EXPECT_EQ(p.eps, KILTER_DEFAULT_EPS);
-  EXPECT_EQ(p.weight_offset, 0);
-  EXPECT_EQ(p.rounding, KILTER_ROUND_ONCE);
-  EXPECT_EQ(p.activation, KILTER_ACTIVATION_GELU);
-  EXPECT_EQ(p.rows, 5);
-  EXPECT_EQ(p.n, 12);
-  args.weight = t.vector(DType::bf16), args.bias = {}, args.weight_offset = 1, args.rounding = KILTER_ROUND_THEN_MULTIPLY;
-  args.residual = t.rows(DType::bf16), args.gate = t.rows(DType::f32), args.post_residual = {};
-  args.impl = "any", args.launch_flags = KILTER_LAUNCH_DEPENDENT;
-  p = read();
-  EXPECT_TRUE(p.weight.dtype == DType::bf16 && p.bias.dtype == DType::none);
-  EXPECT_TRUE(p.residual.dtype == DType::bf16 && p.gate.dtype == DType::f32 && p.post_residual.dtype == DType::none);
-  EXPECT_EQ(p.weight_offset, 1);
-  EXPECT_EQ(p.rounding, KILTER_ROUND_THEN_MULTIPLY);
-  EXPECT_STREQ(p.impl, "any");
-  EXPECT_EQ(p.launch_flags, uint64_t(KILTER_LAUNCH_DEPENDENT));
-}
-
-TEST(Reading, ABackwardProblemHasWhatWasPassed) {
-  Tensors t;
-  BackwardArgs args = kilter_rms_norm_backward_defaults();
-  char workspace[8];
-  args.x = t.rows(DType::f32), args.dy = t.rows(DType::bf16), args.rstd = t.per_row(DType::f32);
-  args.workspace = workspace, args.workspace_size = 8;
-  const auto read = [&] {
-    RowNormBackward problem;
-    EXPECT_EQ(read_arguments(kBackward, &args, Purpose::kRun, &problem), KILTER_OK) << kilter_last_error();
-    EXPECT_TRUE(problem.x.dtype == DType::f32 && problem.dy.dtype == DType::bf16 && problem.rstd.dtype == DType::f32);
-    EXPECT_EQ(problem.device.type, KILTER_DEVICE_CUDA);
-    EXPECT_EQ(problem.workspace, workspace);
-    EXPECT_EQ(problem.workspace_size, 8u);
-    return problem;
-  };
-  args.weight = t.vector(DType::bf16), args.dweight = t.vector(DType::bf16), args.dresidual = t.rows(DType::f32);
-  RowNormBackward p = read();
-  EXPECT_TRUE(p.weight.dtype == DType::bf16 && p.dweight.dtype == DType::bf16 && p.dbias.dtype == DType::none);
-  EXPECT_TRUE(p.dresidual.dtype == DType::f32 && p.dresidual_out.dtype == DType::none && p.dx.dtype == DType::none);
-  args.dbias = t.vector(DType::f32), args.dresidual_out = t.rows(DType::bf16), args.dweight = args.dresidual = {};
-  p = read();
-  EXPECT_TRUE(p.dweight.dtype == DType::none && p.dbias.dtype == DType::f32);
-  EXPECT_TRUE(p.dresidual.dtype == DType::none && p.dresidual_out.dtype == DType::bf16);
-}
 
 // A function with a table and a list of its own, as a second backend makes it: each entry refuses the other's device and has a
 // workspace of its own.

@@ -47,6 +47,20 @@ std::vector<Place> backward_fields() {
     all.push_back(p);
   return all;
 }
+template <class Args>
+std::vector<Place> plane_forward_fields() {
+  return {
+      AT(x),           AT(weight), AT(bias), AT(residual),     AT(scale),      AT(shift),    AT(y),         AT(residual_out),   AT(mean),
+      AT(rstd),        AT(groups), AT(eps),  AT(scale_offset), AT(activation), AT(reserved), AT(workspace), AT(workspace_size), AT(impl),
+      AT(launch_flags)};
+}
+template <class Args>
+std::vector<Place> plane_backward_fields() {
+  return {AT(x),        AT(weight),    AT(bias),           AT(scale),  AT(shift),        AT(mean),
+          AT(rstd),     AT(dy),        AT(dresidual_out),  AT(dx),     AT(dresidual),    AT(dweight),
+          AT(dbias),    AT(dscale),    AT(dshift),         AT(groups), AT(scale_offset), AT(activation),
+          AT(reserved), AT(workspace), AT(workspace_size), AT(impl),   AT(launch_flags)};
+}
 #undef AT
 
 const std::vector<Expected>& expected_functions() {
@@ -58,7 +72,11 @@ const std::vector<Expected>& expected_functions() {
       {KILTER_RMS_NORM_FORWARD, "rms_norm", KILTER_FORWARD, sizeof(kilter_rms_norm_forward_args), "x", "x y",
        forward_fields<kilter_rms_norm_forward_args>()},
       {KILTER_RMS_NORM_BACKWARD, "rms_norm", KILTER_BACKWARD, sizeof(kilter_rms_norm_backward_args), "dy", "x rstd dy",
-       backward_fields<kilter_rms_norm_backward_args>()}};
+       backward_fields<kilter_rms_norm_backward_args>()},
+      {KILTER_GROUP_NORM_FORWARD, "group_norm", KILTER_FORWARD, sizeof(kilter_group_norm_forward_args), "x", "x y",
+       plane_forward_fields<kilter_group_norm_forward_args>()},
+      {KILTER_GROUP_NORM_BACKWARD, "group_norm", KILTER_BACKWARD, sizeof(kilter_group_norm_backward_args), "dy", "x mean rstd dy",
+       plane_backward_fields<kilter_group_norm_backward_args>()}};
   return all;
 }
 
@@ -133,7 +151,8 @@ TEST(Functions, TheEndOfTheListHasNoText) {
 TEST(Functions, FieldsDescribeThemselves) {
   const std::map<std::string, size_t> sizes = {
       {"input", sizeof(kilter_tensor)}, {"output", sizeof(kilter_tensor)}, {"real", sizeof(double)},  {"choice", sizeof(int32_t)},
-      {"flags", sizeof(uint64_t)},      {"text", sizeof(char*)},           {"memory", sizeof(void*)}, {"bytes", sizeof(size_t)}};
+      {"flags", sizeof(uint64_t)},      {"text", sizeof(char*)},           {"memory", sizeof(void*)}, {"bytes", sizeof(size_t)},
+      {"count", sizeof(int64_t)},       {"reserved", sizeof(int32_t)}};
   const std::set<std::string> types = {"T", "stat", "fp64", "fp32", "fp16", "bf16"};
   for (const Expected& e : expected_functions()) {
     const std::vector<kilter_field> fields = fields_of(e.function, int32_t(e.fields.size()));
@@ -161,7 +180,8 @@ TEST(Functions, FieldsDescribeThemselves) {
         EXPECT_FALSE(words(f.types, '|').empty());
         EXPECT_STREQ(f.words, "");
       } else {
-        for (const char* text : {f.shape, f.types, f.may_be, f.gradient_of}) EXPECT_STREQ(text, "");
+        for (const char* text : {f.types, f.may_be, f.gradient_of}) EXPECT_STREQ(text, "");
+        EXPECT_EQ(words(f.shape).size(), std::strcmp(f.kind, "count") == 0 ? 1u : 0u) << f.shape;
         EXPECT_FALSE(f.required);
       }
       for (const std::string& name : words(f.may_be)) {

@@ -1,4 +1,7 @@
 // Every layout that every tensor of every function may have, from the library's listing alone: the bits are those of the plain call.
+#include <cmath>
+#include <cstring>
+
 #include "harness/call.h"
 
 namespace kilter::test {
@@ -6,13 +9,6 @@ namespace {
 
 class Layouts : public ::testing::TestWithParam<kilter_function> {
  protected:
-  static ::testing::AssertionResult same_outputs(Call& expected, Call& got) {
-    for (const kilter_field& f : got.fields()) {
-      if (!is_output(f) || !got.has(f.name)) continue;
-      if (auto result = same(expected.memory(f.name), got.memory(f.name), f.name); !result) return result;
-    }
-    return ::testing::AssertionSuccess();
-  }
   static void run_alike(Call& expected, Call& got) {
     ASSERT_EQ(expected.run(), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(got.run(), KILTER_OK) << kilter_last_error();
@@ -40,22 +36,23 @@ class Layouts : public ::testing::TestWithParam<kilter_function> {
     }
   }
   void place_each_and_all(const Placed& where, int64_t size) {
-    for (const DType t : {DType::f32, DType::bf16}) {
-      Making all = {.t = t, .size = size};
-      Call expected(GetParam(), all);
-      for (const std::string& name : tensors()) {
-        SCOPED_TRACE(name);
-        Making one = {.t = t, .size = size};
-        const bool vector = one.any.size() > 1 && std::string(expected.field(name).shape).find("...") == std::string::npos;
-        Placed p = where;
-        if (vector) p.pad = 0, p.reversed = false;
-        one.placed[name] = all.placed[name] = p;
-        Call got(GetParam(), one);
+    for (const bool last : layouts_of(GetParam()))
+      for (const DType t : {DType::f32, DType::bf16}) {
+        Making all = {.t = t, .size = size, .channels_last = last};
+        Call expected(GetParam(), all);
+        for (const std::string& name : tensors()) {
+          SCOPED_TRACE(name);
+          Making one = {.t = t, .size = size, .channels_last = last};
+          const bool vector = expected.memory_shape(name).size() == 1;
+          Placed p = where;
+          if (vector) p.pad = 0, p.reversed = false;
+          one.placed[name] = all.placed[name] = p;
+          Call got(GetParam(), one);
+          run_alike(expected, got);
+        }
+        Call got(GetParam(), all);
         run_alike(expected, got);
       }
-      Call got(GetParam(), all);
-      run_alike(expected, got);
-    }
   }
 };
 
@@ -86,45 +83,68 @@ TEST_P(Layouts, PaddedShiftedReversed) {
   }
 }
 
-// Every row of an input is one and the same.
+// Every row, or sample, of an input is one and the same.
 TEST_P(Layouts, InputsWithoutAStride) {
-  for (const std::string& name : tensors()) {
-    SCOPED_TRACE(name);
-    const Call plain(GetParam());
-    const kilter_field& f = plain.field(name);
-    if (is_output(f) || words_of(f.shape).front() != "...") continue;  // "..." alone: a row of its own
-    Making m;
-    m.placed[name].strides.assign(m.any.size(), 0);
-    Call expected(GetParam()), got(GetParam(), m);
-    expected.memory(name).copy_from(got.memory(name));
+  for (const bool last : layouts_of(GetParam()))
+    for (const std::string& name : tensors()) {
+      SCOPED_TRACE(name);
+      const Making plain = {.channels_last = last};
+      Making m = plain;
+      Call expected(GetParam(), plain);
+      const kilter_field& f = expected.field(name);
+      const size_t rank = expected.memory_shape(name).size();
+      if (is_output(f) || rank == 1 || words_of(f.shape).front() == "...|...") continue;  // "..." alone: a row of its own
+      m.placed[name].strides.assign(is_planes(f) ? 1 : rank - 1, 0);
+      Call got(GetParam(), m);
+      expected.memory(name).copy_from(got.memory(name));
+      run_alike(expected, got);
+    }
+}
+
+// The reference goes through a sample by channel and place, wherever they lie.
+TEST_P(Layouts, ChannelsFirstAndLastAreTheSameNumbers) {
+  if (layouts_of(GetParam()).size() < 2) return;
+  for (const std::vector<int64_t>& any : {std::vector<int64_t>{}, {6}, {2, 3}, {2, 1, 3}}) {
+    const Making first = {.t = DType::f64, .any = any, .impl = "reference:f64"};
+    Making last = first;
+    last.channels_last = true;
+    Call expected(GetParam(), first), got(GetParam(), last);
     run_alike(expected, got);
   }
 }
 
 TEST_P(Layouts, OneRowMayHaveAnyStride) {
   for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
-    const Making one = {.any = {1}};
+    const Making one = {.any = {1}, .batch = 1};
     Call expected(GetParam(), one), got(GetParam(), one);
-    int64_t strides[2] = {stride, 1};
+    int64_t strides[3] = {stride, 1, 1};
     for (const std::string& name : tensors())
-      if (got.memory_shape(name).size() == 2) got[name].strides = strides;
+      if (got.memory_shape(name).size() >= 2) got[name].strides = strides;
     run_alike(expected, got);
   }
 }
 
-// Tensors of one shape and type as groups of columns of one buffer, as a projection for queries, keys and values leaves them.
+// Tensors of one shape and type as groups of columns of one buffer, as a projection for queries, keys and values leaves them; samples
+// as parts of the samples of one buffer.
 TEST_P(Layouts, InterleavedColumns) {
-  for (const auto& [form, size] : {std::pair("... n", 1), {"... n", 37}, {"... n", 1025}, {"...|... 1", 37}})
+  for (const auto& [form, size] : {std::pair("... n", 1),
+                                   {"... n", 37},
+                                   {"... n", 1025},
+                                   {"...|... 1", 37},
+                                   {"batch channels ...", 12},
+                                   {"batch channels", 12},
+                                   {"batch groups", 12}})
     for (const DType t : types_of_t(GetParam())) {
-      const Making m = {.t = t, .any = {6}, .size = size};
+      const Making m = {.t = t, .any = {6}, .size = size, .batch = 6};
       Call expected(GetParam(), m), got(GetParam(), m);
       std::vector<std::string> group;
       for (const std::string& name : tensors())
         if (got.field(name).shape == form && (group.empty() || got.type_of(name) == got.type_of(group.front()))) group.push_back(name);
       if (group.size() < 2) continue;
-      const int64_t n = std::string(form) == "... n" ? size : 1, width = int64_t(group.size()) * n;
+      const Matrix& member = got.memory(group.front());
+      const int64_t n = member.rows() * member.n() / 6, width = int64_t(group.size()) * n;
       Matrix buffer(got.type_of(group.front()), {6, width});
-      int64_t strides[2] = {width, 1};
+      int64_t strides[3] = {width, member.shape().size() == 3 ? 6 : 1, 1};
       const auto element = [&](Call& call, size_t k, int64_t r, int64_t i) {
         const Matrix& own = call.memory(group[k]);
         return own.get((r * n + i) / own.n(), (r * n + i) % own.n());
@@ -158,7 +178,8 @@ TEST_P(Layouts, InputsMayShareEverything) {
 }
 
 TEST_P(Layouts, RankUpToTheLargest) {
-  Making flat = {.any = {6}}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - 1, 1)};
+  const size_t others = layouts_of(GetParam()).size();  // sizes beside "..."
+  Making flat = {.any = {6}}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - others, 1)};
   deep.any[3] = 2, deep.any.back() = 3;
   Call f(GetParam(), flat), d(GetParam(), deep);
   ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();
@@ -170,22 +191,30 @@ TEST_P(Layouts, RankUpToTheLargest) {
   }
 }
 
-// Without rows, or with rows of no elements: right, with null data as well; sums over nothing are zero.
+// Without rows, or with rows of no elements: right, with null data as well; sums over nothing are zero, and statistics of it NaN.
 TEST_P(Layouts, Empty) {
-  for (const Making& m : {Making{.any = {0, 3}}, Making{.any = {2, 0}}, Making{.size = 0}})
+  int64_t any_strides[] = {7, 3, 5, 11};
+  for (const Making& m : {Making{.any = {0, 3}}, Making{.any = {2, 0}}, Making{.size = 0}, Making{.any = {0, 3}, .batch = 0}})
     for (const bool null : {false, true}) {
       Call call(GetParam(), m);
       for (const std::string& name : tensors()) {
         if (!call.has(name)) continue;
         const Matrix& memory = call.memory(name);
-        if (null && memory.rows() * memory.n() == 0) call[name].data = nullptr;
+        if (memory.rows() * memory.n() != 0) continue;
+        if (null) call[name].data = nullptr;
+        if (null) call[name].strides = any_strides;
       }
       EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
       const bool no_rows = m.size != 0;
       for (const kilter_field& f : call.fields()) {
-        if (!is_output(f) || !call.has(f.name) || !no_rows) continue;
-        const Matrix& sums = call.memory(f.name);
-        for (int64_t i = 0; i < sums.rows() * sums.n(); ++i) EXPECT_EQ(sums.get(0, i), 0) << f.name;
+        if (!is_output(f) || !call.has(f.name)) continue;
+        const Matrix& all = call.memory(f.name);
+        const bool statistics = std::strcmp(f.types, "stat") == 0;
+        if (!no_rows && !(statistics && call.has_planes())) continue;
+        for (int64_t i = 0; i < all.rows() * all.n(); ++i) {
+          const double v = all.get(i / all.n(), i % all.n());
+          EXPECT_TRUE(statistics ? std::isnan(v) : v == 0) << f.name << " " << v;
+        }
       }
     }
 }

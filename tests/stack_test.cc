@@ -19,6 +19,7 @@
 #include <cstring>
 #include <functional>
 
+#include "harness/call.h"
 #include "harness/rowwise.h"
 
 namespace kilter::test {
@@ -68,14 +69,14 @@ class Stack {
   char* memory_;
 };
 
-template <class Call>
-void expect_little_stack(Call& call, const char* what, size_t* most) {
+template <class AnyCall>
+void expect_little_stack(AnyCall& call, const std::string& what, size_t* most) {
   kilter_status status = KILTER_OK;
   const auto body = [&] { status = call.run(); };
   Stack large(kStack);
   const size_t used = large.used_by(body);
   ASSERT_EQ(status, KILTER_OK) << kilter_last_error();
-  ASSERT_LT(used, kPromised) << what << ", " << kilter_cpu_target() << ", " << dtype_name(call.spec.t) << ", n = " << call.spec.n;
+  ASSERT_LT(used, kPromised) << what << ", " << kilter_cpu_target();
   Stack small(kPromised);  // dies here if probes reach further than what is written
   small.used_by(body);
   *most = std::max(*most, used);
@@ -96,13 +97,14 @@ TYPED_TEST(StackUse, EveryCallTakesLessThanPromised) {
     forward.args.impl = impl;
     forward.x.fill(value);
     if (forward.residual.present()) forward.residual.fill(value);
-    expect_little_stack(forward, "forward", &most);
+    const std::string what = std::string(dtype_name(s.t)) + ", n = " + std::to_string(s.n);
+    expect_little_stack(forward, "forward, " + what, &most);
     if (this->HasFatalFailure()) return;
     Backward<TypeParam> backward(s);
     backward.x.fill(value);
     backward.prepare();
     backward.choose(impl);
-    expect_little_stack(backward, "backward", &most);
+    expect_little_stack(backward, "backward, " + what, &most);
   };
   const auto expect_of_all = [&](Spec s, bool everything) {
     if (everything) {
@@ -132,6 +134,43 @@ TYPED_TEST(StackUse, EveryCallTakesLessThanPromised) {
   }
   ASSERT_EQ(kilter_set_cpu_target(nullptr), KILTER_OK);
   std::printf("%s: at most %zu bytes of stack\n", TypeParam::name, most);
+}
+
+// Every function with all its tensors, by every implementation that takes the call.
+class EveryStackUse : public ::testing::TestWithParam<kilter_function> {};
+INSTANTIATE_TEST_SUITE_P(Every, EveryStackUse, ::testing::ValuesIn(all_functions()), function_name);
+
+TEST_P(EveryStackUse, EveryCallTakesLessThanPromised) {
+  const WithThreads one(1);
+  size_t most = 0;
+  for (int target = 0; kilter_cpu_target_at(target); ++target) {
+    ASSERT_EQ(kilter_set_cpu_target(kilter_cpu_target_at(target)), KILTER_OK);
+    for (const bool last : layouts_of(GetParam()))
+      for (const DType t : types_of_t(GetParam()))
+        for (const auto& [rows, size] : {std::pair<int64_t, int64_t>{3, 1}, {70, 48}, {1, 2000}, {1500, 8}}) {
+          Making m = {.t = t, .any = {rows}, .size = size, .channels_last = last};
+          Call asked(GetParam(), m);
+          kilter_candidate list[32];
+          size_t count = 0;
+          ASSERT_EQ(kilter_explain(GetParam(), asked.args(), list, std::size(list), &count), KILTER_OK) << kilter_last_error();
+          for (size_t i = 0; i < count; ++i) {
+            if (list[i].reason) continue;
+            m.impl = list[i].impl;
+            Call call(GetParam(), m);
+            for (const char* choice : {"", "activation"}) {
+              for (const kilter_field& f : call.fields())
+                if (f.name == std::string(choice)) call.at<int32_t>(choice) = KILTER_ACTIVATION_GELU;
+              kilter_plan plan{};
+              plan.struct_size = sizeof plan;
+              if (call.ask(&plan) == KILTER_UNSUPPORTED) continue;
+              expect_little_stack(call, m.impl + std::string(", ") + dtype_name(t) + ", " + std::to_string(size), &most);
+              if (HasFatalFailure()) return;
+            }
+          }
+        }
+  }
+  ASSERT_EQ(kilter_set_cpu_target(nullptr), KILTER_OK);
+  std::printf("at most %zu bytes of stack\n", most);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // kilter.hpp: types, shapes and errors arrive at the C functions as written.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <span>
@@ -216,6 +217,60 @@ TEST(Wrapper, LayerNormForwardAndBackward) {
   EXPECT_EQ(dx, Floats(8, 0.0f));
   EXPECT_EQ(dweight, Floats(4, 1.0f));
   EXPECT_EQ(dbias, (Floats{-1, 1, -1, 1}));
+}
+
+TEST(Wrapper, GroupNormOfAnyRankAndLayout) {
+  const Floats x = {1, 3, 5, 7, -2, 0, 4, 6}, weight = {1, 2, 3, 4}, bias = {0, 10, 20, 30};
+  const kilter::sizes shape = {1, 4, 1, 2}, channels_last = {8, 1, 8, 4};
+  Floats y(8), mean(2), rstd(2), last(8);
+  kilter::group_norm_forward_args forward = {.x = {x, shape},
+                                             .weight = weight,
+                                             .bias = bias,
+                                             .y = {y, shape},
+                                             .mean = {mean, {1, 2}},
+                                             .rstd = {rstd, {1, 2}},
+                                             .groups = 2,
+                                             .eps = 0};
+  std::vector<std::byte> scratch(kilter::group_norm_forward_workspace(forward));
+  forward.workspace = scratch;
+  kilter::group_norm_forward(forward);
+  EXPECT_EQ(mean, (Floats{4, 2}));
+  EXPECT_NEAR(y[7], 35.059644256, 1e-5);
+  Floats x_last(8);
+  for (size_t c = 0; c < 4; ++c) x_last[c] = x[2 * c], x_last[4 + c] = x[2 * c + 1];
+  forward = {.x = {x_last, shape, channels_last},
+             .weight = weight,
+             .bias = bias,
+             .y = {last, shape, channels_last},
+             .groups = 2,
+             .eps = 0,
+             .activation = kilter::activation_kind::relu};
+  scratch.resize(kilter::group_norm_forward_workspace(forward));
+  forward.workspace = scratch;
+  kilter::group_norm_forward(forward);
+  for (size_t c = 0; c < 4; ++c) EXPECT_NEAR(last[4 + c], std::max(y[2 * c + 1], 0.0f), 1e-5);
+  EXPECT_EQ(last[0], 0.0f);
+
+  const Floats dy = {1, 0, 0, 2, 0, 3, 4, 0};
+  Floats dx(8), dweight(4), dbias(4);
+  kilter::group_norm_backward_args args = {.x = {x, shape},
+                                           .weight = weight,
+                                           .mean = {mean, {1, 2}},
+                                           .rstd = {rstd, {1, 2}},
+                                           .dy = {dy, shape},
+                                           .dx = {dx, shape},
+                                           .dweight = dweight,
+                                           .dbias = dbias,
+                                           .groups = 2};
+  std::vector<std::byte> workspace(kilter::group_norm_backward_workspace(args));
+  args.workspace = workspace;
+  kilter::group_norm_backward(args);
+  EXPECT_NEAR(dx[7], -2.419142410, 1e-5);
+  EXPECT_EQ(dbias, (Floats{1, 2, 3, 4}));
+  args.groups = 0;
+  std::string text;
+  EXPECT_EQ(status_of([&] { kilter::group_norm_backward(args); }, &text), KILTER_INVALID_ARGUMENT);
+  EXPECT_NE(text.find("groups: expected at least 1, got 0"), std::string::npos) << text;
 }
 
 // Equal elements have no variance: with the default eps, y is the bias.

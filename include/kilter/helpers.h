@@ -24,7 +24,8 @@ static inline kilter_tensor kilter_cpu_tensor(void* data, kilter_dtype dtype, in
   return t;
 }
 
-/* Arguments to begin with: struct_size and eps (KILTER_DEFAULT_EPS) are set, all else is absent or neutral. */
+/* Arguments to begin with: struct_size and eps (KILTER_DEFAULT_EPS) are set, all else is absent or neutral.  A group_norm
+ * needs its groups as well. */
 static inline kilter_layer_norm_forward_args kilter_layer_norm_forward_defaults(void) {
   kilter_layer_norm_forward_args a;
   memset(&a, 0, sizeof a);
@@ -78,6 +79,21 @@ static inline kilter_derf_forward_args kilter_derf_forward_defaults(void) {
 
 static inline kilter_derf_backward_args kilter_derf_backward_defaults(void) {
   kilter_derf_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_group_norm_forward_args kilter_group_norm_forward_defaults(void) {
+  kilter_group_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  return a;
+}
+
+static inline kilter_group_norm_backward_args kilter_group_norm_backward_defaults(void) {
+  kilter_group_norm_backward_args a;
   memset(&a, 0, sizeof a);
   a.struct_size = sizeof a;
   return a;

@@ -14,11 +14,12 @@
  * kilter_set_num_threads(1) there.)  Once loaded, the shared library stays: dlclose is safe, also after calls on several threads.
  *
  * Words used throughout.  A tensor is a stack of `rows` rows of `n` elements: n is the last dimension, rows is the
- * product of all others.  "T" is x's type, in backward dy's: fp64, fp32, fp16 or bf16.  A row's statistics, sums and
+ * product of all others.  (Of group_norm it is a batch of samples, each of channels with places: planewise.h says what holds for
+ * planes.)  "T" is x's type, in backward dy's: fp64, fp32, fp16 or bf16.  A row's statistics, sums and
  * products are computed in fp32 (fp64 when T is fp64), sums over rows likewise by up to 128 rows, and beyond in fp64 (a pair
  * of fp64 when T is fp64).
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
- * implementation "reference:f64", which is there to compare with; dyt and derf say what holds for them).
+ * implementation "reference:f64", which is there to compare with; dyt, derf and group_norm say what holds for them).
  *
  * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
  * built is KILTER_UNSUPPORTED.  Memory of a GPU's runtime that the host can access counts as the CPU's, whatever its id:
@@ -29,6 +30,9 @@
  * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
  * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
  * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
+ * group_norm's activations are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows;
+ * the others are those of dense channels first or dense channels last, in all activations of a call alike (else KILTER_UNSUPPORTED).
+ * Strides of dimensions of size 1, and of tensors without elements, are not looked at.
  *
  * Aliasing.  An output may be exactly the memory of an input where the argument says "may be", and must otherwise share
  * no element with any other tensor of the call.  Overlap is judged by elements: interleaved column slices of one buffer
@@ -160,7 +164,9 @@ typedef enum kilter_function {
   KILTER_DYT_FORWARD = 4,
   KILTER_DYT_BACKWARD = 5,
   KILTER_DERF_FORWARD = 6,
-  KILTER_DERF_BACKWARD = 7
+  KILTER_DERF_BACKWARD = 7,
+  KILTER_GROUP_NORM_FORWARD = 8,
+  KILTER_GROUP_NORM_BACKWARD = 9
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -174,7 +180,8 @@ typedef enum kilter_activation {
   KILTER_ACTIVATION_NONE = 0,
   KILTER_ACTIVATION_SILU = 1,
   KILTER_ACTIVATION_GELU = 2,
-  KILTER_ACTIVATION_GELU_TANH = 3
+  KILTER_ACTIVATION_GELU_TANH = 3,
+  KILTER_ACTIVATION_RELU = 4
 } kilter_activation;
 
 /* Bits of launch_flags in the argument structs; 0 by default, and a bit without a name is KILTER_INVALID_ARGUMENT.
@@ -303,6 +310,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
 
 #include "kilter/elementwise.h" /* dyt, derf */
+#include "kilter/planewise.h"   /* group_norm */
 
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
@@ -355,16 +363,17 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 /* A field of a function's struct.  Words may be added in later versions: pass over what you do not know. */
 typedef struct kilter_field {
   size_t struct_size;
-  const char* name;   /* "weight" */
-  const char* kind;   /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory" (void*),
-                         "bytes" (size_t) */
-  const char* help;   /* "weight: ..." */
-  size_t offset;      /* in the struct */
-  int32_t required;   /* a tensor that may not be absent */
-  const char* shape;  /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
-  const char* types;  /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16 */
-  const char* may_be; /* names of inputs whose memory an output may be exactly: "x residual" */
-  const char* needs;  /* a field without which this one must be absent, or zero; "" */
+  const char* name;        /* "weight" */
+  const char* kind;        /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory"
+                              (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
+                              "reserved" (int32_t: 0) */
+  const char* help;        /* "weight: ..." */
+  size_t offset;           /* in the struct */
+  int32_t required;        /* a tensor that may not be absent */
+  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
+  const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16 */
+  const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */
+  const char* needs;       /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */
   const char* words;       /* of a choice from 0 on, of flags from bit 0 on: "once then_multiply" */
   double fallback;         /* of a number: what is meant unless it is given */

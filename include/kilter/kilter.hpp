@@ -28,7 +28,8 @@ enum class activation_kind : int32_t {
   none = KILTER_ACTIVATION_NONE,
   silu = KILTER_ACTIVATION_SILU,
   gelu = KILTER_ACTIVATION_GELU,
-  gelu_tanh = KILTER_ACTIVATION_GELU_TANH
+  gelu_tanh = KILTER_ACTIVATION_GELU_TANH,
+  relu = KILTER_ACTIVATION_RELU
 };
 
 namespace detail {
@@ -42,10 +43,10 @@ namespace detail {
 
 }  // namespace detail
 
-// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}}; a vector may go without.  c() is the C
-// struct; it points into this one.  Calls throw kilter::error if they fail.
+// The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}} or {x, {batch, channels, height, width}};
+// a vector may go without.  c() is the C struct; it points into this one.  Calls throw kilter::error if they fail.
 
-// from kilter schema --cpp
+// from kilter schema --cpp derf dyt layer_norm rms_norm
 struct derf_forward_args {
   const_tensor x = {};
   const_vector_tensor alpha = {};
@@ -413,5 +414,7 @@ inline void set_num_threads(int threads) { check(kilter_set_num_threads(threads)
 inline void set_thread_limit(int threads) { check(kilter_set_thread_limit(threads)); }
 
 }  // namespace kilter
+
+#include "kilter/planewise.hpp"  // group_norm
 
 #endif  // KILTER_KILTER_HPP_

@@ -36,6 +36,8 @@ class Reader {
 
   kilter_status read() {
     for (int k = 0; k < s_.count; ++k)
+      if (s_.fields[k].kind == Kind::count) KILTER_RETURN_IF_ERROR(read_count(s_.fields[k], k));
+    for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind == Kind::tensor) KILTER_RETURN_IF_ERROR(read_tensor(s_.fields[k], k));
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind != Kind::tensor) KILTER_RETURN_IF_ERROR(read_scalar(s_.fields[k]));
@@ -43,6 +45,8 @@ class Reader {
       if (s_.fields[k].needs >= 0) KILTER_RETURN_IF_ERROR(check_need(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind == Kind::tensor) KILTER_RETURN_IF_ERROR(check_type(s_.fields[k]));
+    for (int k = 0; k < s_.count; ++k)
+      if (is_planes(s_.fields[k])) view(s_.fields[k]).layout = layouts_;
     KILTER_RETURN_IF_ERROR(check_overlaps());
     for (int i = 0; i < s_.size_count; ++i) member<int64_t>(problem_, s_.sizes[i].to) = s_.sizes[i].product ? product_ : bound_[i].value;
     return KILTER_OK;
@@ -52,7 +56,7 @@ class Reader {
   // What a size was found to be, and by which tensor.
   struct Bound {
     int64_t value = 0;
-    int field = -1, dim = 0;  // dim: from the end, -1 the last
+    int field = -1, dim = 0;  // dim: from the end, -1 the last; in front of "...": from 0
   };
 
   View& view(const Field& f) { return member<View>(problem_, f.to); }
@@ -74,18 +78,37 @@ class Reader {
     const Shape* shape = nullptr;
     for (int a = 0; a < f.shape_count && !shape; ++a)
       if (matches(f.shapes[a], t)) shape = &f.shapes[a];
-    const int leading = shape ? leading_of(*shape, t) : 0;
+    const int leading = shape ? row_dims(*shape, t) : 0;
     Checked checked;
     KILTER_RETURN_IF_ERROR(check_alone(s_.op, f.name, t, s_.fields[first_].name, member<kilter_device>(problem_, s_.device),
-                                       shape ? leading : KILTER_MAX_RANK, ask_, &checked));
+                                       shape && !shape->is_planes() ? leading : KILTER_MAX_RANK, ask_, &checked));
     if (!shape) return wrong_shape(f, t);
+    if (shape->is_planes()) KILTER_RETURN_IF_ERROR(check_layout(f, t));
     KILTER_RETURN_IF_ERROR(bind(f, index, *shape, t));
     fill_view(t, checked, leading, &view(f));
     return KILTER_OK;
   }
 
   // Dimensions that "..." stands for; 0 without one, negative if there are too few.
-  static int leading_of(const Shape& shape, const kilter_tensor& t) { return shape.any < 0 ? 0 : t.ndim - (shape.count - 1); }
+  static int any_of(const Shape& shape, const kilter_tensor& t) { return shape.any < 0 ? 0 : t.ndim - (shape.count - 1); }
+  // Those whose places are rows.
+  static int row_dims(const Shape& shape, const kilter_tensor& t) {
+    return shape.is_planes() ? 1 : shape.any < 0 ? shape.count - 1 : any_of(shape, t);
+  }
+  static bool is_planes(const Field& f) { return f.kind == Kind::tensor && f.shapes[0].is_planes(); }
+
+  // All tensors of planes lie alike.
+  kilter_status check_layout(const Field& f, const kilter_tensor& t) {
+    const uint8_t layouts = layouts_of(t);
+    if (!layouts)
+      return fail(KILTER_UNSUPPORTED, s_.op, "%s.strides: expected channels first or channels last, dense in each sample, got %s", f.name,
+                  ShapeText(t.strides, t.ndim).text);
+    if (!(layouts & layouts_))
+      return fail(KILTER_UNSUPPORTED, s_.op, "%s.strides: expected channels %s, as of %s, got channels %s", f.name,
+                  layouts_ & kChannelsFirst ? "first" : "last", s_.fields[first_].name, layouts & kChannelsFirst ? "first" : "last");
+    layouts_ &= layouts;
+    return KILTER_OK;
+  }
 
   // Size of the shape's i-th dimension, which is not "...".
   static int64_t size_at(const Shape& shape, int i, const kilter_tensor& t) {
@@ -94,11 +117,11 @@ class Reader {
 
   bool matches(const Shape& shape, const kilter_tensor& t) const {
     if (t.ndim < 0 || t.ndim > KILTER_MAX_RANK || (t.ndim > 0 && !t.shape)) return false;
-    const int leading = leading_of(shape, t);
-    if (leading < 0) return false;
+    const int any = any_of(shape, t);
+    if (any < 0) return false;
     if (shape.any < 0 && t.ndim != shape.count) return false;
     if (shape.any >= 0 && any_bound_ &&
-        (leading != any_count_ || (leading && std::memcmp(t.shape + shape.any, any_, sizeof(int64_t) * size_t(leading)) != 0)))
+        (any != any_count_ || (any && std::memcmp(t.shape + shape.any, any_, sizeof(int64_t) * size_t(any)) != 0)))
       return false;
     for (int i = 0; i < shape.count; ++i) {
       if (i == shape.any) continue;
@@ -111,16 +134,16 @@ class Reader {
   kilter_status bind(const Field& f, int index, const Shape& shape, const kilter_tensor& t) {
     for (int i = 0; i < shape.count; ++i)
       if (i != shape.any && shape.dims[i] >= 0 && bound_[shape.dims[i]].field < 0)
-        bound_[shape.dims[i]] = {size_at(shape, i, t), index, i - shape.count};
+        bound_[shape.dims[i]] = {size_at(shape, i, t), index, i < shape.any ? i : i - shape.count};
     if (shape.any < 0 || any_bound_) return KILTER_OK;
-    any_bound_ = true, any_ = t.shape + shape.any, any_count_ = leading_of(shape, t);
+    any_bound_ = true, any_ = t.shape + shape.any, any_count_ = any_of(shape, t);
     product_ = 1;
     for (int d = 0; d < any_count_; ++d)
       if (any_[d] == 0) product_ = 0;
     for (int d = 0; d < any_count_ && product_; ++d)
       if (__builtin_mul_overflow(product_, any_[d], &product_))
-        return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected at most 2^63 rows, got %s", f.name,
-                    ShapeText(t.shape, t.ndim).text);
+        return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected at most 2^63 %s, got %s", f.name,
+                    shape.is_planes() ? "places" : "rows", ShapeText(t.shape, t.ndim).text);
     return KILTER_OK;
   }
 
@@ -147,10 +170,24 @@ class Reader {
           sizes.add("%s", s_.sizes[shape.dims[i]].name);
       }
       expected.add("%s]", sizes.text);
-      if (binder && shape.count == 1) expected.add(" (%s.shape[%d])", s_.fields[binder->field].name, binder->dim);
+      if (binder && shape.count == 1 && s_.fields[binder->field].kind == Kind::tensor)
+        expected.add(" (%s.shape[%d])", s_.fields[binder->field].name, binder->dim);
       if (shape.any >= 0 && any_bound_ && a + 1 == f.shape_count) expected.add(", as of %s", s_.fields[first_].name);
     }
     return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected %s, got %s", f.name, expected.text, ShapeText(t.shape, t.ndim).text);
+  }
+
+  kilter_status read_count(const Field& f, int index) {
+    const int64_t v = given<int64_t>(f);
+    if (v < 1) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected at least 1, got %" PRId64, f.name, v);
+    bound_[f.size] = {v, index, 0};
+    return KILTER_OK;
+  }
+
+  kilter_status check_divides(const Field& f) {
+    const int64_t v = given<int64_t>(f), whole = bound_[f.divides].value;
+    if (whole % v == 0) return KILTER_OK;
+    return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected a divisor of %s (%" PRId64 "), got %" PRId64, f.name, f.shape_text, whole, v);
   }
 
   kilter_status check_need(const Field& f) {
@@ -210,6 +247,11 @@ class Reader {
       case Kind::memory:
         member<void*>(problem_, f.to) = given<void*>(f);
         break;
+      case Kind::reserved:
+        if (const int32_t v = given<int32_t>(f)) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected 0, got %d", f.name, int(v));
+        break;
+      case Kind::count:
+        return check_divides(f);
       case Kind::tensor:
         break;
     }
@@ -218,10 +260,12 @@ class Reader {
 
   Extent extent_of(const Field& f) {
     const Shape& shape = f.shapes[0];
-    int64_t n = 1;
-    for (int i = 0; i < shape.count; ++i)
-      if (shape.dims[i] >= 0) n *= bound_[shape.dims[i]].value;
-    return {&view(f), shape.any >= 0 ? product_ : 1, n};
+    int64_t rows = 1, n = 1;
+    for (int i = 0; i < shape.count; ++i) {
+      const bool of_rows = shape.is_planes() ? i == 0 : shape.any < 0 ? i + 1 < shape.count : i == shape.any;
+      (of_rows ? rows : n) *= i == shape.any ? product_ : shape.dims[i] == kOne ? 1 : bound_[shape.dims[i]].value;
+    }
+    return {&view(f), rows, n};
   }
 
   // Outputs lie apart from all else, but for the inputs that they may be exactly.
@@ -236,7 +280,8 @@ class Reader {
       const Field& out = s_.fields[fields[o]];
       if (!out.output) continue;
       if (rows_overlap(extent(o)))
-        return fail(KILTER_OVERLAP, s_.op, "%s.strides: expected rows that share no element, got rows that overlap each other", out.name);
+        return fail(KILTER_OVERLAP, s_.op, "%s.strides: expected %s that share no element, got some that overlap", out.name,
+                    is_planes(out) ? "samples" : "rows");
       for (int i = 0; i < count; ++i) {
         const Field& other = s_.fields[fields[i]];
         if (i == o || (other.output && i > o)) continue;
@@ -260,6 +305,7 @@ class Reader {
   const int64_t* any_ = nullptr;  // what "..." stands for
   int any_count_ = 0;
   int64_t product_ = 1;
+  uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far
 };
 
 }  // namespace

@@ -120,6 +120,8 @@ const char* kind_text(const Field& f) {
       return f.output ? "output" : "input";
     case Kind::real:
       return "real";
+    case Kind::count:
+      return "count";
     case Kind::choice:
       return "choice";
     case Kind::flags:
@@ -130,6 +132,8 @@ const char* kind_text(const Field& f) {
       return "memory";
     case Kind::bytes:
       return "bytes";
+    case Kind::reserved:
+      return "reserved";
   }
   return "";
 }

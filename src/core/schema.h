@@ -2,9 +2,11 @@
 // which tools, tests and bindings know it.
 //
 // Shapes are written as in einsum: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives.  The first
-// tensor that has a name gives it its value, the others must agree.  Types: "T" (the type of the field that is marked so), "stat"
-// (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or fixed ones; "|" between alternatives.  What is
-// misspelled, or a field of the struct that is forgotten, does not compile: the compiler shows the sentence behind `throw`.
+// tensor that has a name gives it its value (a count's own field does before), the others must agree.  The last dimension is
+// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last.  Types: "T"
+// (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
+// fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
+// compiler shows the sentence behind `throw`.
 #pragma once
 
 #include <cstddef>
@@ -16,9 +18,13 @@
 
 namespace kilter {
 
+// What several tables say.
+constexpr const char* kFloats = "fp64|fp32|fp16|bf16";
+constexpr const char* kActivations = "none silu gelu gelu_tanh relu";
+
 constexpr int kMaxFields = 32, kMaxSizes = 4, kMaxDims = 4, kMaxShapes = 2;
 
-enum class Kind : uint8_t { tensor, real, choice, flags, text, memory, bytes };
+enum class Kind : uint8_t { tensor, real, count, choice, flags, text, memory, bytes, reserved };
 
 // One alternative of a shape.  dims: index of a size, kOne or kAny.
 constexpr int8_t kOne = -1, kAny = -2;
@@ -26,6 +32,7 @@ struct Shape {
   int8_t dims[kMaxDims] = {};
   int8_t count = 0;
   int8_t any = -1;  // where "..." stands, -1: nowhere
+  constexpr bool is_planes() const { return any > 0; }
 };
 
 struct Types {
@@ -50,8 +57,9 @@ struct Field {
   int8_t needs = -1;        // a field without which this one must be absent, or zero
   // A scalar's.
   double fallback = 0;
-  const char* words = "";  // of a choice from 0 on, of flags from bit 0 on
-  int32_t most = 0;        // a choice's largest value, all bits of flags
+  const char* words = "";          // of a choice from 0 on, of flags from bit 0 on
+  int32_t most = 0;                // a choice's largest value, all bits of flags
+  int8_t size = -1, divides = -1;  // of a count: the size that it gives, and that which it divides
 };
 
 struct Size {
@@ -80,6 +88,7 @@ constexpr unsigned kinds_of() {
   unsigned kinds = 0;
   if (std::is_same_v<T, kilter_tensor> || std::is_same_v<T, View>) kinds |= bit(Kind::tensor);
   if (std::is_same_v<T, double>) kinds |= bit(Kind::real);
+  if (std::is_same_v<T, int64_t>) kinds |= bit(Kind::count);
   if (std::is_same_v<T, int32_t>) kinds |= bit(Kind::choice);
   if (std::is_same_v<T, uint64_t>) kinds |= bit(Kind::flags);
   if (std::is_same_v<T, const char*>) kinds |= bit(Kind::text);
@@ -140,6 +149,13 @@ class Schema {
     scalar(n, Kind::real, help).fallback = fallback;
     return *this;
   }
+  // One of the sizes, at least 1, by its own field instead of a tensor's shape, and what it divides.
+  constexpr Schema& count_of(schema::Name n, const char* divided, const char* help) {
+    Field& f = scalar(n, Kind::count, help);
+    f.shape_text = divided, f.divides = dim(divided), f.size = dim(n.name);
+    if (f.divides < 0 || sizes[f.size].to != n.to) throw "a count that is none of the sizes, or divides none";
+    return *this;
+  }
   constexpr Schema& choice(schema::Name n, const char* words, const char* help) {
     Field& f = scalar(n, Kind::choice, help);
     f.words = words, f.most = int32_t(words_in(words)) - 1;
@@ -152,6 +168,13 @@ class Schema {
   }
   constexpr Schema& rest(schema::Name n, Kind kind, const char* help) {
     scalar(n, kind, help);
+    return *this;
+  }
+  // An int32_t of the struct that must be 0: the other half of a choice's eight bytes.
+  constexpr Schema& reserved(size_t at) {
+    if (count == kMaxFields) throw "more fields than a table holds";
+    Field& f = fields[count++];
+    f.name = "reserved", f.kind = Kind::reserved, f.at = uint16_t(at), f.help = "0";
     return *this;
   }
   // Of the field before.
@@ -178,7 +201,9 @@ class Schema {
   }
 
  private:
-  static constexpr size_t bytes(Kind kind) { return kind == Kind::tensor ? sizeof(kilter_tensor) : kind == Kind::choice ? 4 : 8; }
+  static constexpr size_t bytes(Kind kind) {
+    return kind == Kind::tensor ? sizeof(kilter_tensor) : kind == Kind::choice || kind == Kind::reserved ? 4 : 8;
+  }
   static constexpr int words_in(std::string_view text) {
     int words = 0;
     for (std::string_view word; schema::next_word(text, &word);) ++words;
@@ -226,6 +251,7 @@ class Schema {
         if (word == "...") s.any = s.count;
         s.dims[s.count++] = dim(word);
       }
+      if (s.any > 0 && (s.any != 2 || s.count != 3)) throw "... begins a shape, or follows a batch and its channels";
     }
     std::string_view words = types;
     for (std::string_view word; schema::next_word(words, &word, '|');) type(&f.types, word);

@@ -37,6 +37,20 @@ void coalesce(const kilter_tensor& t, int leading, RowMap* out) {
 
 }  // namespace
 
+uint8_t layouts_of(const kilter_tensor& t) {
+  uint8_t layouts = kChannelsFirst | kChannelsLast;
+  for (int d = 0; d < t.ndim; ++d)
+    if (t.shape[d] == 0) return layouts;  // whatever its strides
+  int64_t first = 1, last = t.shape[1];   // strides that the dimension has if dense
+  for (int d = t.ndim - 1; d >= 1; --d) {
+    const int64_t stride = stride_of(t, d);
+    if (t.shape[d] != 1 && stride != first) layouts &= uint8_t(~kChannelsFirst);
+    if (t.shape[d] != 1 && stride != (d == 1 ? 1 : last)) layouts &= uint8_t(~kChannelsLast);
+    first *= t.shape[d], last *= t.shape[d];
+  }
+  return layouts;
+}
+
 ShapeText::ShapeText(const int64_t* shape, int ndim) {
   size_t used = size_t(std::snprintf(text, sizeof text, "["));
   for (int d = 0; d < ndim && used < sizeof text - 32; ++d)

@@ -23,6 +23,9 @@ struct Checked {
 // question gets a well aligned address that nobody reads.
 void fill_view(const kilter_tensor& t, const Checked& checked, int leading, View* out);
 
+// Those of Layout in which the samples of [batch, channels, spatial...] are dense; 0: in neither.
+uint8_t layouts_of(const kilter_tensor& t);
+
 // "[2, 3, 4]"
 struct ShapeText {
   char text[160];

@@ -27,9 +27,13 @@ struct RowMap {
   }
 };
 
+// How a sample of [batch, channels, spatial...] lies in memory, as bits: without a second channel or place it is both.
+enum Layout : uint8_t { kChannelsFirst = 1, kChannelsLast = 2 };
+
 struct View {
   char* data = nullptr;  // null: absent
   DType dtype = DType::none;
+  uint8_t layout = 0;  // of such a tensor, whose rows are its samples: those of Layout that all tensors of the call have
   RowMap map;
 
   KILTER_INLINE bool present() const { return data != nullptr; }

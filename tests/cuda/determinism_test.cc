@@ -127,7 +127,7 @@ TEST_P(Determinism, RowsDoNotDependOnTheirNumber) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, Determinism, ::testing::ValuesIn(check::op_names()), op_name);
+INSTANTIATE_TEST_SUITE_P(Ops, Determinism, ::testing::ValuesIn(device_ops()), op_name);
 
 }  // namespace
 }  // namespace kilter::test

@@ -24,23 +24,25 @@ DeviceTensor::DeviceTensor(Buffer& from, const DeviceLayout& layout) : buffer_(&
   if (!from.present()) return;
   const kilter_tensor t = from.tensor();
   ndim_ = t.ndim;
-  rows_ = ndim_ == 2 ? from.row_count() : 1;
-  n_ = ndim_ == 2 ? from.row_length() : from.row_count() * from.row_length();
+  rows_ = ndim_ >= 2 ? from.row_count() : 1;
+  n_ = ndim_ >= 2 ? from.row_length() : from.row_count() * from.row_length();
   item_ = item_size(from.dtype());
-  stride_ = n_ + (ndim_ == 2 ? layout.gap : 0);
+  stride_ = n_ + (ndim_ >= 2 ? layout.gap : 0);
   first_ = (kMargin + layout.shift) * item_;
   const int64_t behind = layout.gap || layout.shift ? kMargin : 0;
   host_.assign(size_t(kMargin + layout.shift + rows_ * stride_ + behind) * size_t(item_), kPattern);
   for (int64_t r = 0; r < rows_; ++r) std::memcpy(host_row(r), from.data() + r * n_ * item_, size_t(n_ * item_));
   EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&device_), host_.size()), cudaSuccess);
   EXPECT_EQ(cudaMemcpy(device_, host_.data(), host_.size(), cudaMemcpyHostToDevice), cudaSuccess);
-  shape_[0] = ndim_ == 2 ? rows_ : n_, shape_[1] = n_;
-  strides_[0] = ndim_ == 2 ? stride_ : 1, strides_[1] = 1;
+  shape_.assign(t.shape, t.shape + ndim_), strides_.assign(size_t(ndim_), 1);
+  for (int d = ndim_ - 2; d > 0; --d) strides_[size_t(d)] = strides_[size_t(d) + 1] * shape_[size_t(d) + 1];
+  if (t.strides) strides_.assign(t.strides, t.strides + ndim_);
+  if (ndim_ >= 2) strides_[0] = stride_;
 }
 
 kilter_tensor DeviceTensor::tensor() {
   if (!device_) return {};
-  return {device_ + first_, {KILTER_DEVICE_CUDA, 0}, ndim_, dlpack_of(buffer_->dtype()), shape_, strides_, 0};
+  return {device_ + first_, {KILTER_DEVICE_CUDA, 0}, ndim_, dlpack_of(buffer_->dtype()), shape_.data(), strides_.data(), 0};
 }
 
 void DeviceTensor::restore(cudaStream_t stream) {

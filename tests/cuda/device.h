@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <deque>
 #include <string>
@@ -39,7 +40,7 @@ class DeviceTensor {
   check::Buffer* buffer_;
   int32_t ndim_ = 0;
   int64_t rows_ = 0, n_ = 0, stride_ = 0, item_ = 1, first_ = 0;
-  int64_t shape_[2] = {}, strides_[2] = {};
+  std::vector<int64_t> shape_, strides_;
   std::vector<char> host_;
   char* device_ = nullptr;
 };
@@ -102,8 +103,16 @@ class Device : public ::testing::TestWithParam<std::string> {
     check::Case c;
     c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 11;
     c["weight"] = c["bias"] = DType::f32, c.backward = true;
+    if (has_planes()) {  // samples of about n elements, in every layout
+      c.sizes = {{"batch", std::min<int64_t>(rows, 3)}, {"channels", 12}, {"spatial", std::min<int64_t>(n, 16384) / 12}, {"groups", 3}};
+      c.layout = n / 12 % 2 ? kChannelsLast : kChannelsFirst;
+    }
     if (c.op == "rms_norm") c["dbias"] = DType::none;  // whose kernel for aligned rows has none
     return c;
+  }
+  bool has_planes() const {
+    const Schema& s = *check::function_of(GetParam(), false)->schema;
+    return s.fields[s.t].shapes[0].is_planes();
   }
   // What the plainest kernels take: weights of the rows' type, LayerNorm's bias.
   static check::Case plain(check::Case c) {
@@ -155,6 +164,21 @@ class NecessaryCall {
   std::deque<DeviceTensor> memory_;
   check::Arguments call_;
 };
+
+// Those that have kernels for devices.
+inline std::vector<std::string> device_ops() {
+  std::vector<std::string> ops;
+  for (const std::string& op : check::op_names()) {
+    check::Case c;
+    c.op = op;
+    check::Tensors t = check::make_tensors(c);
+    std::vector<kilter_candidate> list;
+    if (check::arguments(c, false, t).explain(&list) != KILTER_OK) continue;
+    const auto is_cuda = [](const kilter_candidate& k) { return std::string(k.impl).substr(0, 5) == "cuda:"; };
+    if (std::any_of(list.begin(), list.end(), is_cuda)) ops.push_back(op);
+  }
+  return ops;
+}
 
 inline std::string op_name(const ::testing::TestParamInfo<std::string>& op) { return op.param; }
 

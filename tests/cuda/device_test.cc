@@ -214,7 +214,7 @@ TEST_P(Device, SmallWorkspacesAndOtherDevicesAreRefused) {
   EXPECT_EQ(f.call(), KILTER_INVALID_ARGUMENT) << kilter_last_error();
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, Device, ::testing::ValuesIn(check::op_names()), op_name);
+INSTANTIATE_TEST_SUITE_P(Ops, Device, ::testing::ValuesIn(device_ops()), op_name);
 
 }  // namespace
 }  // namespace kilter::test

@@ -32,6 +32,11 @@ std::vector<std::string> words_of(const char* text, char separator) {
 std::string named(const kilter_field& field, const std::string& part) { return std::string(": ") + field.name + part; }
 
 bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
+bool is_count(const kilter_field& field) { return std::strcmp(field.kind, "count") == 0; }
+bool is_planes(const kilter_field& field) {
+  const std::vector<std::string> words = words_of(field.shape);
+  return is_tensor(field) && words.size() > 1 && words.back() == "...";
+}
 bool is_tensor(const kilter_field& field) { return is_output(field) || std::strcmp(field.kind, "input") == 0; }
 
 std::vector<kilter_function> all_functions() {
@@ -44,6 +49,10 @@ std::string function_name(const ::testing::TestParamInfo<kilter_function>& param
   for (const kilter_function_info& info : all_infos())
     if (info.function == int32_t(param.param)) return std::string(info.op) + (info.direction == KILTER_BACKWARD ? "_backward" : "_forward");
   return "unknown";
+}
+
+std::vector<bool> layouts_of(kilter_function function) {
+  return Call(function).has_planes() ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 
 std::vector<DType> types_of_t(kilter_function function) {
@@ -123,27 +132,60 @@ std::set<DType> Call::allowed(const kilter_field& field) const {
 
 std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
   const std::vector<std::string> alternatives = words_of(field.shape, '|');
-  // Sizes by the order in which the tensors name them.
-  std::map<std::string, int64_t> sizes;
-  for (const kilter_field& f : fields_)
-    for (const std::string& form : words_of(f.shape, '|'))
-      for (const std::string& word : words_of(form.c_str()))
-        if (word != "..." && word != "1") sizes.emplace(word, std::max<int64_t>(making_.size - int64_t(sizes.size()), 0));
   std::vector<int64_t> shape;
   for (const std::string& word : words_of(alternatives.at(making_.shape % alternatives.size()).c_str())) {
     if (word == "...")
       shape.insert(shape.end(), making_.any.begin(), making_.any.end());
     else
-      shape.push_back(word == "1" ? 1 : sizes.at(word));
+      shape.push_back(word == "1" ? 1 : size_named(word));
   }
   return shape;
+}
+
+bool Call::has_planes() const { return std::any_of(fields_.begin(), fields_.end(), is_planes); }
+
+int64_t Call::size_named(const std::string& name) const {
+  for (const kilter_field& f : fields_)
+    if (is_count(f) && f.name == name) {
+      if (const auto given = making_.counts.find(name); given != making_.counts.end()) return given->second;
+      const int64_t whole = size_named(f.shape);
+      int64_t divisor = 1;
+      for (int64_t d = 1; d * d <= whole; ++d)
+        if (whole % d == 0) divisor = d;
+      return divisor;
+    }
+  // The others by the order in which tensors name them.
+  std::map<std::string, int64_t> sizes;
+  int64_t next = making_.size;
+  for (const kilter_field& f : fields_)
+    for (const std::string& form : words_of(is_tensor(f) ? f.shape : "", '|'))
+      for (const std::string& word : words_of(form.c_str())) {
+        if (word == "..." || word == "1" || sizes.count(word)) continue;
+        const bool batch = is_planes(f) && form.starts_with(word);
+        sizes[word] = batch ? making_.batch : std::max<int64_t>(next--, 0);
+      }
+  return sizes.at(name);
+}
+
+// Planes: dense strides behind that of the samples.
+Placed Call::place_of(const kilter_field& f, const std::vector<int64_t>& shape) const {
+  const auto where = making_.placed.find(f.name);
+  Placed p = where != making_.placed.end() ? where->second : Placed();
+  if (!is_planes(f)) return p;
+  std::vector<int64_t> strides(shape.size());
+  int64_t next = 1;
+  if (making_.channels_last) strides[1] = 1, next = shape[1];
+  for (size_t d = shape.size(); d-- > (making_.channels_last ? 2u : 1u); next *= shape[d]) strides[d] = next;
+  strides[0] = !p.strides.empty() ? p.strides[0] : p.reversed ? -(next + p.pad) : next + p.pad;
+  p.strides = strides, p.pad = 0, p.reversed = false;
+  return p;
 }
 
 void Call::give_memory(const kilter_field& f) {
   const auto chosen = making_.types.find(f.name);
   const std::string word = chosen != making_.types.end() ? chosen->second : words_of(f.types, '|').front();
-  const auto where = making_.placed.find(f.name);
-  Matrix m(f.name == t_field_ ? making_.t : type_named(word), shape_of(f), where != making_.placed.end() ? where->second : Placed());
+  const std::vector<int64_t> shape = shape_of(f);
+  Matrix m(f.name == t_field_ ? making_.t : type_named(word), shape, place_of(f, shape));
   uint64_t seed = 1;
   for (const char* c = f.name; *c; ++c) seed = seed * 31 + uint64_t(*c);
   const bool around_one = std::strcmp(f.types, "stat") == 0 || words_of(f.shape).size() == 1;
@@ -163,12 +205,21 @@ void Call::attach() {
   for (const kilter_field& f : fields_) {
     if (is_tensor(f) && has(f.name)) at<kilter_tensor>(f.name) = memory_.at(f.name).tensor();
     if (std::strcmp(f.kind, "real") == 0) at<double>(f.name) = f.fallback;
+    if (is_count(f)) at<int64_t>(f.name) = size_named(f.name);
     if (std::strcmp(f.kind, "memory") == 0 && workspace_) {
       at<void*>(f.name) = workspace_->data();
       at<size_t>(f.name + std::string("_size")) = workspace_->size();
     }
     if (std::strcmp(f.name, "impl") == 0) at<const char*>(f.name) = making_.impl;
   }
+}
+
+::testing::AssertionResult same_outputs(Call& expected, Call& got) {
+  for (const kilter_field& f : got.fields()) {
+    if (!is_output(f) || !got.has(f.name)) continue;
+    if (auto result = same(expected.memory(f.name), got.memory(f.name), f.name); !result) return result;
+  }
+  return ::testing::AssertionSuccess();
 }
 
 kilter_plan Call::plan() {

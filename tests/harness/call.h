@@ -25,11 +25,14 @@ namespace kilter::test {
 struct Making {
   DType t = DType::f32;
   std::vector<int64_t> any = {2, 3};              // what "..." stands for
-  int64_t size = 12;                              // the first size that has a name; the others one less each
+  int64_t size = 12;                              // the first size that has a name; the others one less each, but for
+  int64_t batch = 2;                              // that of samples, where a sample is planes,
+  std::map<std::string, int64_t> counts = {};     // and counts: else a divisor of what they divide, near its square root
+  bool channels_last = false;                     // of planes
   size_t shape = 0;                               // which alternative, where there are several
   std::map<std::string, std::string> types = {};  // a tensor's, in words of its own; else the first that it has
   std::set<std::string> without = {};             // tensors to leave out
-  std::map<std::string, Placed> placed = {};      // where a tensor lies; else plain
+  std::map<std::string, Placed> placed = {};      // where a tensor lies; else plain.  Planes: pad and strides are those of samples
   const char* impl = nullptr;
 };
 
@@ -58,6 +61,8 @@ class Call {
 
   bool has(const std::string& name) const { return memory_.count(name) != 0; }
   Matrix& memory(const std::string& name) { return memory_.at(name); }
+  bool has_planes() const;
+  int64_t size_named(const std::string& word) const;  // of a shape
   std::vector<int64_t> memory_shape(const std::string& name) const { return shape_of(field(name)); }
   DType type_of(const std::string& name) const;              // T where it is absent
   DType type_named(const std::string& word) const;           // "T", "stat", a field's, "f32"
@@ -75,6 +80,7 @@ class Call {
     kilter_function function_;
   };
   void give_memory(const kilter_field& field);
+  Placed place_of(const kilter_field& field, const std::vector<int64_t>& shape) const;
   std::vector<int64_t> shape_of(const kilter_field& field) const;
 
   Making making_;
@@ -86,15 +92,23 @@ class Call {
   std::unique_ptr<GuardedBuffer> workspace_;
 };
 
+// Every output of two calls, bit for bit.
+::testing::AssertionResult same_outputs(Call& expected, Call& got);
+
 // As a refusal names it, with what follows: ": weight.shape".
 std::string named(const kilter_field& field, const std::string& part = "");
 
 bool is_tensor(const kilter_field& field);
 bool is_output(const kilter_field& field);
+bool is_count(const kilter_field& field);
+bool is_planes(const kilter_field& field);  // [batch, channels, spatial...]: dense in each sample, in one of two layouts
 
 // All functions, and their names for TEST_P.
 std::vector<kilter_function> all_functions();
 std::string function_name(const ::testing::TestParamInfo<kilter_function>& info);
+
+// Of calls of that function: channels first, and where there are planes last as well.
+std::vector<bool> layouts_of(kilter_function function);
 
 // The types that T may be.
 std::vector<DType> types_of_t(kilter_function function);

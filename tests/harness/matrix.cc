@@ -20,15 +20,15 @@ Matrix::Matrix(DType dtype, std::vector<int64_t> shape, const Placed& placed) {
     for (size_t d = leading; d-- > 0; stride = int64_t(uint64_t(stride) * uint64_t(shape_[d])))
       strides_[d] = placed.reversed ? -stride : stride;
   }
-  strides_.push_back(1);
+  if (strides_.size() == leading) strides_.push_back(1);
   rows_ = 1;
   for (size_t d = 0; d < leading; ++d) rows_ *= shape_[d];
-  int64_t low = 0, high = 0;  // offsets of the first elements of rows
-  for (size_t d = 0; d < leading && rows_ != 0; ++d) {
-    const int64_t reach = strides_[d] * std::max<int64_t>(shape_[d] - 1, 0);
+  int64_t low = 0, high = 0;  // offsets of elements
+  for (size_t d = 0; d <= leading && rows_ * n() != 0; ++d) {
+    const int64_t reach = strides_[d] * (shape_[d] - 1);
     (reach < 0 ? low : high) += reach;
   }
-  const int64_t elements = rows_ == 0 || n() == 0 ? 0 : high - low + n();
+  const int64_t elements = rows_ * n() == 0 ? 0 : high - low + 1;
   const int item = item_size(dtype);
   memory_ = std::make_unique<GuardedBuffer>(size_t((elements + placed.shift) * item), placed.at_end);
   data_ = memory_->data() + ((placed.at_end ? 0 : placed.shift) - low) * item;
@@ -54,7 +54,7 @@ int64_t Matrix::offset(int64_t r) const {
 }
 
 double Matrix::get(int64_t r, int64_t i) const {
-  const char* p = row(r) + i * item_size(dtype_);
+  const char* p = element(r, i);
   if (dtype_ == DType::f64) return *reinterpret_cast<const double*>(p);
   if (dtype_ == DType::f32) return *reinterpret_cast<const float*>(p);
   const uint16_t h = *reinterpret_cast<const uint16_t*>(p);
@@ -62,7 +62,7 @@ double Matrix::get(int64_t r, int64_t i) const {
 }
 
 void Matrix::set(int64_t r, int64_t i, double value) {
-  char* p = row(r) + i * item_size(dtype_);
+  char* p = element(r, i);
   if (dtype_ == DType::f64)
     *reinterpret_cast<double*>(p) = value;
   else if (dtype_ == DType::f32)
@@ -72,16 +72,22 @@ void Matrix::set(int64_t r, int64_t i, double value) {
 }
 
 void Matrix::copy_from(const Matrix& other) {
-  for (int64_t r = 0; present() && r < rows_; ++r) std::memcpy(row(r), other.row(r), size_t(n()) * size_t(item_size(dtype_)));
+  const size_t item = size_t(item_size(dtype_));
+  for (int64_t r = 0; present() && r < rows_; ++r)
+    if (dense_rows() && other.dense_rows())
+      std::memcpy(row(r), other.row(r), size_t(n()) * item);
+    else
+      for (int64_t i = 0; i < n(); ++i) std::memcpy(element(r, i), other.element(r, i), item);
 }
 
 bool Matrix::gaps_intact() const {
   if (!memory_) return true;
   std::vector<bool> used(memory_->size());
-  const int64_t row_bytes = n() * item_size(dtype_);
-  if (int64_t(used.size()) == rows_ * row_bytes) return true;  // no gaps, unless rows overlap: inputs, which nobody writes
+  const int64_t item = item_size(dtype_);
+  if (int64_t(used.size()) == rows_ * n() * item) return true;  // no gaps, unless rows overlap: inputs, which nobody writes
   for (int64_t r = 0; r < rows_; ++r)
-    for (int64_t i = 0; i < row_bytes; ++i) used[size_t(row(r) - memory_->data() + i)] = true;
+    for (int64_t i = 0; i < n(); ++i)
+      for (int64_t b = 0; b < item; ++b) used[size_t(element(r, i) - memory_->data() + b)] = true;
   for (size_t i = 0; i < used.size(); ++i)
     if (!used[i] && memory_->data()[i] != GuardedBuffer::kCanary) return false;
   return true;
@@ -102,12 +108,13 @@ double noise(uint64_t seed, int64_t r, int64_t i) {
 ::testing::AssertionResult same_row(const Matrix& expected, int64_t expected_row, const Matrix& got, int64_t got_row, const char* name) {
   if (!expected.present() && !got.present()) return ::testing::AssertionSuccess();
   const size_t item = size_t(item_size(got.dtype()));
-  const char *a = expected.row(expected_row), *b = got.row(got_row);
   if (expected.dtype() != got.dtype() || expected.n() != got.n()) return ::testing::AssertionFailure() << name << ": not comparable";
-  if (std::memcmp(a, b, size_t(got.n()) * item) == 0) return ::testing::AssertionSuccess();
+  if (expected.dense_rows() && got.dense_rows() && std::memcmp(expected.row(expected_row), got.row(got_row), size_t(got.n()) * item) == 0)
+    return ::testing::AssertionSuccess();
   for (int64_t i = 0; i < got.n(); ++i) {
     const double want = expected.get(expected_row, i), have = got.get(got_row, i);
-    if (std::memcmp(a + size_t(i) * item, b + size_t(i) * item, item) == 0 || (std::isnan(want) && std::isnan(have))) continue;
+    if (std::memcmp(expected.element(expected_row, i), got.element(got_row, i), item) == 0 || (std::isnan(want) && std::isnan(have)))
+      continue;
     return ::testing::AssertionFailure() << name << " row " << got_row << " column " << i << ": expected " << want << ", got " << have;
   }
   return ::testing::AssertionSuccess();

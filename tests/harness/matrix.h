@@ -17,7 +17,7 @@ struct Placed {
   int64_t shift = 0;                  // elements between the data and the guard page it leans on
   bool at_end = true;                 // leans on the page behind, so that reading past the end faults; else on the one before
   bool reversed = false;              // without strides: rows in descending addresses
-  std::vector<int64_t> strides = {};  // in elements, of every dimension but the last; empty: row-major with pad
+  std::vector<int64_t> strides = {};  // in elements, of every dimension, or of all but the last, whose is 1; empty: row-major with pad
 };
 
 class Matrix {
@@ -35,7 +35,9 @@ class Matrix {
   const std::vector<int64_t>& shape() const { return shape_; }
 
   kilter_tensor tensor() const;  // points into this object; all zero if absent
-  char* row(int64_t r) const { return data_ + offset(r) * item_size(dtype_); }
+  char* row(int64_t r) const { return element(r, 0); }
+  char* element(int64_t r, int64_t i) const { return data_ + (offset(r) + i * strides_.back()) * item_size(dtype_); }
+  bool dense_rows() const { return strides_.back() == 1; }
   double get(int64_t r, int64_t i) const;
   void set(int64_t r, int64_t i, double value);  // rounded to nearest
   template <class F>

@@ -10,6 +10,12 @@ kilter_status every_function(void* memory, float* input) {
   kilter_layer_norm_backward_args layer_norm_backward = kilter_layer_norm_backward_defaults();
   kilter_rms_norm_forward_args rms_norm_forward = kilter_rms_norm_forward_defaults();
   kilter_rms_norm_backward_args rms_norm_backward = kilter_rms_norm_backward_defaults();
+  kilter_dyt_forward_args dyt_forward = kilter_dyt_forward_defaults();
+  kilter_dyt_backward_args dyt_backward = kilter_dyt_backward_defaults();
+  kilter_derf_forward_args derf_forward = kilter_derf_forward_defaults();
+  kilter_derf_backward_args derf_backward = kilter_derf_backward_defaults();
+  kilter_group_norm_forward_args group_norm_forward = kilter_group_norm_forward_defaults();
+  kilter_group_norm_backward_args group_norm_backward = kilter_group_norm_backward_defaults();
   kilter_plan plan;
   kilter_function_info info;
   kilter_field field;
@@ -27,5 +33,12 @@ kilter_status every_function(void* memory, float* input) {
   if (kilter_function_at(0, &info) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_field_at(KILTER_RMS_NORM_FORWARD, 0, &field) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_rms_norm_backward(&rms_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_dyt_forward(&dyt_forward, NULL) != KILTER_OK || kilter_dyt_backward(&dyt_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_derf_forward(&derf_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_derf_backward(&derf_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  group_norm_backward.groups = group_norm_forward.groups = 1;
+  group_norm_forward.activation = KILTER_ACTIVATION_RELU;
+  if (kilter_group_norm_forward(&group_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_group_norm_backward(&group_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   return kilter_rms_norm_forward(&rms_norm_forward, NULL);
 }

@@ -26,4 +26,5 @@ void every_shape(std::vector<float>& x, std::vector<float>& y) {
   const int plain[] = {2, 3};
   const kilter::sizes kept = {rows, int_n};
   kilter::rms_norm_forward({.x = {x, plain}, .y = {y, kept}});
+  kilter::group_norm_forward({.x = {x, {1, int_rows, 1, int_n}}, .y = {y, {1, int_rows, 1, int_n}}, .groups = int_rows});
 }

@@ -81,7 +81,10 @@ std::vector<int64_t> Sizes::shape_of(const Field& field) const {
 Arguments::Arguments(const Function& function) : function_(&function), memory_((function.schema->args_size + 7) / 8) {
   member<size_t>(memory_.data(), 0) = schema().args_size;
   for (int i = 0; i < schema().count; ++i)
-    if (is_number(schema().fields[i])) set(schema().fields[i], schema().fields[i].fallback);
+    if (const Field& f = schema().fields[i]; is_number(f))
+      set(f, f.fallback);
+    else if (f.kind == Kind::count)
+      member<int64_t>(memory_.data(), f.at) = 1;  // divides every size
 }
 
 kilter_tensor& Arguments::operator[](std::string_view name) {
@@ -94,6 +97,11 @@ void Arguments::set(const Field& f, double value) {
   if (f.kind == Kind::real) member<double>(memory_.data(), f.at) = value;
   if (f.kind == Kind::choice) member<int32_t>(memory_.data(), f.at) = int32_t(value);
   if (f.kind == Kind::flags) member<uint64_t>(memory_.data(), f.at) = uint64_t(value);
+}
+
+void Arguments::set_counts(const Sizes& sizes) {
+  for (int i = 0; i < schema().count; ++i)
+    if (const Field& f = schema().fields[i]; f.kind == Kind::count) member<int64_t>(memory_.data(), f.at) = sizes.count(f);
 }
 
 void Arguments::set_impl(const char* name) {

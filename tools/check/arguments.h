@@ -18,6 +18,8 @@ inline std::span<const Field> fields_of(const Function* f) { return {f->schema->
 inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
 inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::choice; }
 
+inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1; }  // not one number per row, nor a vector
+
 // An output with a type to choose for each of its rows is extra; the others are asked for unless a case says otherwise.
 bool is_usual(const Field& f);
 
@@ -29,11 +31,13 @@ class Sizes {
  public:
   explicit Sizes(const Schema& schema) : schema_(&schema) {}
 
+  const Schema& schema() const { return *schema_; }
   void set(const Size& size, int64_t value);  // a product: "..." is one dimension
   // From a tensor of this shape, what was unknown; nothing where no alternative of the field's has as many dimensions.
   void bind(const Field& field, const std::vector<int64_t>& shape);
   // The field's, in its first alternative; unknown sizes are 0.
   std::vector<int64_t> shape_of(const Field& field) const;
+  int64_t count(const Field& field) const { return values_[field.size]; }  // that a field gives
 
  private:
   const Schema* schema_;
@@ -44,13 +48,14 @@ class Sizes {
 
 class Arguments {
  public:
-  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them
+  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them, counts 1
 
   const Function& function() const { return *function_; }
   const Schema& schema() const { return *function_->schema; }
   kilter_tensor& tensor(const Field& f) { return member<kilter_tensor>(memory_.data(), f.at); }
   kilter_tensor& operator[](std::string_view name);  // throws std::logic_error where there is none
   void set(const Field& f, double value);            // a number, or bits
+  void set_counts(const Sizes& sizes);               // the fields that give sizes
   void set_impl(const char* name);                   // null: any
   void set_workspace(void* data, size_t bytes);
 

@@ -1,4 +1,4 @@
-// Memory of one tensor, contiguous, seen as the library's internals (View) and as the C ABI (kilter_tensor) see it.
+// Memory of one tensor, dense, seen as the library's internals (View) and as the C ABI (kilter_tensor) see it.
 #pragma once
 
 #include <cstring>
@@ -16,13 +16,19 @@ class Buffer {
   static Buffer rows(DType dtype, int64_t rows, int64_t n) { return Buffer(dtype, rows, n, 2); }
   static Buffer vector(DType dtype, int64_t n) { return Buffer(dtype, 1, n, 1); }
   static Buffer per_row(DType dtype, int64_t rows) { return Buffer(dtype, rows, 1, 1); }
-  // By a field's first shape: "... n", "n", "1" or "...".
-  static Buffer of(const Field& f, DType dtype, int64_t rows, int64_t n) {
+  // [batch, channels, spatial], whose rows are its samples.
+  static Buffer planes(DType dtype, int64_t batch, int64_t channels, int64_t spatial, Layout layout) {
+    Buffer b(dtype, batch, channels * spatial, 3);
+    b.channels_ = channels, b.layout_ = layout;
+    return b;
+  }
+  // By a field's first shape and what its dimensions are, "..." being one.
+  static Buffer of(const Field& f, DType dtype, const std::vector<int64_t>& shape, Layout layout) {
     const Shape& s = f.shapes[0];
-    return s.dims[0] == kOne ? vector(dtype, 1)
-           : s.any < 0       ? vector(dtype, n)
-           : s.count == 1    ? per_row(dtype, rows)
-                             : Buffer::rows(dtype, rows, n);
+    return s.is_planes()  ? planes(dtype, shape[0], shape[1], shape[2], layout)
+           : s.count == 2 ? rows(dtype, shape[0], shape[1])
+           : s.any >= 0   ? per_row(dtype, shape[0])
+                          : vector(dtype, shape[0]);
   }
 
   bool present() const { return dtype_ != DType::none; }
@@ -39,13 +45,15 @@ class Buffer {
     v.data = const_cast<char*>(bytes_.data());
     v.dtype = dtype_;
     v.map.ndim = 1, v.map.size[0] = rows_, v.map.stride[0] = n_;
+    if (ndim_ == 3) v.layout = channels_ <= 1 || places() <= 1 ? kChannelsFirst | kChannelsLast : layout_;
     return v;
   }
   // Points into this object: valid until it moves.
   kilter_tensor tensor() {
     if (!present()) return {};
     shape_[0] = ndim_ == 1 ? rows_ * n_ : rows_, shape_[1] = n_;
-    return {bytes_.data(), {KILTER_DEVICE_CPU, 0}, ndim_, dlpack_of(dtype_), shape_, nullptr, 0};
+    if (ndim_ == 3) shape_[1] = channels_, shape_[2] = places(), strides_[0] = n_, strides_[1] = 1, strides_[2] = channels_;
+    return {bytes_.data(), {KILTER_DEVICE_CPU, 0}, ndim_, dlpack_of(dtype_), shape_, layout_ == kChannelsLast ? strides_ : nullptr, 0};
   }
   double at(int64_t r, int64_t i) const {  // without a View, whose construction would dominate
     const char* p = row(r) + i * item_size(dtype_);
@@ -64,6 +72,13 @@ class Buffer {
     return 0;
   }
 
+  // Of planes, whichever way they lie: where a place of a channel is in its sample, and what is there.
+  int64_t places() const { return channels_ ? n_ / channels_ : 0; }
+  int64_t place_in_row(int64_t channel, int64_t place) const {
+    return layout_ == kChannelsLast ? place * channels_ + channel : channel * places() + place;
+  }
+  double at(int64_t sample, int64_t channel, int64_t place) const { return at(sample, place_in_row(channel, place)); }
+
  private:
   // Never without memory, so that a tensor without elements is still present.  Outputs must overwrite the pattern.
   Buffer(DType dtype, int64_t rows, int64_t n, int ndim)
@@ -74,7 +89,9 @@ class Buffer {
   DType dtype_ = DType::none;
   int64_t rows_ = 0, n_ = 0;
   int ndim_ = 0;
-  int64_t shape_[2] = {};
+  int64_t channels_ = 1;  // one channel: a row as it is
+  Layout layout_ = kChannelsFirst;
+  int64_t shape_[3] = {}, strides_[3] = {};
   std::vector<char> bytes_;
 };
 

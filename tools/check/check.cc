@@ -1,27 +1,16 @@
 #include "check/check.h"
 
 #include <algorithm>
-#include <cinttypes>
-#include <cstdio>
+#include <cstring>
 #include <utility>
+
+#include "check/meter.h"
+#include "core/arguments.h"
 
 namespace kilter::check {
 namespace {
 
-std::string number(double v) {
-  char text[40];
-  for (int digits = 1; digits <= 17; ++digits) {
-    std::snprintf(text, sizeof text, "%.*g", digits, v);
-    if (std::strtod(text, nullptr) == v) break;
-  }
-  return text;
-}
-
-bool per_row(const Field& f) { return f.shapes[0].any >= 0; }
-const Field& t_field(const Case& c, bool backward) {
-  const Schema& s = *function_of(c.op, backward)->schema;
-  return s.fields[s.t];
-}
+bool by_row(const Field& f) { return f.shapes[0].any >= 0 || f.shapes[0].count > 1; }
 
 // The type of a tensor beside those that are there already; none: the case has no such tensor.
 DType type_of(const Case& c, const Field& f, const Arguments& there) {
@@ -32,20 +21,45 @@ DType type_of(const Case& c, const Field& f, const Arguments& there) {
   return (f.output ? !is_usual(f) || lacking : !f.required) ? DType::none : there.usual_type(f);
 }
 
+// f(number, out) writes a unit's elements to out; numbers go on where first_row ends.
+template <class F>
+void by_unit(const Case& c, const Sharing& sharing, Buffer& b, F&& f) {
+  const int64_t first = sharing.all_samples ? 0 : c.first_row * sharing.per_sample();
+  const size_t item = size_t(item_size(b.dtype()));
+  std::vector<char> unit(size_t(sharing.length()) * item + 1);
+  for (int64_t u = 0; u < sharing.count(); ++u) {
+    f(first + u, unit.data());
+    const char* from = unit.data();
+    sharing.channels_of(u, [&](int64_t sample, int64_t channel) {
+      char* const row = const_cast<char*>(b.row(sample));
+      if (sharing.channels == 1) {
+        std::memcpy(row, from, b.row_bytes()), from += b.row_bytes();
+        return;
+      }
+      for (int64_t i = 0; i < sharing.places; ++i, from += item) std::memcpy(row + size_t(b.place_in_row(channel, i)) * item, from, item);
+    });
+  }
+}
+
 void fill(const Case& c, const Schema& s, const Field& f, bool clean, Buffer& b) {
   const bool is_t = &f == &s.fields[s.t];
   Moderate m = moderate(f.name);
   for (int i = 0; i < s.count; ++i)  // an offset is added to it
     if (s.fields[i].kind == Kind::real && s.fields[i].needs == &f - s.fields) m.center -= c.number(s.fields[i].name);
-  for (int64_t r = 0; r < b.row_count(); ++r) {
-    const int64_t row = per_row(f) ? c.first_row + r : 0;
-    char* const out = const_cast<char*>(b.row(r));
+  const Sharing sharing = sharing_of(c);
+  const auto moderately = [&](int64_t number, int64_t n, char* out) {
+    fill_moderate(f.name, c.seed, number, b.dtype(), n, m.center, m.spread, out);
+  };
+  for (int64_t r = 0; r < b.row_count() && !like_x(f); ++r)
+    moderately(by_row(f) ? c.first_row + r : 0, b.row_length(), const_cast<char*>(b.row(r)));
+  if (!like_x(f)) return;
+  by_unit(c, sharing, b, [&](int64_t number, char* out) {
     if (is_t && s.direction == KILTER_FORWARD)
-      fill_x(c.fill, c.seed, row, b.dtype(), b.row_length(), out);
+      fill_x(c.fill, c.seed, number, b.dtype(), sharing.length(), out);
     else
-      fill_moderate(f.name, c.seed, row, b.dtype(), b.row_length(), m.center, m.spread, out);
-    if (is_t && c.fill == Fill::special && !clean) poison(f.name, c.seed, row, b.dtype(), c.n, out);
-  }
+      moderately(number, sharing.length(), out);
+    if (is_t && c.fill == Fill::special && !clean) poison(f.name, c.seed, number, b.dtype(), sharing.length(), out);
+  });
 }
 
 bool knows(const Arguments& a, const std::string& impl) {
@@ -62,36 +76,67 @@ kilter_status call_one(const Case& c, bool backward, Tensors& t) {
   return a.call();
 }
 
-// Rows without NaN and infinities must not notice that others have them.
+// Whether an output's share of a unit has the same bits in both; what no unit has alone, as a sum over all rows, has.
+bool same_unit(const Field& f, const Sharing& sharing, int64_t unit, const Buffer& a, const Buffer& b) {
+  if (!by_row(f) && !sharing.all_samples) return true;
+  const size_t item = size_t(item_size(a.dtype()));
+  bool same = true;
+  const auto compare = [&](int64_t row, int64_t i, int64_t count) {
+    same = same && std::memcmp(a.row(row) + size_t(i) * item, b.row(row) + size_t(i) * item, size_t(count) * item) == 0;
+  };
+  sharing.channels_of(unit, [&](int64_t sample, int64_t channel) {
+    if (like_x(f) && sharing.channels > 1)
+      for (int64_t i = 0; i < sharing.places && same; ++i) compare(sample, a.place_in_row(channel, i), 1);
+    else if (like_x(f))
+      compare(sample, 0, a.row_length());
+    else
+      compare(by_row(f) ? sample : 0, a.row_length() == sharing.channels ? channel : channel / sharing.width, 1);
+  });
+  return same;
+}
+
+// Units without NaN and infinities must not notice that others have them.
 void compare_with_clean(const Case& c, const Tensors& t, Report* r) {
   Tensors clean = make_tensors(c, true);
   if (call(c, clean) != KILTER_OK) {
     r->problems.push_back(std::string("the same call on finite inputs failed: ") + kilter_last_error());
     return;
   }
-  for (const bool backward : {false, true}) {
+  const Sharing sharing = sharing_of(c);
+  const int64_t first = sharing.all_samples ? 0 : c.first_row * sharing.per_sample();
+  const auto touched = [&](int64_t unit, bool backward) {
     const Schema& s = *function_of(c.op, backward)->schema;
-    for (int i = 0; i < s.count; ++i) {
-      const Field& f = s.fields[i];
-      if (!is_tensor(f) || !f.output || !per_row(f) || !t[f.name].present()) continue;
+    return is_poisoned(s.fields[s.t].name, c.seed, first + unit, sharing.length());
+  };
+  for (const bool backward : {false, true}) {
+    for (const Field& f : fields_of(function_of(c.op, backward))) {
+      if (!is_tensor(f) || !f.output || !t[f.name].present()) continue;
       const Buffer &got = t[f.name], &want = std::as_const(clean)[f.name];
-      for (int64_t row = 0; row < c.rows; ++row) {
-        const bool touched = is_poisoned(t_field(c, false).name, c.seed, c.first_row + row, c.n) ||
-                             (c.backward && is_poisoned(t_field(c, true).name, c.seed, c.first_row + row, c.n));
-        if (touched || std::memcmp(got.row(row), want.row(row), got.row_bytes()) == 0) continue;
-        r->problems.push_back(std::string(f.name) + ": row " + std::to_string(row) +
-                              " changed although only other rows got NaN or infinities");
+      for (int64_t unit = 0; unit < sharing.count(); ++unit) {
+        if (touched(unit, false) || (c.backward && touched(unit, true)) || same_unit(f, sharing, unit, got, want)) continue;
+        const std::string number = std::to_string(unit);
+        r->problems.push_back(std::string(f.name) + ": " +
+                              (has_planes(*function_of(c.op, false)->schema)
+                                   ? "group " + number + " of all changed although only other groups got NaN or infinities"
+                                   : "row " + number + " changed although only other rows got NaN or infinities"));
         break;
       }
     }
   }
 }
 
-const char* invalid(const Case& c) {
+// "": nothing is.
+std::string invalid(const Case& c) {
   if (!find_op(c.op)) return "op: expected the name of an op";
   if (c.x == DType::none) return "x: expected a type";
-  if (bytes_needed(c) < 0) return "rows, n: expected sizes >= 0 whose product of bytes fits 63 bits";
-  return nullptr;
+  const Schema& s = *function_of(c.op, false)->schema;
+  for (int i = 0; i < s.count; ++i)
+    if (const Field& f = s.fields[i]; f.kind == Kind::count)
+      if (const int64_t v = c.size(f.name), whole = c.size(f.shape_text); v < 1 || whole % v)
+        return std::string(f.name) + ": expected a divisor of " + f.shape_text + " (" + std::to_string(whole) + "), got " +
+               std::to_string(v);
+  if (bytes_needed(c) < 0) return sizes_text(s) + ": expected sizes >= 0 whose product of bytes fits 63 bits";
+  return "";
 }
 
 }  // namespace
@@ -103,40 +148,57 @@ double Case::number(std::string_view name) const {
   return f ? f->fallback : 0;
 }
 
-std::string command(const Case& c) {
-  std::string s = "kilter check " + c.op;
-  const auto option = [&](const std::string& name, const std::string& value) { s += " --" + name + " " + value; };
-  if (c.backward) s += " --backward";
-  option("rows", std::to_string(c.rows));
-  option("n", std::to_string(c.n));
-  if (c.first_row) option("first-row", std::to_string(c.first_row));
-  option(std::string(t_field(c, false).name) + "-dtype", dtype_name(c.x));
-  for (const auto& [tensor, type] : c.types)
-    if (c.backward || field_of(*function_of(c.op, false)->schema, tensor)) option(tensor + "_dtype", dtype_name(type));
-  for (const auto& [name, value] : c.numbers) {
-    const Field* const f = field_of(*function_of(c.op, false)->schema, name);
-    if (!f || value == f->fallback) continue;
-    option(name, f->kind == Kind::choice ? words_of(f->words)[size_t(value)] : number(value));
-  }
-  option("fill", fill_name(c.fill));
-  option("seed", std::to_string(c.seed));
-  if (!c.impl.empty()) option("impl", c.impl);
-  if (!c.target.empty()) option("target", c.target);
-  if (c.threads) option("threads", std::to_string(c.threads));
+int64_t Case::size(std::string_view name) const {
+  if (const auto given = sizes.find(name); given != sizes.end()) return given->second;
+  return name == "rows" ? rows : name == "n" ? n : usual_size(name);
+}
+
+int64_t usual_size(std::string_view name) {
+  constexpr std::pair<std::string_view, int64_t> kUsual[] = {{"batch", 4}, {"channels", 64}, {"spatial", 196}, {"groups", 8}};
+  for (const auto& [other, size] : kUsual)
+    if (name == other) return size;
+  return 1;
+}
+
+bool has_planes(const Schema& schema) { return schema.fields[schema.t].shapes[0].is_planes(); }
+
+std::string sizes_text(const Schema& schema) {
+  std::string text;
+  for (int i = 0; i < schema.size_count; ++i) text += (i ? ", " : "") + std::string(schema.sizes[i].name);
+  return text;
+}
+
+Sizes sizes_of(const Case& c, const Schema& schema) {
+  Sizes sizes(schema);
+  for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], c.size(schema.sizes[i].name));
+  return sizes;
+}
+
+Sharing sharing_of(const Case& c) {
+  const bool planes = has_planes(*function_of(c.op, false)->schema);
+  Sharing s{c.rows, 1, c.n};
+  if (planes) s.samples = c.size("batch"), s.channels = c.size("channels"), s.places = c.size("spatial");
+  if (const Op* const op = find_op(c.op); op->share) op->share(c, &s);
   return s;
 }
 
 int64_t bytes_needed(const Case& c) {
-  if (c.rows < 0 || c.n < 0 || c.first_row < 0) return -1;
+  const Schema& schema = *function_of(c.op, false)->schema;
+  const bool planes = has_planes(schema);
+  const int64_t samples = planes ? c.size("batch") : c.rows, channels = planes ? c.size("channels") : 1;
+  const int64_t places = planes ? c.size("spatial") : c.n;
+  if (samples < 0 || channels < 0 || places < 0 || c.first_row < 0) return -1;
   // Per element: every activation at its widest (fill `special` holds a second set), the reference's output in fp64.
   int64_t widest = item_size(c.x);
   for (const auto& [tensor, type] : c.types) widest = std::max<int64_t>(widest, item_size(type));
   const int64_t per_element = (c.fill == Fill::special ? 2 : 1) * (c.backward ? 7 : 4) * widest + 16;
-  int64_t elements = 0, bytes = 0, rows = 0;
-  if (__builtin_mul_overflow(c.rows, c.n, &elements) || __builtin_mul_overflow(elements, per_element, &bytes)) return -1;
-  if (__builtin_add_overflow(c.rows, c.n, &rows) || __builtin_mul_overflow(rows, int64_t(256), &rows)) return -1;
-  if (__builtin_add_overflow(bytes, rows, &bytes) || __builtin_add_overflow(c.first_row, c.rows, &rows)) return -1;
-  return bytes;
+  int64_t rows = 0, elements = 0, bytes = 0, vectors = 0, last = 0;
+  if (__builtin_mul_overflow(samples, channels, &rows) || __builtin_mul_overflow(rows, places, &elements)) return -1;
+  if (__builtin_mul_overflow(elements, per_element, &bytes)) return -1;
+  if (__builtin_add_overflow(rows, planes ? channels : places, &vectors) || __builtin_mul_overflow(vectors, int64_t(256), &vectors))
+    return -1;
+  if (__builtin_add_overflow(bytes, vectors, &bytes) || __builtin_add_overflow(c.first_row, samples, &last)) return -1;
+  return __builtin_mul_overflow(last, std::max<int64_t>(channels, 1), &last) ? -1 : bytes;
 }
 
 Tensors make_tensors(const Case& c, bool clean) {
@@ -145,10 +207,11 @@ Tensors make_tensors(const Case& c, bool clean) {
     if (backward && !c.backward) break;
     Arguments there(*function_of(c.op, backward));
     const Schema& s = there.schema();
+    const Sizes sizes = sizes_of(c, s);
     const auto add = [&](const Field& f) {
       Buffer& b = t[f.name];  // that of forward, where both have it
       if (!b.present()) {
-        b = Buffer::of(f, type_of(c, f, there), c.rows, c.n);
+        b = Buffer::of(f, type_of(c, f, there), sizes.shape_of(f), c.layout);
         if (!f.output) fill(c, s, f, clean, b);
       }
       there.tensor(f) = b.tensor();
@@ -168,10 +231,22 @@ Arguments arguments(const Case& c, bool backward, Tensors& t) {
     if (is_tensor(f)) a.tensor(f) = t[f.name].tensor();
     if (const auto given = c.numbers.find(f.name); given != c.numbers.end()) a.set(f, given->second);
   }
+  a.set_counts(sizes_of(c, s));
   if (backward && t["residual_out"].present()) a["x"] = t["residual_out"].tensor();  // what the norm normalized
   // A backward-only implementation gets its statistics from the default forward.
   if (!c.impl.empty() && (backward == c.backward || knows(a, c.impl))) a.set_impl(c.impl.c_str());
   return a;
+}
+
+void set_problem(const Case& c, bool backward, const Tensors& t, void* problem) {
+  const Schema& s = *function_of(c.op, backward)->schema;
+  for (int i = 0; i < s.count; ++i) {
+    const Field& f = s.fields[i];
+    if (is_tensor(f) && !f.output) member<View>(problem, f.to) = t[f.name].view();
+    if (f.kind == Kind::real) member<double>(problem, f.to) = as_computed(c.x, c.number(f.name));
+    if (f.kind == Kind::choice) member<int32_t>(problem, f.to) = int32_t(c.number(f.name));
+  }
+  for (int i = 0; i < s.size_count; ++i) member<int64_t>(problem, s.sizes[i].to) = c.size(s.sizes[i].name);
 }
 
 kilter_status call(const Case& c, Tensors& t) {
@@ -187,7 +262,7 @@ kilter_status call(const Case& c, Tensors& t) {
 
 Report run(const Case& c) {
   Report r;
-  if (const char* why = invalid(c)) {
+  if (const std::string why = invalid(c); !why.empty()) {
     r.status = KILTER_INVALID_ARGUMENT;
     r.message = why;
     return r;
@@ -206,39 +281,6 @@ Report run(const Case& c) {
   r.passed = r.problems.empty();
   for (const Measure& m : r.outputs) r.passed = r.passed && m.passed();
   return r;
-}
-
-std::string describe(const Case& c, const Report& r) {
-  std::string s;
-  char line[400];
-  if (r.status != KILTER_OK) return std::string(kilter_status_name(r.status)) + ": " + r.message + "\nrepeat: " + command(c) + "\n";
-  const Measure* worst = nullptr;
-  for (const Measure& m : r.outputs) {
-    if (m.row < 0) continue;
-    char where[80];
-    if (m.sum)
-      std::snprintf(where, sizeof where, "column %" PRId64, m.index);
-    else
-      std::snprintf(where, sizeof where, "row %" PRId64 ", element %" PRId64, c.first_row + m.row, m.index);
-    std::snprintf(line, sizeof line, "%s%s (%s): error %.4g, bound %.4g, at %s: got %.9g, expected %.9g; in %s\n",
-                  m.passed() ? "" : "MISSED  ", m.output.c_str(), dtype_name(m.dtype), m.error, m.bound, where, m.got, m.expected, m.unit);
-    for (const char* p = line; *p; ++p)
-      if (*p != '\\') s += *p;  // the units are written for a Markdown table
-    if (!m.passed() && !worst && !m.sum) worst = &m;
-  }
-  for (const std::string& problem : r.problems) s += "WRONG  " + problem + "\n";
-  for (const std::string& note : r.notes) s += "note: " + note + "\n";
-  std::snprintf(line, sizeof line, "%s  %s on %s, seed %" PRIu64 "\n", r.passed ? "passed" : "FAILED", r.impl.c_str(), r.target.c_str(),
-                c.seed);
-  s += line;
-  s += "repeat: " + command(c) + "\n";
-  if (worst && c.rows > 1) {
-    Case row = c;
-    row.first_row = c.first_row + worst->row;
-    row.rows = 1;
-    s += "row " + std::to_string(row.first_row) + " alone: " + command(row) + "\n";
-  }
-  return s;
 }
 
 }  // namespace kilter::check

@@ -17,16 +17,19 @@
 #include "check/buffer.h"
 #include "check/fills.h"
 #include "check/op.h"
+#include "check/sharing.h"
 #include "check/tolerances.h"
 
 namespace kilter::check {
 
 struct Case {
   std::string op = "layer_norm";
-  bool backward = false;  // then forward runs first and hands over its inputs and outputs
-  int64_t rows = 128, n = 768;
-  int64_t first_row = 0;  // rows first_row ... first_row + rows - 1 of the fill
-  DType x = DType::f32;   // T
+  bool backward = false;                                   // then forward runs first and hands over its inputs and outputs
+  int64_t rows = 128, n = 768;                             // of an op whose tensors are rows
+  std::map<std::string, int64_t, std::less<>> sizes = {};  // of others, by name, where they are not as usual
+  Layout layout = kChannelsFirst;                          // of planes
+  int64_t first_row = 0;                                   // rows (samples) first_row ... of the fill
+  DType x = DType::f32;                                    // T
   // Of tensors, by name, where they are not as usual: an input that must be there has its first type, others are absent; outputs are
   // all asked for that have one type by the table, or sum over rows.  none: absent.
   std::map<std::string, DType, std::less<>> types = {};
@@ -44,7 +47,15 @@ struct Case {
     return given == types.end() ? DType::none : given->second;
   }
   double number(std::string_view name) const;  // the forward table's if not given, 0 if it has none
+  int64_t size(std::string_view name) const;
 };
+
+// A size where none is given.
+int64_t usual_size(std::string_view name);
+
+// A function's, as the case has them; what of x shares statistics.
+Sizes sizes_of(const Case& c, const Schema& schema);
+Sharing sharing_of(const Case& c);
 
 // The line that repeats the case.
 std::string command(const Case& c);
@@ -85,6 +96,14 @@ struct Report {
   bool passed = false;
 };
 
+// What of the case's op is planes: samples of channels, in one of two layouts.
+bool has_planes(const Schema& schema);
+
+std::string sizes_text(const Schema& schema);  // "rows, n"
+
+// Where a measure's element is, in words.
+std::string where(const Case& c, const Measure& m);
+
 // KILTER_INVALID_ARGUMENT in the status for a case that is none.  Throws std::bad_alloc only.
 Report run(const Case& c);
 
@@ -101,6 +120,9 @@ Tensors make_tensors(const Case& c, bool clean = false);
 
 // The call of one direction, on t's memory; backward reads what forward wrote.
 Arguments arguments(const Case& c, bool backward, Tensors& t);
+
+// What a checked call of one direction is to an implementation: sizes, inputs and numbers (as the contract converts them), no outputs.
+void set_problem(const Case& c, bool backward, const Tensors& t, void* problem);
 
 // The calls of the ABI that the case describes, on t.
 kilter_status call(const Case& c, Tensors& t);

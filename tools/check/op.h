@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "check/sharing.h"
 #include "check/tolerances.h"
 
 namespace kilter::check {
@@ -20,7 +21,8 @@ struct Op {
   bool alone;         // elements have nothing to do with one another: no length is a class of its own
   // Compares outputs with the reference.  Tensors that the case does not ask for are ignored.
   void (*judge)(const Case& c, const Tensors& t, Report* r);
-  void (*vary)(Case* c, int variant);  // one of kVariants sets of features
+  void (*vary)(Case* c, int variant);                        // one of kVariants sets of features
+  void (*share)(const Case& c, Sharing* sharing) = nullptr;  // what of a sample's channels shares statistics; null: all of a row
 };
 inline constexpr int kVariants = 5;
 

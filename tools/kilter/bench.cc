@@ -9,28 +9,21 @@
 #include <numeric>
 #include <random>
 
-#include "check/arguments.h"
-#include "check/fills.h"
-#include "check/op.h"
-#include "kilter/command.h"
+#include "check/check.h"
+#include "kilter/bench_case.h"
 #include "kilter/copy.h"
 #include "kilter/machine.h"
 #include "kilter/npy.h"
+#include "kilter/op.h"
 #include "kilter/progress.h"
 
 namespace kilter::cli {
 namespace {
 
-struct BenchCase {
-  std::string op;
-  bool backward = false;
-  DType x = DType::f32;
-  int64_t rows = 4096, n = 4096;
-};
-
 struct BenchOptions {
   OpOptions op;
   BenchCase c;
+  SizeGiven sizes;
   int reps = 40, threads = 0;
   std::string impl;
   bool suite = false;
@@ -60,9 +53,7 @@ struct Result {
   }
   double fraction() const { return copy_time() / best(op); }
   double rate(double seconds) const { return double(bytes) / seconds * 1e-9; }
-  std::string name() const {
-    return fmt::format("{} {} {} {}x{}", c.op, c.backward ? "backward" : "forward", dtype_name(c.x), c.rows, c.n);
-  }
+  std::string name() const { return fmt::format("{} {} {} {}", c.op, c.backward ? "backward" : "forward", dtype_name(c.x), c.shape()); }
 };
 
 template <class F>
@@ -75,11 +66,22 @@ double seconds(F&& body) {
 class Bench {
  public:
   Bench(const BenchCase& c, const std::string& impl, int threads)
-      : c_(c), threads_(threads), forward_(*check::function_of(c.op, false)), backward_(*check::function_of(c.op, true)) {
+      : c_(c),
+        threads_(threads),
+        sizes_(c.schema()),
+        forward_(*check::function_of(c.op, false)),
+        backward_(*check::function_of(c.op, true)) {
+    const Schema& s = c.schema();
+    std::string what;
+    for (int i = 0; i < s.size_count; ++i) {
+      const int64_t size = c.sizes.at(s.sizes[i].name);
+      sizes_.set(s.sizes[i], size), what += fmt::format("{}{} {}", i ? ", " : "", s.sizes[i].name, size);
+    }
+    for (check::Arguments* call : {&forward_, &backward_}) call->set_counts(sizes_);
     const int64_t activations = c.backward ? 3 : 2;
-    int64_t bytes = array_bytes(c.x, {c.rows, c.n});
+    int64_t bytes = array_bytes(c.x, sizes_.shape_of(s.fields[s.t]));
     if (bytes < 0 || __builtin_mul_overflow(bytes, activations, &bytes_)) bytes_ = -1;
-    require_memory(bytes_, fmt::format("rows {}, n {}", c.rows, c.n));
+    require_memory(bytes_, what);
     require(kilter_set_num_threads(threads));
     prepare(forward_);
     if (c.backward) require(forward_.call()), prepare(backward_);
@@ -145,6 +147,8 @@ class Bench {
       Array& a = arrays_[name];
       if (!a.data) a = make(f, name, &f == &s.fields[s.t] ? c_.x : call.usual_type(f));
       call.tensor(f) = a.tensor();
+      if (f.shapes[0].is_planes() && c_.layout == kChannelsLast)
+        call.tensor(f).strides = strides_.emplace_back(channels_last_strides(a.shape)).data();
     };
     add(s.fields[s.t]);
     for (int i = 0; i < s.count; ++i)
@@ -152,21 +156,20 @@ class Bench {
   }
   Array make(const Field& f, const std::string& name, DType type) {
     const check::Moderate m = check::moderate(name);
-    const bool one = f.shapes[0].dims[0] == kOne;
+    const std::vector<int64_t> shape = sizes_.shape_of(f);
+    Array a = make_array(name, type, shape);
     if (f.shapes[0].any < 0) {
-      Array a = make_array(name, type, {one ? 1 : c_.n});
-      check::fill_moderate(name, 0, 0, type, one ? 1 : c_.n, m.center, m.spread, a.data.get());
+      check::fill_moderate(name, 0, 0, type, a.bytes / item_size(type), m.center, m.spread, a.data.get());
       return a;
     }
-    if (f.shapes[0].count == 1) return make_array(name, type, {c_.rows});
-    Array a = make_array(name, type, {c_.rows, c_.n});
+    if (!check::like_x(f)) return a;
     touch(a.data.get(), a.bytes, threads_);
     if (f.output) return a;
-    const int64_t stride = c_.n * item_size(type);
+    const int64_t n = shape.back(), rows = n ? a.bytes / item_size(type) / n : 0, stride = n * item_size(type);
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(threads_) schedule(static)
 #endif
-    for (int64_t r = 0; r < c_.rows; ++r) check::fill_moderate(name, 0, r, type, c_.n, m.center, m.spread, a.data.get() + r * stride);
+    for (int64_t r = 0; r < rows; ++r) check::fill_moderate(name, 0, r, type, n, m.center, m.spread, a.data.get() + r * stride);
     return a;
   }
 
@@ -174,7 +177,9 @@ class Bench {
   int threads_;
   int64_t bytes_ = 0;
   std::string impl_;
+  check::Sizes sizes_;
   std::map<std::string, Array> arrays_;
+  std::deque<std::vector<int64_t>> strides_;
   Array workspace_;
   check::Arguments forward_, backward_;
 };
@@ -186,21 +191,19 @@ Json milliseconds(const Samples& s) {
 }
 
 Json to_json(const Result& r) {
-  Json json{{"op", r.c.op},
-            {"direction", r.c.backward ? "backward" : "forward"},
-            {"x_dtype", dtype_name(r.c.x)},
-            {"rows", r.c.rows},
-            {"n", r.c.n},
-            {"impl", r.impl},
-            {"threads", r.threads},
-            {"bytes", r.bytes},
-            {"fraction", r.fraction()},
-            {"op_min_ms", best(r.op) * 1e3},
-            {"op_median_ms", median(r.op) * 1e3},
-            {"op_gb_s", r.rate(best(r.op))},
-            {"copy_min_ms", r.copy_time() * 1e3},
-            {"copy_gb_s", r.rate(r.copy_time())},
-            {"fits_in_cache", r.bytes <= last_level_cache()}};
+  Json json{{"op", r.c.op}, {"direction", r.c.backward ? "backward" : "forward"}, {"x_dtype", dtype_name(r.c.x)}};
+  for (int i = 0; i < r.c.schema().size_count; ++i) json[r.c.schema().sizes[i].name] = r.c.sizes.at(r.c.schema().sizes[i].name);
+  if (r.c.planes()) json["layout"] = r.c.layout == kChannelsLast ? "nhwc" : "nchw";
+  json.update({{"impl", r.impl},
+               {"threads", r.threads},
+               {"bytes", r.bytes},
+               {"fraction", r.fraction()},
+               {"op_min_ms", best(r.op) * 1e3},
+               {"op_median_ms", median(r.op) * 1e3},
+               {"op_gb_s", r.rate(best(r.op))},
+               {"copy_min_ms", r.copy_time() * 1e3},
+               {"copy_gb_s", r.rate(r.copy_time())},
+               {"fits_in_cache", r.bytes <= last_level_cache()}});
   json["op_samples_ms"] = milliseconds(r.op);
   for (const auto& [copy, samples] : r.copies)
     json["copies"].push_back({{"name", copy.name},
@@ -220,15 +223,10 @@ void print(const Result& r) {
 }
 
 void run_bench(const BenchOptions& o, State* state) {
-  std::vector<BenchCase> cases;
-  if (o.suite) {
-    for (const bool backward : {false, true})
-      for (const auto& [x, rows, n] : {std::tuple{DType::f32, 4096, 4096}, {DType::bf16, 4096, 4096}, {DType::f32, 65536, 384}})
-        cases.push_back({o.op.op, backward, x, rows, n});
-  } else {
-    cases.push_back(o.c);
-    cases.back().op = o.op.op, cases.back().backward = o.op.backward;
-  }
+  BenchCase base = o.c;
+  base.op = o.op.op, base.backward = o.op.backward;
+  check_sizes(o.sizes, base);
+  const std::vector<BenchCase> cases = o.suite ? suite(base) : std::vector<BenchCase>{base};
   require(kilter_set_num_threads(o.threads));
   const int threads = kilter_get_num_threads();
   const std::string target = kilter_cpu_target();
@@ -258,17 +256,27 @@ void run_bench(const BenchOptions& o, State* state) {
 void add_bench(CLI::App& app, State* state) {
   auto o = std::make_shared<BenchOptions>();
   CLI::App* command = add_command(app, state, "bench", "Time an op against a copy of the same bytes",
-                                  "kilter bench layer_norm --rows 4096 --n 4096 --x-dtype bf16\n  kilter bench rms_norm --suite --json");
+                                  "kilter bench layer_norm --rows 4096 --n 4096 --x-dtype bf16\n"
+                                  "  kilter bench group_norm --batch 32 --channels 256 --spatial 3136 --groups 32 --layout nhwc\n"
+                                  "  kilter bench rms_norm --suite --json");
   add_op(command, &o->op);
   const auto at_least_one = CLI::Range(int64_t(1), std::numeric_limits<int64_t>::max());
-  add_number(command, "--rows", &o->c.rows, "Rows")->check(at_least_one);
-  add_number(command, "--n", &o->c.n, "Row length")->check(at_least_one);
+  for (const auto& [name, help] : {std::pair{"rows", "Rows"},
+                                   {"n", "Row length"},
+                                   {"batch", "Of planes: samples"},
+                                   {"channels", "Their channels"},
+                                   {"spatial", "Places of a channel"},
+                                   {"groups", "How many groups the channels are in"}})
+    o->sizes[name] = add_number(command, fmt::format("--{}", name), &o->c.sizes[name], help)->check(at_least_one);
+  o->sizes["layout"] = add_layout(command, &o->c.layout);
   add_dtype(command, "--x-dtype", &o->c.x, "Type of all activations and the weights [fp32]");
   add_number(command, "--reps", &o->reps, "Repetitions, copies and op in turn")->check(CLI::Range(1, 1000000));
   add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
   command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain")->check(names_something);
-  command->add_flag("--suite", o->suite, "The six standard rows: fp32 and bf16 4096x4096, fp32 65536x384, both directions");
-  for (const char* name : {"--backward", "--rows", "--n", "--x-dtype"}) command->get_option(name)->excludes("--suite");
+  command->add_flag("--suite", o->suite,
+                    "The six standard rows: fp32 and bf16 4096x4096, fp32 65536x384, both directions; of planes, ten of models");
+  for (const char* name : {"--backward", "--rows", "--n", "--batch", "--channels", "--spatial", "--groups", "--x-dtype"})
+    command->get_option(name)->excludes("--suite");
   command->final_callback([o, state] { run_bench(*o, state); });
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 
@@ -20,6 +21,7 @@ using check::Report;
 struct CheckOptions {
   OpCall call;
   Case c;
+  SizeOptions sizes;  // of planes
   std::string fill = "normal";
   bool all = false;
   struct Tensor {
@@ -55,7 +57,10 @@ Json to_json(const Case& c, const Report& r) {
 }
 
 Report run_case(const Case& c) {
-  require_memory(check::bytes_needed(c), fmt::format("rows {}, n {}", c.rows, c.n));
+  const Schema& s = *check::function_of(c.op, false)->schema;
+  std::string sizes;
+  for (int i = 0; i < s.size_count; ++i) sizes += fmt::format("{}{} {}", i ? ", " : "", s.sizes[i].name, c.size(s.sizes[i].name));
+  require_memory(check::bytes_needed(c), sizes);
   Report r = check::run(c);
   if (r.status != KILTER_OK) throw Error(exit_code_of(r.status), r.status, r.message);
   return r;
@@ -76,14 +81,27 @@ std::vector<Case> sweep(const Case& base) {
     int64_t rows, n;
   };
   constexpr Size kSizes[] = {{5, 1}, {5, 2}, {7, 31}, {7, 33}, {9, 256}, {40, 768}, {7, 1023}, {17, 1025}, {17, 4097}, {300, 64}};
+  // One group, one per channel, groups of 1, 3, 10 channels and more; groups of one element, of less and of more than any block's.
+  struct Planes {
+    int64_t batch, channels, spatial, groups;
+  };
+  constexpr Planes kPlanes[] = {{3, 4, 1, 4},    {3, 64, 1, 2},  {2, 1, 49, 1},   {2, 9, 49, 3},   {2, 10, 49, 1},
+                                {2, 32, 49, 32}, {2, 40, 64, 4}, {2, 6, 1025, 2}, {2, 3, 1025, 3}, {1, 20, 1025, 2}};
+  static_assert(std::size(kSizes) == std::size(kPlanes));
+  const bool planes = has_planes(base.op);
   std::vector<Case> cases;
   for (const bool backward : {false, true})
     for (const DType x : {DType::f32, DType::bf16, DType::f16, DType::f64})
       for (const check::Fill fill : check::kFills)
-        for (const Size size : kSizes)
+        for (size_t size = 0; size < std::size(kSizes); ++size)
           for (int variant = 0; variant < check::kVariants; ++variant) {
             Case c = base;
-            c.backward = backward, c.x = x, c.fill = fill, c.rows = size.rows, c.n = size.n;
+            c.backward = backward, c.x = x, c.fill = fill, c.rows = kSizes[size].rows, c.n = kSizes[size].n;
+            if (planes) {
+              const Planes& p = kPlanes[size];
+              c.sizes = {{"batch", p.batch}, {"channels", p.channels}, {"spatial", p.spatial}, {"groups", p.groups}};
+              c.layout = cases.size() % 2 ? kChannelsLast : kChannelsFirst;
+            }
             c.seed = base.seed + uint64_t(cases.size());
             check::find_op(c.op)->vary(&c, variant);
             cases.push_back(c);
@@ -170,6 +188,7 @@ Case case_of(const CheckOptions& o) {
   Case c = o.c;
   c.op = o.call.op, c.backward = o.call.backward, c.impl = o.call.impl;
   c.fill = *check::fill_named(o.fill);
+  c.sizes.insert(o.sizes.begin(), o.sizes.end());
   for (const OpCall::Number& n : o.call.numbers)
     if (n.option->count()) c.numbers[n.name] = n.value;
   DType vector = c.x;  // of the vector before
@@ -189,9 +208,16 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
   const std::string t = fmt::format("--{}-dtype", t_name(op));
   std::vector<std::string> fills;
   for (check::Fill fill : check::kFills) fills.push_back(check::fill_name(fill));
-  add_number(command, "--rows", &c.rows, "Rows");
-  add_number(command, "--n", &c.n, "Row length");
-  add_number(command, "--first-row", &c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
+  const bool planes = has_planes(op);
+  if (planes) {
+    add_sizes(command, op, &o->sizes, "Size");
+    add_layout(command, &c.layout);
+    add_number(command, "--first-sample", &c.first_row, "Number of the first sample: a sample's numbers depend on seed and number only");
+  } else {
+    add_number(command, "--rows", &c.rows, "Rows");
+    add_number(command, "--n", &c.n, "Row length");
+    add_number(command, "--first-row", &c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
+  }
   add_dtype(command, t, &c.x, "T [fp32]");
   command->add_option("--fill", o->fill, fmt::format("Kind of numbers in {}", t_name(op)))
       ->capture_default_str()
@@ -203,13 +229,21 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
   for (const OpField& f : fields_of(op))
     if (is_choice(f)) add_tensor(command, f, o.get());
   command->add_flag("--all", o->all, "A sweep over directions, types, fills, widths and features");
-  for (const std::string& name : {std::string("--backward"), std::string("--rows"), std::string("--n"), t, std::string("--fill")})
-    command->get_option(name)->excludes("--all");
+  for (const std::string& name : {std::string("--backward"), t, std::string("--fill")}) command->get_option(name)->excludes("--all");
+  const Schema& schema = *check::function_of(op, false)->schema;
+  for (int i = 0; i < schema.size_count; ++i) command->get_option(fmt::format("--{}", schema.sizes[i].name))->excludes("--all");
+  if (planes) command->get_option("--layout")->excludes("--all");
   command->final_callback([o, state] {
     const Case c = case_of(*o);
-    if (c.rows < 0 || c.n < 0 || c.first_row < 0)
+    const Schema& s = *check::function_of(c.op, c.backward)->schema;
+    std::string given;
+    bool negative = c.first_row < 0;
+    for (int i = 0; i < s.size_count; ++i)
+      given += fmt::format("{}, ", c.size(s.sizes[i].name)), negative = negative || c.size(s.sizes[i].name) < 0;
+    if (negative)
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,
-                  fmt::format("rows, n, first-row: expected numbers >= 0, got {}, {}, {}", c.rows, c.n, c.first_row));
+                  fmt::format("{}, {}: expected numbers >= 0, got {}{}", check::sizes_text(s),
+                              check::has_planes(s) ? "first-sample" : "first-row", given, c.first_row));
     o->all ? run_all(c, state) : run_one(c, state);
   });
 }

@@ -12,7 +12,8 @@ namespace {
 struct ExplainOptions {
   OpCall call;
   std::map<std::string, std::pair<CLI::Option*, DType>> types;  // of tensors, by name
-  std::map<std::string, int64_t> sizes;
+  SizeOptions sizes;
+  Layout layout = kChannelsFirst;
   std::vector<std::string> features;
   std::string output_kind = "plain";
 };
@@ -51,8 +52,8 @@ std::unique_ptr<Question> question_of(const ExplainOptions& o) {
     if (o.call.backend == d.name) device = d.value;
   const auto& base = o.types.at(t_name(o.call.op));
   const auto& t = o.types.at(schema.fields[schema.t].name);
-  auto question =
-      std::make_unique<Question>(std::move(arguments), t.first->count() ? t.second : base.second, kilter_device{device, 0}, sizes);
+  auto question = std::make_unique<Question>(std::move(arguments), t.first->count() ? t.second : base.second, kilter_device{device, 0},
+                                             sizes, o.layout);
   for (const auto& [name, given] : o.types) {
     if (!given.first->count() || given.second == DType::none) continue;
     const Field* const field = check::field_of(schema, name);
@@ -131,12 +132,8 @@ void add_explain_op(CLI::App* command, const std::string& op, State* state) {
   command->add_option(option_names("output_kind"), o->output_kind, "What the output holds")
       ->capture_default_str()
       ->check(CLI::IsMember(kinds));
-  for (const bool backward : {false, true}) {
-    const Schema& s = *check::function_of(op, backward)->schema;
-    for (int i = 0; i < s.size_count; ++i)
-      if (const auto [at, added] = o->sizes.emplace(s.sizes[i].name, s.sizes[i].product ? kExampleRows : kExampleLength); added)
-        add_number(command, fmt::format("--{}", at->first), &at->second, "Size, an example unless it is given");
-  }
+  add_sizes(command, op, &o->sizes, "Size, an example unless it is given");
+  if (has_planes(op)) add_layout(command, &o->layout);
   command->final_callback([o, state] { explain(*o, state); });
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "check/check.h"
+
 namespace kilter::cli {
 namespace {
 
@@ -16,6 +18,12 @@ std::string joined(const std::vector<std::string>& words, const char* by) {
   std::string s;
   for (const std::string& w : words) s += (s.empty() ? "" : by) + w;
   return s;
+}
+
+std::string size_help(const Schema& s, int i, const std::string& help) {
+  for (int k = 0; k < s.count; ++k)
+    if (s.fields[k].kind == Kind::count && s.fields[k].size == i) return s.fields[k].help;
+  return help;
 }
 
 void add_choice(CLI::App* command, const OpField& f, OpCall::Number* n) {
@@ -81,8 +89,14 @@ void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::s
     sub->fallthrough();  // --json
     add(sub, op);
   }
-  // What is no subcommand lands here, and is told what there is.
-  command->add_option("op", "The op")->check(CLI::IsMember(ops));
+  // What is no subcommand lands here, and is told what there is; so does the value of an option that the op lacks.
+  command->add_option("op", "The op")
+      ->check([command](const std::string&) -> std::string {
+        const std::vector<std::string> rest = command->remaining(true);
+        if (!rest.empty() && !command->get_subcommands().empty()) throw CLI::ExtrasError(rest);
+        return "";
+      })
+      ->check(CLI::IsMember(ops));
   command->require_subcommand(0, 1);
   command->final_callback([command] {
     if (command->get_subcommands().empty()) throw CLI::RequiredError("op");
@@ -106,9 +120,31 @@ void add_backend(CLI::App* command, OpCall* call) {
   command->add_option("--backend", call->backend, "Where to run")->capture_default_str()->check(CLI::IsMember({"cpu", "cuda", "metal"}));
 }
 
-Question::Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes)
-    : arguments_(std::move(arguments)), device_(device), sizes_(sizes) {
+void add_sizes(CLI::App* command, const std::string& op, SizeOptions* values, const std::string& help) {
+  for (const bool backward : {false, true}) {
+    const Schema& s = *check::function_of(op, backward)->schema;
+    for (int i = 0; i < s.size_count; ++i)
+      if (const auto [at, added] = values->emplace(s.sizes[i].name, example_size(s.sizes[i])); added)
+        add_number(command, fmt::format("--{}", at->first), &at->second, size_help(s, i, help));
+  }
+}
+
+bool has_planes(const std::string& op) { return check::has_planes(*check::function_of(op, false)->schema); }
+
+CLI::Option* add_layout(CLI::App* command, Layout* layout) {
+  return command
+      ->add_option_function<std::string>(
+          "--layout", [layout](const std::string& name) { *layout = name == "nhwc" ? kChannelsLast : kChannelsFirst; },
+          "How samples lie: channels first or last")
+      ->check(CLI::IsMember({"nchw", "nhwc"}))
+      ->type_name("{nchw,nhwc}")
+      ->default_str("nchw");
+}
+
+Question::Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes, Layout layout)
+    : arguments_(std::move(arguments)), device_(device), sizes_(sizes), layout_(layout) {
   const Schema& s = arguments_.schema();
+  arguments_.set_counts(sizes);
   add(s.fields[s.t], dlpack_of(t));
   for (int i = 0; i < s.count; ++i)
     if (s.fields[i].required && i != s.t) add(s.fields[i], dlpack_of(arguments_.usual_type(s.fields[i])));
@@ -116,7 +152,9 @@ Question::Question(check::Arguments arguments, DType t, kilter_device device, co
 
 void Question::add(const Field& field, kilter_dtype type) {
   std::vector<int64_t>& shape = shapes_.emplace_back(sizes_.shape_of(field));
-  arguments_.tensor(field) = {nullptr, device_, int32_t(shape.size()), type, shape.data(), nullptr, 0};
+  const bool last = field.shapes[0].is_planes() && layout_ == kChannelsLast;
+  int64_t* const strides = last ? strides_.emplace_back(channels_last_strides(shape)).data() : nullptr;
+  arguments_.tensor(field) = {nullptr, device_, int32_t(shape.size()), type, shape.data(), strides, 0};
   if (field.needs < 0) return;
   const Field& needed = arguments_.schema().fields[field.needs];
   if (arguments_.type_of(needed) == DType::none) add(needed, dlpack_of(arguments_.usual_type(needed)));
@@ -140,10 +178,25 @@ std::vector<Feature> features_of(const Schema& schema) {
   return list;
 }
 
+int64_t example_size(const Size& size) {
+  const std::string_view name = size.name;
+  return name == "n" ? kExampleLength : name == "rows" ? kExampleRows : check::usual_size(name);
+}
+
 check::Sizes example_sizes(const Schema& schema) {
   check::Sizes sizes(schema);
-  for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], schema.sizes[i].product ? kExampleRows : kExampleLength);
+  for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], example_size(schema.sizes[i]));
   return sizes;
+}
+
+std::vector<int64_t> channels_last_strides(const std::vector<int64_t>& shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t stride = 1;
+  const auto place = [&](size_t d) { strides[d] = stride, stride *= shape[d]; };
+  place(1);
+  for (size_t d = shape.size(); d-- > 2;) place(d);
+  place(0);
+  return strides;
 }
 
 }  // namespace kilter::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 
 #include "check/arguments.h"
 #include "kilter/command.h"
@@ -44,13 +45,21 @@ void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::s
 void add_op_call(CLI::App* command, OpCall* call);
 void add_backend(CLI::App* command, OpCall* call);
 
+// An option for each size of both functions; values hold examples from the start.
+using SizeOptions = std::map<std::string, int64_t>;
+void add_sizes(CLI::App* command, const std::string& op, SizeOptions* values, const std::string& help);
+
+// --layout, of planes.
+CLI::Option* add_layout(CLI::App* command, Layout* layout);
+bool has_planes(const std::string& op);
+
 // The tensor whose type is T; --x-dtype is called after the forward function's.
 std::string t_name(const std::string& op, bool backward = false);
 
 // A call whose tensors have no memory.  Those that must be there have their usual types from the start.
 class Question {
  public:
-  Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes);
+  Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes, Layout layout = kChannelsFirst);
   Question(const Question&) = delete;
   Question& operator=(const Question&) = delete;
 
@@ -62,7 +71,8 @@ class Question {
   check::Arguments arguments_;
   kilter_device device_;
   check::Sizes sizes_;
-  std::deque<std::vector<int64_t>> shapes_;
+  Layout layout_;
+  std::deque<std::vector<int64_t>> shapes_, strides_;
 };
 
 struct Named {
@@ -87,8 +97,12 @@ struct Feature {
 };
 std::vector<Feature> features_of(const Schema& schema);
 
-// Sizes for a question about any call; values has one for each of the schema's.
+// Sizes for a question about any call.
 constexpr int64_t kExampleRows = 64, kExampleLength = 1024;
+int64_t example_size(const Size& size);
 check::Sizes example_sizes(const Schema& schema);
+
+// Element strides of [batch, channels, spatial...] with channels last.
+std::vector<int64_t> channels_last_strides(const std::vector<int64_t>& shape);
 
 }  // namespace kilter::cli

@@ -15,8 +15,10 @@ namespace {
 
 struct RunOptions {
   OpCall call;
-  std::map<std::string, std::string> files;  // by the tensor's name
-  std::map<std::string, std::string> types;  // of outputs: a type's name, or a tensor's whose type it is
+  std::map<std::string, std::string> files;                        // by the tensor's name
+  std::map<std::string, std::string> types;                        // of outputs: a type's name, or a tensor's whose type it is
+  std::map<std::string, std::pair<CLI::Option*, int64_t>> counts;  // sizes that no tensor gives
+  Layout layout = kChannelsFirst;
   DType x_dtype = DType::none;
   int threads = 0;
   bool json = false;
@@ -28,6 +30,13 @@ class Run {
  public:
   explicit Run(const RunOptions& o) : o_(o), args_(o.call.arguments()), sizes_(args_.schema()) {
     const Schema& s = args_.schema();
+    for (int i = 0; i < s.count; ++i) {
+      if (s.fields[i].kind != Kind::count) continue;
+      const auto& [option, count] = o_.counts.at(s.fields[i].name);
+      if (!option->count()) usage(fmt::format("--{}: expected a number, {} needs it", s.fields[i].name, o_.call.what()));
+      sizes_.set(s.sizes[s.fields[i].size], count);
+    }
+    args_.set_counts(sizes_);
     for (int i = 0; i < s.count; ++i)
       if (check::is_tensor(s.fields[i])) (s.fields[i].output ? outputs_ : inputs_).push_back(&s.fields[i]);
     check_files();
@@ -103,8 +112,7 @@ class Run {
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,
                   fmt::format("{}: {}: expected {} (--{}-dtype), got {}", f.name, shown_path(file(f.name)), dtype_name(o_.x_dtype),
                               t_name(o_.call.op), dtype_name(a.dtype)));
-    args_.tensor(f) = a.tensor();
-    sizes_.bind(f, a.shape);
+    sizes_.bind(f, place(f, &a));
   }
 
   DType type_of_output(const Field& f) const {
@@ -116,8 +124,23 @@ class Run {
   }
 
   void make_output(const Field& f) {
-    Array& a = arrays_[f.name] = make_array(f.name, type_of_output(f), sizes_.shape_of(f));
-    args_.tensor(f) = a.tensor();
+    std::vector<int64_t> shape = sizes_.shape_of(f);
+    if (lies_otherwise(f, shape)) std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+    place(f, &(arrays_[f.name] = make_array(f.name, type_of_output(f), shape)));
+  }
+
+  // A file is in C order: with channels last it is [batch, spatial..., channels], what its tensor is not.
+  bool lies_otherwise(const Field& f, const std::vector<int64_t>& shape) const {
+    return f.shapes[0].is_planes() && o_.layout == kChannelsLast && shape.size() > 2;
+  }
+  // Makes a file's array a tensor of the call, whose shape it returns.
+  std::vector<int64_t> place(const Field& f, Array* a) {
+    args_.tensor(f) = a->tensor();
+    if (!lies_otherwise(f, a->shape)) return a->shape;
+    std::vector<int64_t>& shape = shapes_.emplace_back(a->shape);
+    std::rotate(shape.begin() + 1, shape.end() - 1, shape.end());
+    args_.tensor(f).shape = shape.data(), args_.tensor(f).strides = shapes_.emplace_back(channels_last_strides(shape)).data();
+    return shape;
   }
 
   Json report(const char* impl) const {
@@ -135,6 +158,7 @@ class Run {
   check::Sizes sizes_;
   std::vector<const Field*> inputs_, outputs_;  // that have a file
   std::map<std::string, Array> arrays_;
+  std::deque<std::vector<int64_t>> shapes_;  // and strides, of tensors that are no file's array as it is
   std::vector<FileId> ids_;
   OutputFiles files_;
 };
@@ -182,6 +206,13 @@ void add_run_op(CLI::App* command, const std::string& op, State* state) {
         ->group(f.is_output() ? "Tensors written" : "Tensors read");
     if (f.is_output()) add_output_type(command, f, &o->types[f.name]);
   }
+  for (const OpField& f : fields_of(op)) {
+    if (f.any().kind != Kind::count) continue;
+    auto& [option, count] = o->counts[f.name];
+    option = add_number(command, option_names(f.name), &count, f.help());
+  }
+  if (has_planes(op))
+    add_layout(command, &o->layout)->description("nhwc: files of x's shape are [batch, spatial..., channels], channels last");
   add_op_call(command, &o->call);
   add_backend(command, &o->call);
   add_number(command, "--threads", &o->threads, "0: what OpenMP would take");
@@ -203,6 +234,7 @@ void add_run(CLI::App& app, State* state) {
       add_command(app, state, "run", "Run an op on .npy files",
                   "kilter run layer_norm --x x.npy --weight w.npy --bias b.npy --y y.npy --mean mean.npy --rstd rstd.npy\n"
                   "  kilter run layer_norm --backward --x x.npy --weight w.npy --mean mean.npy --rstd rstd.npy --dy dy.npy --dx dx.npy\n"
+                  "  kilter run group_norm --x x.npy --weight w.npy --bias b.npy --groups 32 --activation silu --y y.npy\n"
                   "  cat x.npy | kilter run rms_norm --x - --y - > y.npy",
                   kFiles);
   add_ops(command, [state](CLI::App* sub, const std::string& op) { add_run_op(sub, op, state); });

@@ -1,6 +1,7 @@
 // kilter schema: the functions' tables as text, as JSON, and as the C++ argument structs of kilter.hpp.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cctype>
 #include <memory>
 
@@ -17,12 +18,13 @@ struct Listed {
   std::string name() const { return info.op + ("_" + direction()); }
 };
 
-// As any binding has it.
-std::vector<Listed> listed() {
+// As any binding has it; of these ops, or of all.
+std::vector<Listed> listed(const std::vector<std::string>& ops) {
   std::vector<Listed> list;
   kilter_function_info info{};
   info.struct_size = sizeof info;
   for (size_t i = 0; kilter_function_at(i, &info) == KILTER_OK; ++i) {
+    if (!ops.empty() && std::find(ops.begin(), ops.end(), info.op) == ops.end()) continue;
     list.push_back({info, {}});
     for (int k = 0; k < info.field_count; ++k) {
       kilter_field field{};
@@ -47,6 +49,7 @@ void print_text(const Listed& l) {
     if (&f == &l.fields[size_t(l.info.t)]) add("is T");
     if (f.required) add("required");
     if (is(f, "real")) add(fmt::format("{} if not given", f.fallback));
+    if (is(f, "count")) add(fmt::format("divides {}", f.shape));
     if (*f.words) add(f.words);
     if (*f.may_be) add(fmt::format("may be {}", f.may_be));
     if (*f.needs) add(fmt::format("needs {}", f.needs));
@@ -94,6 +97,7 @@ std::string member_of(const kilter_field& f) {
   }
   if (is(f, "real"))
     return fmt::format("double {} = {};", f.name, f.fallback == KILTER_DEFAULT_EPS ? "KILTER_DEFAULT_EPS" : fmt::format("{}", f.fallback));
+  if (is(f, "count")) return fmt::format("int64_t {} = 0;", f.name);
   if (is(f, "choice")) {
     const std::string type = enumeration(f);
     return fmt::format("{} {} = {};", type, f.name, type == "int32_t" ? "0" : type + "::" + check::words_of(f.words)[0]);
@@ -106,7 +110,7 @@ std::string member_of(const kilter_field& f) {
   }
   if (is(f, "text")) return fmt::format("const char* {} = nullptr;", f.name);
   if (is(f, "memory")) return fmt::format("std::span<std::byte> {} = {{}};", f.name);
-  return "";  // "bytes": of the memory before it
+  return "";  // "bytes": of the memory before it; "reserved": zero
 }
 
 std::string conversion_of(const kilter_field& f, const std::string& memory) {
@@ -126,6 +130,7 @@ void print_struct(const Listed& l) {
   fmt::print("\n  [[nodiscard]] kilter_{} c() const {{\n    const char* const op = \"{}\";\n", args, l.info.op);
   fmt::print("    kilter_{} a = {{}};\n    a.struct_size = sizeof a;\n", args);
   for (const kilter_field& f : l.fields) {
+    if (is(f, "reserved")) continue;
     fmt::print("    a.{} = {};\n", f.name, conversion_of(f, memory));
     if (is(f, "memory")) memory = f.name;
   }
@@ -150,11 +155,13 @@ void print_call(const Listed& l) {
 
 void add_schema(CLI::App& app, State* state) {
   auto cpp = std::make_shared<bool>(false);
+  auto ops = std::make_shared<std::vector<std::string>>();
   CLI::App* command =
       add_command(app, state, "schema", "What each function of the library takes, as its table has it", "kilter schema --json");
+  command->add_option("op", *ops, "These ops; all without one")->check(CLI::IsMember(check::op_names()));
   command->add_flag("--cpp", *cpp, "As the argument structs and calls of kilter.hpp");
-  command->final_callback([cpp, state] {
-    const std::vector<Listed> functions = listed();
+  command->final_callback([cpp, ops, state] {
+    const std::vector<Listed> functions = listed(*ops);
     if (state->json) {
       Json json = Json::array();
       for (const Listed& l : functions) json.push_back(to_json(l));

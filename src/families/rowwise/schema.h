@@ -11,9 +11,7 @@ concept Centered = requires(Args a) {
   a.mean;
 };
 
-constexpr const char* kFloats = "fp64|fp32|fp16|bf16";
 constexpr const char* kRoundings = "once then_multiply";
-constexpr const char* kActivations = "none silu gelu gelu_tanh";
 
 template <class Args>
 constexpr Schema row_norm_forward(const char* op, kilter_function number) {

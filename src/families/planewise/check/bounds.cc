@@ -1,0 +1,74 @@
+// The bounds of the norms of planes, and why they are what they are.
+#include "families/planewise/check/check.h"
+
+namespace kilter::check {
+namespace {
+
+// f = scale_offset + scale.  b * f and shift count each by itself: each rounds in proportion to its own size.
+constexpr const char* kForwardUnit = "ulp of the group's max(\\|xhat * w * f\\| + \\|b * f\\| + \\|shift\\|)";
+constexpr const char* kMeanUnit = "ulp(max(\\|mean\\|, std))";
+constexpr const char* kRstdUnit = "ulp(rstd)";
+// As of the row norms: no arithmetic keeps the terms of dx better.
+constexpr const char* kDxUnit = "ulp(rstd * max(\\|u * f * w\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|)";
+constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2)))";
+
+const std::vector<Tolerance>& rows() {
+  constexpr DType f64 = DType::f64, f32 = DType::f32, f16 = DType::f16, bf16 = DType::bf16;
+  constexpr const char* kBits = "one sum, one rounding: defined to the bit";
+  constexpr const char* kRoot = "half the relative error of var + eps, then root and division: part of y's error, so y's bound";
+  constexpr const char* kOnce = "one rounding: 0.5; fp32 error before it";
+  static const std::vector<Tolerance> table = {
+      // Silu's slope is at most 1.10, gelu's 1.13: what v is off by grows by no more.  The function itself is off by a share of |v|.
+      {"y", f64, kWithActivation, 9, kForwardUnit, "as fp32, in fp64"},
+      {"y", f32, kWithActivation, 9, kForwardUnit, "v: 5 times a slope of 1.13; exponential (or erf): 1.5; its sum, inverse, product: 1.5"},
+      {"y", f64, nullptr, 5, kForwardUnit, "as fp32, in fp64"},
+      {"y", f32, nullptr, 5, kForwardUnit, "x - mean and its product: 1.5; rstd: 1.5; half each for weight, bias, factor, shift"},
+      {"y", f16, nullptr, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.001"},
+      {"y", bf16, nullptr, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.0001"},
+      {"mean", f64, nullptr, 4, kMeanUnit, "one rounding of the saved mean; that of sum(x - mean) / m"},
+      {"mean", f32, nullptr, 4, kMeanUnit, "one rounding of the saved mean; that of sum(x - mean) / m"},
+      {"rstd", f64, nullptr, 4, kRstdUnit, kRoot},
+      {"rstd", f32, nullptr, 4, kRstdUnit, kRoot},
+      {"residual_out", f64, nullptr, 0, "bits", kBits},
+      {"residual_out", f32, nullptr, 0, "bits", kBits},
+      {"residual_out", f16, nullptr, 0, "bits", kBits},
+      {"residual_out", bf16, nullptr, 0, "bits", kBits},
+      // v comes from the saved mean and rstd, and is off by up to 4 units of its own; what that does to the slope is counted in u.
+      {"dx", f64, kWithActivation, 12, kDxUnit, "as fp32, in fp64"},
+      {"dx", f32, kWithActivation, 12, kDxUnit, "as without: 8; the slope's exponential: 1.5, its sum, inverse and products: 2.5"},
+      {"dx", f64, nullptr, 8, kDxUnit, "the same operations as fp32, in fp64"},
+      {"dx", f32, nullptr, 8, kDxUnit, "saved rstd: 2.5; h: 2; products, differences and the sums' share: 3.5"},
+      {"dx", f16, nullptr, 0.6, kDxUnit, kOnce},
+      {"dx", bf16, nullptr, 0.6, kDxUnit, kOnce},
+      {"dweight", f64, kWithActivation, 12, kSumUnit, "as fp32, in fp64"},
+      {"dweight", f32, kWithActivation, 12, kSumUnit, "as without: 8; the slope: 4"},
+      {"dweight", f64, nullptr, 8, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
+      {"dweight", f32, nullptr, 8, kSumUnit,
+       "a term: 2.5 (h, products, saved rstd); tens of terms in fp32, then a wider type: 1.2; the worst of many: 4 times their root sum"},
+      {"dweight", f16, nullptr, 0.6, kSumUnit, kOnce},
+      {"dweight", bf16, nullptr, 0.6, kSumUnit, kOnce},
+  };
+  return table;
+}
+
+}  // namespace
+
+const Bounds planewise_bounds = {
+    "Norms of planes", rows(), "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight",
+    "- f = scale_offset + scale. c1 and c2 are the means over a group of g * xhat and g, g = u * f * weight.\n"
+    "- Terms: of dweight |u * f| * max(|xhat|, rms), of dbias |u * f|, of dscale |u| * (max(|xhat|, rms) * |w| + |b|), of dshift |u|; rms\n"
+    "  is the group's rms of xhat: xhat = (x - mean) * rstd is as exact as its group's size.\n"
+    "- u = dy without an activation. With one, |u| counts as |dy| * (|act'| + |act''| * V), V = (|xhat| + |mean| * rstd) * |w * f| +\n"
+    "  |b * f| + |shift|: v is computed again from the saved mean, whose rounding alone moves it by ulp(mean) / 2 * rstd * |w * f|, and "
+    "from\n"
+    "  terms that round each. act'' is the largest within 8 ulp(V) of v, for silu at most s (1 - s) max(2, |v|) with s its sigmoid, for\n"
+    "  gelu and gelu_tanh exp(-v^2 / 2) / sqrt(2 pi) max(2, v^2). act' counts at least 2^-100 (fp64: 2^-900): it may underflow.\n"
+    "- relu's slope is either 0 or 1 where v is within 8 ulp(V) of 0 (|u| counts as |dy|); what that changes in dx and in sums is\n"
+    "  not counted as an error.\n"
+    "- In mean, gradients and sums NaN and infinity stand for each other.\n"
+    "- Groups whose rstd is beyond the saved type's range (eps near 0, subnormal groups) have no gradients to judge, and their call no\n"
+    "  sums.\n"
+    "- A term of a sum counts at least as fp32's (fp64's) smallest normal number. The bounds are for eps >= 0 and for groups whose terms\n"
+    "  do not underflow against one another.\n"};
+
+}  // namespace kilter::check

@@ -1,0 +1,187 @@
+// The comparison with the reference, in its units.
+#include "check/meter.h"
+#include "families/planewise/check/reference.h"
+
+namespace kilter::check {
+namespace {
+
+using Unit = PlaneJudged::Unit;
+
+// What is judged in got's place where any value within `slack` of the wanted one is right.
+double within(double got, double want, long double slack) {
+  if (!(slack > 0)) return got;
+  if (std::fabs((long double)(got)-want) <= slack) return want;
+  return double(got < want ? got + slack : got - slack);
+}
+
+// Sums over places, of each channel or each sample's.
+class Sums {
+ public:
+  Sums(const char* name, const Buffer& got, const Buffer& want)
+      : name_(name), got_(got), want_(want), n_(want.row_length()), sizes_(want.row_count() * n_), slack_(size_t(want.row_count() * n_)) {}
+  void add(int64_t sample, int64_t channel, long double term, long double slack) {
+    if (!got_.present()) return;
+    const int64_t k = (want_.row_count() > 1 ? sample * n_ : 0) + channel;
+    const long double least = got_.dtype() == DType::f64 ? 0x1p-1022L : 0x1p-126L;
+    sizes_.add(k, std::max(term, least)), slack_[size_t(k)] += slack;
+  }
+  void judge(const char* when, bool over_samples, Report* r) const {
+    if (!got_.present()) return;
+    Meter meter(name_, got_.dtype(), tolerance(planewise_bounds, name_, got_.dtype(), {when}), true);
+    for (int64_t row = 0; row < want_.row_count(); ++row)
+      for (int64_t i = 0; i < n_; ++i) {
+        const double got = got_.at(row, i), want = want_.at(row, i);
+        meter.add(within(got, want, slack_[size_t(row * n_ + i)]), want, ulp(got_.dtype(), sizes_.size(row * n_ + i, want)), row, i);
+      }
+    meter.report(r, over_samples);
+  }
+
+ private:
+  const char* name_;
+  const Buffer &got_, &want_;
+  int64_t n_;
+  ColumnSizes sizes_;
+  std::vector<long double> slack_;
+};
+
+struct Judge {
+  const PlaneJudged& ref;
+  const Case& c = ref.c;
+  const Tensors& t = ref.t;
+  const Sharing& sharing = ref.sharing;
+  const char* const when = c.number("activation") != 0 ? kWithActivation : "";
+
+  int64_t index(int64_t channel, int64_t place) const { return channel * sharing.places + place; }
+
+  void forward(Report* r) const {
+    const Buffer &got_y = t["y"], &got_mean = t["mean"], &got_rstd = t["rstd"], &got_sum = t["residual_out"];
+    const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
+    Meter y("y", c.x, tolerance(planewise_bounds, "y", c.x, {when}));
+    Meter mean("mean", stats, tolerance(planewise_bounds, "mean", stats, {}), true);
+    Meter rstd("rstd", stats, tolerance(planewise_bounds, "rstd", stats, {}));
+    Meter sum("residual_out", got_sum.dtype(), tolerance(planewise_bounds, "residual_out", got_sum.present() ? got_sum.dtype() : c.x, {}));
+    for (int64_t u = 0; u < sharing.count(); ++u) {
+      const Unit z = ref.unit(u);
+      const auto statistic = [&](Meter& m, const Buffer& got, const Buffer& want, long double size) {
+        if (got.present()) m.add(got.at(z.row, z.index), want.at(z.row, z.index), ulp(stats, size), z.row, z.index);
+      };
+      statistic(mean, got_mean, ref.mean, std::max(std::fabs(z.mean), z.std));
+      statistic(rstd, got_rstd, ref.rstd, z.rstd);
+      if (got_sum.present())
+        ref.each(
+            u, [&](int64_t s, int64_t k, int64_t i) { sum.add_exact(got_sum.at(s, k, i), ref.residual_out.at(s, k, i), s, index(k, i)); });
+      if (c.backward) continue;
+      const double unit = ulp(c.x, largest(u, z));
+      ref.each(u, [&](int64_t s, int64_t k, int64_t i) { y.add(got_y.at(s, k, i), ref.y.at(s, k, i), unit, s, index(k, i)); });
+    }
+    for (const Meter* m : {&y, &mean, &rstd, &sum}) m->report(r);
+  }
+
+  // Of the sizes of v's terms.
+  long double largest(int64_t u, const Unit& z) const {
+    long double most = 0;
+    sharing.channels_of(u, [&](int64_t s, int64_t k) {
+      const PlaneJudged::Channel h = ref.channel(s, k);
+      const long double rest = std::fabs(h.b * h.f) + std::fabs(h.shift);
+      for (int64_t i = 0; i < sharing.places; ++i)
+        most = std::max(most, std::fabs((ref.x().at(s, k, i) - z.mean) * z.rstd * h.w * h.f) + rest);
+    });
+    return most;
+  }
+
+  // What an element brings to the gradients: xhat, g as it is, u as it counts, and what of u may be or not.
+  struct Element {
+    long double h, g, u, either;
+  };
+
+  void backward(Report* r) const {
+    const Buffer &got_dx = t["dx"], &got_dresidual = t["dresidual"], &dy = t["dy"], &upstream = t["dresidual_out"];
+    const DType narrow = got_dresidual.present() ? got_dresidual.dtype() : c.x;
+    Meter dx("dx", c.x, tolerance(planewise_bounds, "dx", c.x, {when}), true);
+    Meter dresidual("dresidual", narrow, tolerance(planewise_bounds, "dresidual", narrow, {when}), true);
+    Sums weights("dweight", t["dweight"], ref.dweight), biases("dbias", t["dbias"], ref.dbias);
+    Sums scales("dscale", t["dscale"], ref.dscale), shifts("dshift", t["dshift"], ref.dshift);
+    int64_t beyond = 0;
+    std::vector<Element> elements;
+    for (int64_t u = 0; u < sharing.count(); ++u) {
+      const Unit z = ref.unit(u);
+      if (z.rstd > max_of(c.x == DType::f64 ? DType::f64 : DType::f32)) {  // backward starts from the saved one, and this cannot be
+        ++beyond;
+        continue;
+      }
+      elements.clear();
+      const long double m = sharing.length(), least = z.std * z.rstd;
+      long double c1 = 0, c2 = 0;            // the means of g * h and g
+      long double either = 0, either_h = 0;  // what the slopes that may be either can move them by
+      sharing.channels_of(u, [&](int64_t s, int64_t k) {
+        const PlaneJudged::Channel of = ref.channel(s, k);
+        const long double w = std::fabs(of.w), f = std::fabs(of.f), b = std::fabs(of.b);
+        for (int64_t i = 0; i < sharing.places; ++i) {
+          const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, d = dy.at(s, k, i);
+          const PlaneJudged::Slope slope = ref.slope(z, of, h);
+          const long double size = std::fabs(d) * (slope.either ? std::max(slope.size, 1.0L) : slope.size);
+          const Element e{h, d * slope.value * of.f * of.w, size, slope.either ? std::fabs(d) : 0};
+          const long double a = std::fabs(h), rms = std::max(a, least);
+          c1 += e.g * h / m, c2 += e.g / m;
+          either += e.either * w * f / m, either_h += e.either * w * f * a / m;
+          weights.add(s, k, e.u * f * rms, e.either * f * a), biases.add(s, k, e.u * f, e.either * f);
+          scales.add(s, k, e.u * (rms * w + b), e.either * (a * w + b)), shifts.add(s, k, e.u, e.either);
+          elements.push_back({h, e.g, e.u * w * f, e.either * w * f});
+        }
+      });
+      long double most = 0, most_upstream = 0;
+      for (const Element& e : elements) most = std::max(most, e.u + std::fabs(c2) + std::fabs(e.h * c1));
+      if (upstream.present())
+        ref.each(u, [&](int64_t s, int64_t k, int64_t i) {
+          most_upstream = std::max<long double>(most_upstream, std::fabs(upstream.at(s, k, i)));
+        });
+      const long double size = most * z.rstd + most_upstream;  // |dx| is no larger
+      const Element* e = elements.data();
+      ref.each(u, [&](int64_t s, int64_t k, int64_t i) {
+        const double want = ref.dx.at(s, k, i);
+        const long double slack = z.rstd * (e->either + either + std::fabs(e->h) * either_h);
+        for (const auto& [meter, got] : {std::pair{&dx, &got_dx}, {&dresidual, &got_dresidual}})
+          if (got->present()) meter->add(within(got->at(s, k, i), want, slack), want, ulp(got->dtype(), size), s, index(k, i));
+        ++e;
+      });
+    }
+    dx.report(r), dresidual.report(r);
+    if (beyond) {
+      r->notes.push_back(std::to_string(beyond) +
+                         " group(s) with an rstd beyond the saved type's range: their gradients, and all sums, were not judged");
+      return;
+    }
+    weights.judge(when, true, r), biases.judge(when, true, r), scales.judge(when, false, r), shifts.judge(when, false, r);
+  }
+};
+
+}  // namespace
+
+void judge_planewise(const PlaneNorm& op, const Case& c, const Tensors& t, Report* r) {
+  const PlaneJudged ref(op, c, t);
+  if (ref.status != KILTER_OK) {
+    r->problems.push_back(std::string("the reference failed: ") + kilter_last_error());
+    return;
+  }
+  const Judge judge{ref};
+  judge.forward(r);
+  if (c.backward) judge.backward(r);
+}
+
+void vary_planewise(Case* c, int variant) {
+  const DType x = c->x;
+  Case& v = *c;
+  const bool scaled = field_of(*function_of(v.op, false)->schema, "scale");
+  if (variant == 1) v["weight"] = v["bias"] = x;
+  if (variant == 2) v["weight"] = v["bias"] = v["residual"] = v["dresidual"] = DType::f32, v["dresidual_out"] = x;
+  if (variant == 3) v["weight"] = v["dweight"] = x, v["dbias"] = DType::f32, v.numbers["activation"] = KILTER_ACTIVATION_SILU;
+  if (variant == 3 && scaled) v["scale"] = v["shift"] = v["dscale"] = x, v.numbers["scale_offset"] = 1;
+  if (variant == 4) {
+    constexpr int kOthers[] = {KILTER_ACTIVATION_GELU, KILTER_ACTIVATION_RELU, KILTER_ACTIVATION_GELU_TANH};
+    v["bias"] = v["residual"] = x, v["dweight"] = DType::none;
+    v.numbers["activation"] = kOthers[v.seed % 3], v.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
+    if (scaled) v["shift"] = DType::f32;
+  }
+}
+
+}  // namespace kilter::check

@@ -1,0 +1,88 @@
+#include "families/planewise/check/reference.h"
+
+#include "check/meter.h"
+
+namespace kilter::check {
+
+ActivationSizes activation_sizes(int32_t activation, long double v, long double around) {
+  ActivationSizes s;
+  long double value;
+  reference_activation(activation, v, &value, &s.slope);
+  s.slope = std::fabs(s.slope);
+  const long double a = std::max(std::fabs(v) - around, 0.0L);  // both envelopes fall with it
+  if (activation == KILTER_ACTIVATION_SILU) {
+    const long double e = std::exp(-a);
+    s.bend = e / ((1 + e) * (1 + e)) * std::max(2.0L, a);
+  }
+  if (activation == KILTER_ACTIVATION_GELU || activation == KILTER_ACTIVATION_GELU_TANH)
+    s.bend = std::exp(-a * a / 2) * 0.39894228040143267794L * std::max(2.0L, a * a);
+  s.jumps = activation == KILTER_ACTIVATION_RELU && std::fabs(v) <= around;
+  return s;
+}
+
+PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors& tensors)
+    : c(case_of), t(tensors), sharing(sharing_of(case_of)), activation_(int32_t(c.number("activation"))), wide_(c.x == DType::f64) {
+  PlaneForward p;
+  set_problem(c, false, t, &p);
+  p.op = c.op.c_str();
+  y = make(false, "y", c.backward ? DType::none : DType::f64);
+  mean = make(false, "mean"), rstd = make(false, "rstd");
+  residual_out = make(false, "residual_out", t["residual"].dtype());
+  p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
+  status = op.forward(p, nullptr);
+  if (status == KILTER_OK && c.backward) backward(op);
+}
+
+void PlaneJudged::backward(const PlaneNorm& op) {
+  PlaneBackward p;
+  set_problem(c, true, t, &p);
+  p.op = c.op.c_str();
+  dx = make(true, "dx"), dweight = make(true, "dweight"), dbias = make(true, "dbias");
+  dscale = make(true, "dscale"), dshift = make(true, "dshift");
+  p.x = x().view(), p.mean = mean.view(), p.rstd = rstd.view();
+  p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view(), p.dscale = dscale.view(), p.dshift = dshift.view();
+  std::vector<char> sums(plane_reference_workspace(p));
+  p.workspace = sums.data(), p.workspace_size = sums.size();
+  status = op.backward(p, nullptr);
+}
+
+// A tensor of the op's, in fp64; absent where it has none.
+Buffer PlaneJudged::make(bool backward, const char* name, DType type) const {
+  const Schema& s = *function_of(c.op, backward)->schema;
+  const Field* const f = field_of(s, name);
+  return f ? Buffer::of(*f, type, sizes_of(c, s).shape_of(*f), c.layout) : Buffer();
+}
+
+PlaneJudged::Unit PlaneJudged::unit(int64_t u) const {
+  Unit z;
+  z.row = u / mean.row_length(), z.index = u % mean.row_length();
+  z.mean = mean.at(z.row, z.index), z.rstd = rstd.at(z.row, z.index);
+  each(u, [&](int64_t sample, int64_t channel, int64_t i) {
+    const long double d = x().at(sample, channel, i) - z.mean;
+    z.std += d * d;
+  });
+  z.std = std::sqrt(z.std / sharing.length());
+  return z;
+}
+
+PlaneJudged::Channel PlaneJudged::channel(int64_t sample, int64_t channel) const {
+  const auto value = [](const Buffer& b, int64_t row, int64_t i, double absent) { return b.present() ? b.at(row, i) : absent; };
+  Channel k;
+  k.w = value(t["weight"], 0, channel, 1), k.b = value(t["bias"], 0, channel, 0);
+  const Buffer& scale = t["scale"];
+  k.f = scale.present() ? scale.at(sample, channel) + (long double)(as_computed(c.x, c.number("scale_offset"))) : 1;
+  k.shift = value(t["shift"], sample, channel, 0);
+  return k;
+}
+
+PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h) const {
+  if (!activation_) return {1, 1, false};
+  const long double v = (h * k.w + k.b) * k.f + k.shift;
+  const long double terms = (std::fabs(h) + std::fabs(z.mean) * z.rstd) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift);
+  const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);
+  const bool either = s.jumps && terms > 0;
+  const long double least = either ? 1 : wide_ ? 0x1p-900L : 0x1p-100L;
+  return {s.slope, std::max(s.slope + s.bend * terms, least), either};
+}
+
+}  // namespace kilter::check

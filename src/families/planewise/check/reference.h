@@ -1,0 +1,54 @@
+// A call's outputs by the reference, and what the units need beside them.
+#pragma once
+
+#include "families/planewise/check/check.h"
+
+namespace kilter::check {
+
+class PlaneJudged {
+ public:
+  PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors& tensors);
+
+  const Buffer& x() const { return residual_out.present() ? residual_out : t["x"]; }  // what is normalized
+
+  // What shares statistics; row, index: where these are.  In a type that overflows for none.
+  struct Unit {
+    int64_t row, index;
+    long double mean, rstd, std = 0;
+  };
+  Unit unit(int64_t u) const;
+  // f(sample, channel, place)
+  template <class F>
+  void each(int64_t u, F&& f) const {
+    sharing.channels_of(u, [&](int64_t sample, int64_t channel) {
+      for (int64_t i = 0; i < sharing.places; ++i) f(sample, channel, i);
+    });
+  }
+
+  struct Channel {
+    long double w, b, f, shift;
+  };
+  Channel channel(int64_t sample, int64_t channel) const;
+
+  // An activation's at xhat = h: as it is, as it counts, and whether another one will do.
+  struct Slope {
+    long double value, size;
+    bool either;
+  };
+  Slope slope(const Unit& z, const Channel& k, long double h) const;
+
+  const Case& c;
+  const Tensors& t;
+  const Sharing sharing;
+  kilter_status status;
+  Buffer y, mean, rstd, residual_out, dx, dweight, dbias, dscale, dshift;
+
+ private:
+  Buffer make(bool backward, const char* name, DType type = DType::f64) const;
+  void backward(const PlaneNorm& op);
+
+  const int32_t activation_;
+  const bool wide_;
+};
+
+}  // namespace kilter::check

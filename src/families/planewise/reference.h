@@ -1,0 +1,166 @@
+// The float64 reference of the norms of planes (fp64 x: __float128), the obvious way.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "core/element.h"
+#include "core/status.h"
+#include "families/planewise/problem.h"
+
+namespace kilter {
+
+[[nodiscard]] kilter_status group_norm_reference_forward(const PlaneForward& problem, kilter_stream);
+[[nodiscard]] kilter_status group_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
+
+// An activation of v and its derivative.
+template <class R>
+void reference_activation(int32_t activation, R v, R* value, R* slope) {
+  using F = long double;  // what the mathematical functions are had in
+  const F x = F(v), half_root = 0.70710678118654752440L, root_2_over_pi = 0.79788456080286535588L;
+  *value = v, *slope = 1;
+  if (activation == KILTER_ACTIVATION_RELU && !(v > 0)) *value = v == v ? R(0) : v, *slope = v == v ? R(0) : v;
+  if (activation == KILTER_ACTIVATION_SILU) {
+    const F e = std::exp(-std::fabs(x)), s = x < 0 ? e / (1 + e) : 1 / (1 + e);
+    *value = x == -std::numeric_limits<F>::infinity() ? R(0) : v * R(s), *slope = R(s) + *value * R(x < 0 ? 1 / (1 + e) : e / (1 + e));
+  }
+  if (activation == KILTER_ACTIVATION_GELU) {
+    const F phi = std::erfc(-x * half_root) / 2, density = std::exp(-x * x / 2) * root_2_over_pi / 2;
+    *value = x == -std::numeric_limits<F>::infinity() ? R(0) : v * R(phi), *slope = R(phi) + (density == 0 ? R(0) : v * R(density));
+  }
+  if (activation == KILTER_ACTIVATION_GELU_TANH) {  // x (1 + tanh(u)) / 2 = x sigmoid(2 u)
+    const F c = 0.044715L, u = 2 * root_2_over_pi * (x + c * x * x * x), e = std::exp(-std::fabs(u));
+    const F s = u < 0 ? e / (1 + e) : 1 / (1 + e), t = e / ((1 + e) * (1 + e));
+    *value = x == -std::numeric_limits<F>::infinity() ? R(0) : v * R(s);
+    *slope = R(s) + (t == 0 ? R(0) : v * R(t * 2 * root_2_over_pi * (1 + 3 * c * x * x)));
+  }
+}
+
+template <class R, class Problem>
+class PlaneReference {
+ public:
+  explicit PlaneReference(const Problem& p) : p_(p), width_(p.groups ? p.channels / p.groups : 0) {}
+
+ protected:
+  // Of element `place` of a channel of a sample; its row is the sample.
+  int64_t at(const View& v, int64_t channel, int64_t place) const {
+    return v.layout & kChannelsFirst ? channel * p_.spatial + place : place * p_.channels + channel;
+  }
+  R get(const View& v, int64_t sample, int64_t channel, int64_t place) const { return read<R>(v, sample, at(v, channel, place)); }
+  R of_channel(const View& v, int64_t channel, R absent) const { return v.present() ? read<R>(v, 0, channel) : absent; }
+  R of_sample(const View& v, int64_t sample, int64_t channel, R absent) const { return v.present() ? read<R>(v, sample, channel) : absent; }
+  R factor(int64_t sample, int64_t channel) const {
+    return p_.scale.present() ? of_sample(p_.scale, sample, channel, 0) + R(p_.scale_offset) : 1;
+  }
+  R elements() const { return R(width_ * p_.spatial); }
+  template <class F>
+  void each(int64_t group, F f) const {
+    for (int64_t c = group * width_; c < (group + 1) * width_; ++c)
+      for (int64_t i = 0; i < p_.spatial; ++i) f(c, i);
+  }
+
+  const Problem& p_;
+  int64_t width_;
+};
+
+template <class R>
+struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
+  using PlaneReference<R, PlaneForward>::PlaneReference, PlaneReference<R, PlaneForward>::p_;
+
+  kilter_status run() const {
+    const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
+    for (int64_t n = 0; n < p_.batch && any; ++n)
+      for (int64_t g = 0; g < p_.groups; ++g) plane(n, g);
+    return KILTER_OK;
+  }
+  void plane(int64_t n, int64_t g) const {
+    const View& s = p_.residual_out.present() ? p_.residual_out : p_.x;
+    const View residual = p_.residual_out.present() ? View{} : p_.residual;
+    if (p_.residual_out.present())
+      this->each(g, [&](int64_t c, int64_t i) { write(s, n, this->at(s, c, i), read_sum<R>(p_.x, p_.residual, n, this->at(s, c, i))); });
+    const auto value = [&](int64_t c, int64_t i) { return read_sum<R>(s, residual, n, this->at(p_.x, c, i)); };
+    R sum = 0, square = 0;
+    this->each(g, [&](int64_t c, int64_t i) { sum += value(c, i); });
+    const R mean = sum / this->elements();
+    this->each(g, [&](int64_t c, int64_t i) { square += (value(c, i) - mean) * (value(c, i) - mean); });
+    const R rstd = 1 / square_root(square / this->elements() + R(p_.eps));
+    this->each(g, [&](int64_t c, int64_t i) {
+      const R z = (value(c, i) - mean) * rstd * this->of_channel(p_.weight, c, 1) + this->of_channel(p_.bias, c, 0);
+      R y, slope;
+      reference_activation(p_.activation, z * this->factor(n, c) + this->of_sample(p_.shift, n, c, 0), &y, &slope);
+      write(p_.y, n, this->at(p_.y, c, i), y);
+    });
+    write(p_.mean, n, g, mean);
+    write(p_.rstd, n, g, rstd);
+  }
+};
+
+// dweight and dbias in the workspace.
+inline size_t plane_reference_workspace(const PlaneBackward& p) {
+  if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
+  if (p.channels > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow
+  return sizeof(Quad) * size_t(2 * p.channels + 1);
+}
+
+template <class R>
+struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
+  using PlaneReference<R, PlaneBackward>::PlaneReference, PlaneReference<R, PlaneBackward>::p_;
+
+  kilter_status run() const {
+    const size_t need = plane_reference_workspace(p_);
+    if (need && (!p_.workspace || p_.workspace_size < need))
+      return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need, p_.workspace ? p_.workspace_size : 0);
+    R* const sums = need ? reinterpret_cast<R*>((reinterpret_cast<uintptr_t>(p_.workspace) + 15) & ~uintptr_t(15)) : nullptr;
+    for (int64_t i = 0; sums && i < 2 * p_.channels; ++i) sums[i] = 0;
+    for (int64_t n = 0; n < p_.batch; ++n)
+      for (int64_t g = 0; g < p_.groups && p_.channels > 0; ++g) plane(n, g, sums);
+    for (int64_t c = 0; sums && c < p_.channels; ++c) write(p_.dweight, 0, c, sums[c]), write(p_.dbias, 0, c, sums[p_.channels + c]);
+    return KILTER_OK;
+  }
+
+  void plane(int64_t n, int64_t g, R* sums) const {
+    const R rstd = read<R>(p_.rstd, n, g), m = this->elements();
+    R mean = read<R>(p_.mean, n, g), lost = 0;
+    this->each(g, [&](int64_t c, int64_t i) { lost += this->get(p_.x, n, c, i) - mean; });
+    mean += lost / m;  // what mean lost when it was stored
+    struct Element {
+      R h, u;
+    };
+    const auto element = [&](int64_t c, int64_t i) {
+      const R h = (this->get(p_.x, n, c, i) - mean) * rstd;
+      R value, slope;
+      const R z = h * this->of_channel(p_.weight, c, 1) + this->of_channel(p_.bias, c, 0);
+      reference_activation(p_.activation, z * this->factor(n, c) + this->of_sample(p_.shift, n, c, 0), &value, &slope);
+      return Element{h, this->get(p_.dy, n, c, i) * slope};
+    };
+    R sum_g = 0, sum_gh = 0;
+    for (int64_t c = g * this->width_; c < (g + 1) * this->width_; ++c) {
+      R sum_u = 0, sum_uh = 0;
+      for (int64_t i = 0; i < p_.spatial; ++i) {
+        const Element e = element(c, i);
+        sum_u += e.u, sum_uh += e.u * e.h;
+      }
+      const R f = this->factor(n, c), w = this->of_channel(p_.weight, c, 1);
+      sum_g += sum_u * f * w, sum_gh += sum_uh * f * w;
+      if (sums) sums[c] += sum_uh * f, sums[p_.channels + c] += sum_u * f;
+      write(p_.dscale, n, c, sum_uh * w + sum_u * this->of_channel(p_.bias, c, 0));
+      write(p_.dshift, n, c, sum_u);
+    }
+    this->each(g, [&](int64_t c, int64_t i) {
+      const Element e = element(c, i);
+      R dx = rstd * (e.u * this->factor(n, c) * this->of_channel(p_.weight, c, 1) - sum_g / m - e.h * (sum_gh / m));
+      if (p_.dresidual_out.present()) dx += this->get(p_.dresidual_out, n, c, i);
+      write(p_.dx, n, this->at(p_.x, c, i), dx);
+      write(p_.dresidual, n, this->at(p_.x, c, i), dx);
+    });
+  }
+};
+
+inline kilter_status plane_reference(const PlaneForward& p) {
+  return p.x.dtype == DType::f64 ? PlaneReferenceForward<Quad>(p).run() : PlaneReferenceForward<double>(p).run();
+}
+inline kilter_status plane_reference(const PlaneBackward& p) {
+  return p.dy.dtype == DType::f64 ? PlaneReferenceBackward<Quad>(p).run() : PlaneReferenceBackward<double>(p).run();
+}
+
+}  // namespace kilter

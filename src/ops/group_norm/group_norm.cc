@@ -1,0 +1,37 @@
+// group_norm: 1. the implementation lists  2. the C entry points.
+#include "families/planewise/entry.h"
+#if defined(KILTER_ENABLE_CUDA)
+#include "families/planewise/cuda/run.h"
+#endif
+
+namespace kilter {
+namespace {
+
+constexpr const char* kOp = "group_norm";
+
+constexpr Implementation<PlaneForward> kForward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:planewise", planewise_cuda_refuses, planewise_cuda_forward, planewise_cuda_workspace},
+#endif
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, group_norm_reference_forward},
+};
+
+constexpr Implementation<PlaneBackward> kBackward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:planewise", planewise_cuda_refuses, planewise_cuda_backward, planewise_cuda_workspace},
+#endif
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, group_norm_reference_backward, plane_reference_workspace},
+};
+
+constexpr Schema kForwardSchema = plane_norm_forward<kilter_group_norm_forward_args>(kOp, KILTER_GROUP_NORM_FORWARD);
+constexpr Schema kBackwardSchema = plane_norm_backward<kilter_group_norm_backward_args>(kOp, KILTER_GROUP_NORM_BACKWARD);
+using ForwardEntry = Entry<kForwardSchema, PlaneForward, kForward, finish>;
+using BackwardEntry = Entry<kBackwardSchema, PlaneBackward, kBackward, finish>;
+
+}  // namespace
+
+}  // namespace kilter
+
+KILTER_FUNCTIONS(group_norm, ForwardEntry, BackwardEntry)
