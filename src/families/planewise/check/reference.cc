@@ -82,8 +82,9 @@ PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long doub
   const long double v = (h * k.w + k.b) * k.f + k.shift;
   const long double terms = (std::fabs(h) + std::fabs(z.mean) * z.rstd) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift);
   const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);
-  const long double least = wide_ ? 0x1p-900L : 0x1p-100L;
-  return {s.slope, std::max(s.slope + s.bend * terms, least), s.jumps && terms > 0};
+  const bool either = s.jumps && terms > 0;
+  const long double least = either ? 1 : wide_ ? 0x1p-900L : 0x1p-100L;
+  return {s.slope, std::max(s.slope + s.bend * terms, least), either};
 }
 
 }  // namespace kilter::check
