@@ -9,7 +9,7 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that th
 endif()
 find_package(CUDAToolkit 12.8 REQUIRED)
 
-file(GLOB cuda_sources CONFIGURE_DEPENDS src/ops/*/*.cu)
+file(GLOB cuda_sources CONFIGURE_DEPENDS src/ops/*/*.cu src/families/*/cuda/*.cu)
 file(GLOB cuda_host_sources CONFIGURE_DEPENDS src/cuda/*.cc src/families/*/cuda/*.cc)
 target_sources(kilter_objects PRIVATE ${cuda_host_sources})
 target_compile_definitions(kilter_objects PRIVATE KILTER_ENABLE_CUDA)

@@ -4,21 +4,13 @@
 // A thread has one access in a row, which it names by its number `first` among the row's; kWidth elements belong to it.
 #pragma once
 
+#include "cuda/approximate.cuh"
 #include "cuda/element.cuh"
 #include "cuda/packed.cuh"
 #include "families/elementwise/cuda/parameters.h"
 #include "families/elementwise/functions.h"
 
 namespace kilter::cuda {
-
-// Hardware's 2^v and 1 / v, and fused multiply-add: errors of an ulp or so, the same on every GPU of an architecture.
-struct Approximate {
-  __device__ __forceinline__ static float mad(float a, float b, float c) { return __fmaf_rn(a, b, c); }
-  __device__ __forceinline__ static double mad(double a, double b, double c) { return a * b + c; }
-  __device__ __forceinline__ static float select(bool is, float a, float b) { return is ? a : b; }
-  __device__ __forceinline__ static float inverse(float v) { return approximate_inverse(v); }
-  __device__ __forceinline__ static float exp2(float v) { return approximate_exp2(v); }
-};
 
 // Type: float, Bf16 or Half.
 template <class Type>

@@ -1,0 +1,215 @@
+// How the kernels of planes read and write: an access is kWidth elements, 16 bytes of T, of a tensor of T or fp32.  Where samples lie
+// at multiples of 16 bytes, in vectors; else element by element, the same elements by the same thread.  Loads of all of a thread's
+// accesses are under way before the first is used.
+#pragma once
+
+#include "cuda/approximate.cuh"
+#include "cuda/element.cuh"
+#include "cuda/packed.cuh"
+#include "families/planewise/cuda/parameters.h"
+
+namespace kilter::cuda {
+
+// Where an access lies in a sample, in elements, and which of its elements count: those whose number first + j * step is in [from, to).
+struct Place {
+  int64_t sample, element;
+  int first, from, to;
+  __device__ __forceinline__ bool any(int width, int step) const { return first < to && first + (width - 1) * step >= from; }
+  __device__ __forceinline__ bool has(int j, int step) const { return first + j * step >= from && first + j * step < to; }
+};
+
+template <class E>
+struct Stored;  // element type in memory
+template <>
+struct Stored<float> {
+  using type = uint32_t;
+  __device__ __forceinline__ static float value(uint32_t v) { return __uint_as_float(v); }
+  __device__ __forceinline__ static uint32_t of(float v) { return __float_as_uint(v); }
+};
+template <>
+struct Stored<Bf16> {
+  using type = uint16_t;
+  __device__ __forceinline__ static float value(uint16_t v) { return __uint_as_float(uint32_t(v) << 16); }
+  __device__ __forceinline__ static uint16_t of(float v) { return uint16_t(bf16_pair(v, 0)); }
+};
+template <>
+struct Stored<Half> {
+  using type = uint16_t;
+  __device__ __forceinline__ static float value(uint16_t v) { return half_value(v); }
+  __device__ __forceinline__ static uint16_t of(float v) { return uint16_t(half_pair(v, 0)); }
+};
+template <>
+struct Stored<double> {
+  using type = uint64_t;
+  __device__ __forceinline__ static double value(uint64_t v) { return __builtin_bit_cast(double, v); }
+  __device__ __forceinline__ static uint64_t of(double v) { return __builtin_bit_cast(uint64_t, v); }
+};
+
+// Words of 4 bytes that hold elements of E.
+template <class E>
+__device__ __forceinline__ auto value_in(const uint32_t* words, int j) {
+  if constexpr (sizeof(typename Stored<E>::type) == 8)
+    return Stored<E>::value(uint64_t(words[2 * j]) | uint64_t(words[2 * j + 1]) << 32);
+  else if constexpr (sizeof(typename Stored<E>::type) == 4)
+    return Stored<E>::value(words[j]);
+  else
+    return j & 1 ? E::upper(words[j / 2]) : E::lower(words[j / 2]);
+}
+template <class E, class C>
+__device__ __forceinline__ void put_in(uint32_t* words, int j, C a, C b) {  // elements j and j + 1, j even
+  if constexpr (sizeof(typename Stored<E>::type) == 8) {
+    const uint64_t low = Stored<E>::of(a), high = Stored<E>::of(b);
+    words[2 * j] = uint32_t(low), words[2 * j + 1] = uint32_t(low >> 32);
+    words[2 * j + 2] = uint32_t(high), words[2 * j + 3] = uint32_t(high >> 32);
+  } else if constexpr (sizeof(typename Stored<E>::type) == 4) {
+    words[j] = Stored<E>::of(float(a)), words[j + 1] = Stored<E>::of(float(b));
+  } else {
+    words[j / 2] = E::pair(a, b);
+  }
+}
+
+template <class T>
+struct PlaneAccess {
+  using C = float;
+  static constexpr DType type = Packed<T>::type;
+  static constexpr int kWidth = Packed<T>::kWidth, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = kMostTile;
+  static constexpr int kBlocks = 2;  // of a multiprocessor at least, of kernels that hold many values
+};
+template <>
+struct PlaneAccess<double> {
+  using C = double;
+  static constexpr DType type = DType::f64;
+  static constexpr int kWidth = 2, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = 2 * kPlaneThreads;
+  static constexpr int kBlocks = 1;
+};
+
+template <class E, class A, bool kVectors, int N, class At>
+__device__ __forceinline__ void load_as(const PlaneTensor& t, int step, At at, typename A::C (&v)[N][A::kWidth]) {
+  using S = typename Stored<E>::type;
+  constexpr int kWords = int(A::kWidth * sizeof(S) / 4);
+  uint32_t words[kVectors ? N : 1][kWords];
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const Place place = at(k);
+    const bool any = place.any(A::kWidth, step);
+    const S* const from = reinterpret_cast<const S*>(t.sample(place.sample)) + place.element;
+    if constexpr (kVectors) {
+      if constexpr (kWords % 4 == 0) {
+#pragma unroll
+        for (int q = 0; q < kWords / 4; ++q) {
+          const uint4 w = any ? reinterpret_cast<const uint4*>(from)[q] : uint4{};
+          words[k][4 * q] = w.x, words[k][4 * q + 1] = w.y, words[k][4 * q + 2] = w.z, words[k][4 * q + 3] = w.w;
+        }
+      } else {
+        const uint2 w = any ? *reinterpret_cast<const uint2*>(from) : uint2{};
+        words[k][0] = w.x, words[k][1] = w.y;
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < A::kWidth; ++j) v[k][j] = place.has(j, step) ? typename A::C(Stored<E>::value(from[j * step])) : 0;
+    }
+  }
+  if constexpr (kVectors) {
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+#pragma unroll
+      for (int j = 0; j < A::kWidth; ++j) v[k][j] = typename A::C(value_in<E>(words[k], j));
+  }
+}
+
+// v[k][j]: element j of the access at at(k).  Vectors bring what does not count too; without them it is 0.
+template <class T, int N, class At>
+__device__ __forceinline__ void load(const PlaneTensor& t, bool vectors, int step, At at,
+                                     typename PlaneAccess<T>::C (&v)[N][PlaneAccess<T>::kWidth]) {
+  using A = PlaneAccess<T>;
+  if (t.type == A::type)
+    vectors ? load_as<T, A, true>(t, step, at, v) : load_as<T, A, false>(t, step, at, v);
+  else
+    vectors ? load_as<float, A, true>(t, step, at, v) : load_as<float, A, false>(t, step, at, v);
+}
+
+template <class E, class A>
+__device__ __forceinline__ void store_as(const PlaneTensor& t, bool vectors, int step, const Place& place, const typename A::C* v) {
+  using S = typename Stored<E>::type;
+  constexpr int kWords = int(A::kWidth * sizeof(S) / 4);
+  S* const to = reinterpret_cast<S*>(t.sample(place.sample)) + place.element;
+  if (vectors && place.has(0, step) && place.has(A::kWidth - 1, step)) {
+    uint32_t words[kWords];
+#pragma unroll
+    for (int j = 0; j < A::kWidth; j += 2) put_in<E>(words, j, v[j], v[j + 1]);
+    if constexpr (kWords % 4 == 0) {
+#pragma unroll
+      for (int q = 0; q < kWords / 4; ++q)
+        reinterpret_cast<uint4*>(to)[q] = make_uint4(words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3]);
+    } else {
+      *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
+    }
+  } else {
+#pragma unroll
+    for (int j = 0; j < A::kWidth; ++j)
+      if (place.has(j, step)) to[j * step] = Stored<E>::of(typename A::C(v[j]));
+  }
+}
+template <class T>
+__device__ __forceinline__ void store(const PlaneTensor& t, bool vectors, int step, const Place& place,
+                                      const typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+  using A = PlaneAccess<T>;
+  if (t.type == A::type)
+    store_as<T, A>(t, vectors, step, place, v);
+  else
+    store_as<float, A>(t, vectors, step, place, v);
+}
+
+// v + residual, rounded to the residual's type.
+template <class T, int N>
+__device__ __forceinline__ void add_residual(const PlaneTensor& residual, const typename PlaneAccess<T>::C (&r)[N],
+                                             typename PlaneAccess<T>::C (&v)[N]) {
+#pragma unroll
+  for (int j = 0; j < N; ++j) v[j] = v[j] + r[j];
+  if constexpr (sizeof(typename PlaneAccess<T>::C) == 8) {
+    if (residual.type == DType::f32)
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] = double(float(v[j]));
+  } else if (residual.type == PlaneAccess<T>::type) {
+    round_to<T>(v);
+  }
+}
+
+template <class C>
+__device__ __forceinline__ C load_of(const PlaneTensor& t, int64_t n, int64_t i, C absent) {
+  return t.data ? load_element<C>(t.type, t.sample(n), i) : absent;
+}
+template <class C>
+__device__ __forceinline__ void store_of(const PlaneTensor& t, int64_t n, int64_t i, C v) {
+  if (t.data) store_element<C>(t.type, t.sample(n), i, v);
+}
+
+// A number's quotient by another and what is left, in 32 bits where they suffice.
+struct Quotient {
+  int64_t whole, rest;
+};
+__device__ __forceinline__ Quotient divided(int64_t a, int64_t b) {
+  if (uint64_t(a | b) >> 32 == 0) {
+    const uint32_t q = uint32_t(a) / uint32_t(b);
+    return {int64_t(q), int64_t(uint32_t(a) - q * uint32_t(b))};
+  }
+  const int64_t q = a / b;
+  return {q, a - q * b};
+}
+
+// Where element 0 of the access that is the `access`th of a block's slab lies, and so on: see plan.h.
+template <class A>
+__device__ __forceinline__ Place slab_place(int64_t sample, int64_t start, int64_t elements, int access) {
+  const int64_t left = elements - start;
+  return {sample, start + int64_t(access) * A::kWidth, access * A::kWidth, 0, left < (1 << 20) ? int(left) : 1 << 20};
+}
+// Channels last: access `across` of a tile, of place `place`.  Without vectors neighbours have neighbouring channels.
+template <class A>
+__device__ __forceinline__ Place tile_place(const PlaneShape& shape, const TilePlan& tiles, int64_t sample, int64_t tile, int across,
+                                            int64_t place, bool inside) {
+  const int64_t begin = tile * tiles.channels(), left = shape.channels - begin;
+  const int first = shape.vectors ? across * A::kWidth : across, have = left < tiles.channels() ? int(left) : tiles.channels();
+  return {sample, place * shape.channels + begin + first, first, 0, inside ? have : 0};
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,124 @@
+// dx = rstd (f weight u - A - (h - lost) B) + dresidual_out on a CUDA device, from planes' sums A, B and what h lost (sums_merge.cuh).
+//
+// As in forward.cuh a block owns neighbouring accesses of a sample, or a tile of channels of some places, and has its channels'
+// coefficients in shared memory.  x, dy and dresidual_out are read once, dx and dresidual written once.  One barrier.
+#pragma once
+
+#include "families/planewise/cuda/forward.cuh"
+#include "families/planewise/cuda/sums.cuh"
+
+namespace kilter::cuda {
+
+template <class C>
+struct alignas(16) GradientCoefficients {  // h = (x - mean) rstd, v = h factor + term, dx = rstd (factor u - (of_h h + level))
+  C mean, rstd, factor, term, of_h, level;
+};
+template <class C>
+__device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
+  const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
+  const C* const of_plane = p.planes + 3 * plane;
+  const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
+  const C factor = load_of<C>(p.weight, 0, channel, C(1)) * f;
+  C term = 0;
+  if (p.activation != KILTER_ACTIVATION_NONE)
+    term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - of_plane[2] * factor;
+  return {load_of<C>(p.mean, sample, in_sample, C(0)), load_of<C>(p.rstd, sample, in_sample, C(0)), factor, term, of_plane[1], of_plane[0]};
+}
+
+template <class T, class F>
+__device__ __forceinline__ void write_gradient(const GradientParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
+                                               typename PlaneAccess<T>::C (&x)[PlaneAccess<T>::kWidth],
+                                               typename PlaneAccess<T>::C (&dy)[PlaneAccess<T>::kWidth], F coefficients) {
+  using C = typename PlaneAccess<T>::C;
+  constexpr int W = PlaneAccess<T>::kWidth;
+  to_terms(p.activation, x, dy, coefficients);
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    const GradientCoefficients<C> c = coefficients(j);
+    x[j] = c.rstd * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
+  }
+  if (p.dresidual_out.data) {
+    C up[1][W];
+    load<T>(
+        p.dresidual_out, p.shape.vectors, step, [&](int) { return place; }, up);
+#pragma unroll
+    for (int j = 0; j < W; ++j) x[j] = x[j] + up[0][j];
+  }
+  if (p.dx.data) store<T>(p.dx, p.shape.vectors, step, place, x);
+  if (p.dresidual.data) store<T>(p.dresidual, p.shape.vectors, step, place, x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+    slab_gradient_kernel(const __grid_constant__ GradientParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth, kSlots = A::kSlots;
+  __shared__ GradientCoefficients<C> table[A::kEntries];
+  wait_for_predecessor(true);
+  const SlabBlock<A> b(p.shape, p.slabs);
+  const bool whole = p.shape.spatial % W == 0;
+  const auto at = [&](int k) {
+    Place place = b.place(k * kPlaneThreads + int(threadIdx.x));
+    if (k >= p.slabs.slots) place.to = 0;
+    return place;
+  };
+  C x[kSlots][W], dy[kSlots][W];
+  load<T>(p.x, p.shape.vectors, 1, at, x);
+  load<T>(p.dy, p.shape.vectors, 1, at, dy);
+  for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = gradient_coefficients(p, b.sample, b.channel + i);
+  __syncthreads();
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const Place place = at(k);
+    if (!place.any(W, 1)) continue;
+    const int entry = b.entry(p.slabs, place.first);
+    if (whole) {
+      const GradientCoefficients<C> c = table[entry];
+      write_gradient<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
+    } else {
+      const auto of = [&](int j) { return table[place.has(j, 1) ? b.entry(p.slabs, place.first + j) : entry]; };
+      write_gradient<T>(p, 1, place, x[k], dy[k], of);
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+    tile_gradient_kernel(const __grid_constant__ GradientParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  __shared__ GradientCoefficients<C> table[A::kTile];
+  wait_for_predecessor(true);
+  const TilePlan& tiles = p.tiles;
+  const TilePlace b = tile_of_block(tiles);
+  const bool vectors = p.shape.vectors;
+  const int step = vectors ? 1 : tiles.across;
+  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
+  for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
+    const int64_t channel = b.tile * tiles.channels() + i;
+    table[i] = channel < p.shape.channels ? gradient_coefficients(p, b.sample, channel) : GradientCoefficients<C>{};
+  }
+  __syncthreads();
+  const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
+  GradientCoefficients<C> c[W];
+#pragma unroll
+  for (int j = 0; j < W; ++j) c[j] = table[own + j * step];
+  for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
+    const auto at = [&](int k) {
+      const int64_t place = first + k * tiles.down;
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+    };
+    C x[kAtOnce][W], dy[kAtOnce][W];
+    load<T>(p.x, vectors, step, at, x);
+    load<T>(p.dy, vectors, step, at, dy);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const Place place = at(k);
+      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
+    }
+  }
+}
+
+}  // namespace kilter::cuda

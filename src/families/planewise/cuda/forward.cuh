@@ -1,0 +1,143 @@
+// y = activation(((s - mean) rstd weight + bias) f + shift), f = scale_offset + scale, on a CUDA device, from planes' statistics.
+//
+// A block owns a run of neighbouring accesses of a sample (channels first), or a tile of channels of some places (channels last).  What it
+// needs of its channels lies in shared memory, a thread makes a channel's; so elements have a table entry to read, one for an access where
+// none has parts of two channels.  Elements are read once, on their way while the table is made, and written once.  One barrier.
+#pragma once
+
+#include "core/activation.h"
+#include "families/planewise/cuda/tile_statistics.cuh"
+
+namespace kilter::cuda {
+
+// What the accesses of a block's slots are: f(k), and the channel of an access's element, as an entry of the table.
+template <class A>
+struct SlabBlock {
+  int64_t sample, start, elements, channel;  // the first channel's number
+  int left;                                  // of its elements, from start on
+  int entries;
+  __device__ __forceinline__ SlabBlock(const PlaneShape& shape, const SlabPlan& slabs) {
+    const Quotient by_slab = divided(blockIdx.x, slabs.slabs);
+    sample = by_slab.whole, start = by_slab.rest * slabs.elements(), elements = shape.channels * shape.spatial;
+    const Quotient by_channel = divided(start, shape.spatial);
+    channel = by_channel.whole;
+    const int64_t rest = shape.spatial - by_channel.rest, end = elements - start < slabs.elements() ? elements - start : slabs.elements();
+    left = rest < (1 << 20) ? int(rest) : 1 << 20;
+    entries = rest >= end ? 1 : int((end - rest - 1) / shape.spatial) + 2;
+  }
+  __device__ __forceinline__ Place place(int access) const {
+    const int64_t rest = elements - start;
+    return {sample, start + int64_t(access) * A::kWidth, access * A::kWidth, 0, rest < (1 << 20) ? int(rest) : 1 << 20};
+  }
+  __device__ __forceinline__ int entry(const SlabPlan& slabs, int offset) const {
+    return offset < left ? 0 : slabs.quotient(offset - left) + 1;
+  }
+};
+
+template <class C>
+struct alignas(4 * sizeof(C)) Coefficients {  // y = activation((s - mean - lo) * factor + term)
+  C mean, lo, factor, term;
+};
+template <class C>
+__device__ __forceinline__ Coefficients<C> coefficients(const ApplyParameters<C>& p, int64_t sample, int64_t channel) {
+  const C* const plane = p.statistics + 3 * p.planes_of.of(sample, channel);
+  const C w = load_of<C>(p.weight, 0, channel, C(1)), b = load_of<C>(p.bias, 0, channel, C(0));
+  const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
+  const C shift = load_of<C>(p.shift, sample, channel, C(0));
+  return {plane[0], plane[1], plane[2] * w * f, Approximate::mad(b, f, shift)};
+}
+template <class C, int W>
+__device__ __forceinline__ void normalize(C (&v)[W], int j, const Coefficients<C>& c) {
+  v[j] = Approximate::mad((v[j] - c.mean) - c.lo, c.factor, c.term);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::type == DType::f32 ? 2 : 3)
+    slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth, kSlots = A::kSlots;
+  __shared__ Coefficients<C> table[A::kEntries];
+  wait_for_predecessor(true);
+  const SlabBlock<A> b(p.shape, p.slabs);
+  const bool vectors = p.shape.vectors, whole = p.shape.spatial % W == 0;
+  const auto at = [&](int k) {
+    Place place = b.place(k * kPlaneThreads + int(threadIdx.x));
+    if (k >= p.slabs.slots) place.to = 0;
+    return place;
+  };
+  C v[kSlots][W];
+  load<T>(p.x, vectors, 1, at, v);
+  for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = coefficients(p, b.sample, b.channel + i);
+  if (p.residual.data) {
+    C r[kSlots][W];
+    load<T>(p.residual, vectors, 1, at, r);
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) add_residual<T>(p.residual, r[k], v[k]);
+  }
+  __syncthreads();
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const Place place = at(k);
+    if (!place.any(W, 1)) continue;
+    if (whole) {
+      const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
+#pragma unroll
+      for (int j = 0; j < W; ++j) normalize(v[k], j, c);
+    } else {
+#pragma unroll
+      for (int j = 0; j < W; ++j)
+        if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
+    }
+    activate<Approximate>(p.activation, v[k]);
+    store<T>(p.y, vectors, 1, place, v[k]);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, 2)
+    tile_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  __shared__ Coefficients<C> table[A::kTile];
+  wait_for_predecessor(true);
+  const TilePlan& tiles = p.tiles;
+  const TilePlace b = tile_of_block(tiles);
+  const bool vectors = p.shape.vectors;
+  const int step = vectors ? 1 : tiles.across;
+  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
+  for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x)
+    if (b.tile * tiles.channels() + i < p.shape.channels) table[i] = coefficients(p, b.sample, b.tile * tiles.channels() + i);
+  __syncthreads();
+  Coefficients<C> own[W];
+  const Place columns = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true);
+#pragma unroll
+  for (int j = 0; j < W; ++j)
+    if (columns.has(j, step)) own[j] = table[columns.first + j * step];
+  for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
+    const auto at = [&](int k) {
+      const int64_t place = first + k * tiles.down;
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+    };
+    C v[kAtOnce][W];
+    load<T>(p.x, vectors, step, at, v);
+    if (p.residual.data) {
+      C r[kAtOnce][W];
+      load<T>(p.residual, vectors, step, at, r);
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) add_residual<T>(p.residual, r[k], v[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const Place place = at(k);
+      if (!place.any(W, step)) continue;
+#pragma unroll
+      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
+      activate<Approximate>(p.activation, v[k]);
+      store<T>(p.y, vectors, step, place, v[k]);
+    }
+  }
+}
+
+}  // namespace kilter::cuda

@@ -1,0 +1,194 @@
+// Who owns what in the CUDA kernels of planes: pure functions of shape, layout and type, never of the device, so that sums and their
+// bits are everyone's.
+//
+// An access is 16 bytes of T.  Channels first, a sample's accesses lie at multiples of 16 bytes from its start, whatever a plane's start
+// is: those at a plane's ends are shared by two, of which each takes its own elements.  Channels last, an access is of neighbouring
+// channels of a place.
+#pragma once
+
+#include "families/planewise/problem.h"
+
+namespace kilter::cuda {
+
+constexpr int kPlaneThreads = 256;
+constexpr int kMostTile = 1024;  // channels of a tile
+
+KILTER_INLINE constexpr int plane_width(DType t) { return 16 / item_size(t); }  // elements of an access
+
+// Accesses that a thread holds: 32 elements, 16 of fp64.
+KILTER_INLINE constexpr int plane_slots(DType t) { return item_size(t) == 2 ? 4 : 8; }
+// Channels that a block has the coefficients of: a slab's, and as many as a tile has at most.
+KILTER_INLINE constexpr int plane_entries(DType t) { return t == DType::f64 ? 520 : 1032; }
+
+KILTER_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+KILTER_INLINE constexpr int power_of_two(int64_t least) {
+  int p = 1;
+  while (p < least) p *= 2;
+  return p;
+}
+
+KILTER_INLINE constexpr int bits_of(int power) {
+  int bits = 0;
+  while (1 << bits < power) ++bits;
+  return bits;
+}
+
+// Of a chunk of a run: the accesses' first element, and which of the elements from there on are the run's.
+struct RunChunk {
+  int64_t start;
+  int from, to;
+  KILTER_INLINE constexpr int count() const { return to > from ? to - from : 0; }
+};
+
+// Channels first: runs of `length` neighbouring elements, `in_sample` of them to a sample.  A team of threads owns a chunk of a run; or
+// several runs at once, where they are so short that each leaves slots free.
+struct RunPlan {
+  int64_t length = 0, in_sample = 0;
+  int team = 1, slots = 1;  // threads of a team, a power of two up to 32, or the block; slots of each for a run
+  int width = 1, all_slots = 1;
+  int team_bits = 0, slot_bits = 0, width_bits = 0;  // powers of two: no division by a number that a kernel has at run time
+  int64_t chunks = 0, accesses = 0;                  // of a chunk
+
+  KILTER_INLINE constexpr bool ragged() const { return (length & (width - 1)) != 0; }
+  KILTER_INLINE constexpr int teams() const { return kPlaneThreads >> team_bits; }
+  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots >> slot_bits); }
+  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(batch * in_sample * chunks, runs_of_block()); }
+  KILTER_INLINE constexpr RunChunk chunk(int64_t run_in_sample, int64_t k) const {
+    const int64_t begin = run_in_sample * length, first = begin >> width_bits, start = (first + k * accesses) << width_bits;
+    const int64_t from = begin - start, to = begin + length - start, most = accesses << width_bits;
+    return {start, from > 0 ? int(from) : 0, to > most ? int(most) : to > 0 ? int(to) : 0};
+  }
+};
+KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t) {
+  RunPlan p;
+  p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.all_slots = plane_slots(t);
+  p.width_bits = bits_of(p.width);
+  if (length == 0) return p;
+  const int64_t accesses = length % p.width == 0 ? length / p.width : (length - 1 + p.width - 1) / p.width + 1, most = 32 * p.all_slots;
+  p.chunks = 1, p.accesses = accesses;
+  if (accesses <= most) {
+    p.team = accesses < 32 ? power_of_two(accesses) : 32;
+    p.slots = power_of_two(ceil_div(accesses, p.team));
+  } else {
+    p.team = kPlaneThreads, p.slots = p.all_slots;
+    p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
+    p.accesses = ceil_div(accesses, p.chunks);
+  }
+  p.team_bits = bits_of(p.team), p.slot_bits = bits_of(p.slots);
+  return p;
+}
+
+// Channels last: a block owns a tile of `across` accesses and the places of a chunk, `down` times the slots at a time.
+struct TilePlan {
+  int across = 1, down = 1, width = 1;
+  int64_t tiles = 0, chunks = 0, batches = 1, places = 0;  // of a sample's channels, of its places; of a chunk
+
+  KILTER_INLINE constexpr int threads() const { return across * down; }
+  KILTER_INLINE constexpr int channels() const { return across * width; }
+  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return batch * chunks * tiles; }
+  KILTER_INLINE constexpr int64_t places_of(int64_t chunk, int64_t spatial) const {
+    return spatial - chunk * places < places ? spatial - chunk * places : places;
+  }
+};
+// wide: as many threads across as there are when a sample's places are few.
+KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DType t, int64_t batches_of_sample) {
+  TilePlan p;
+  p.width = plane_width(t);
+  if (channels == 0 || spatial == 0) return p;
+  const int64_t accesses = ceil_div(channels, p.width), rows = ceil_div(spatial, plane_slots(t));
+  int64_t most = rows < 8 ? kPlaneThreads / rows : 32;
+  if (most > kMostTile / p.width) most = kMostTile / p.width;
+  p.tiles = ceil_div(accesses, most);
+  p.across = int(ceil_div(accesses, p.tiles));
+  p.down = kPlaneThreads / p.across;
+  if (p.down > rows) p.down = int(rows);
+  const int64_t at_once = int64_t(p.down) * plane_slots(t), batches = ceil_div(spatial, at_once);
+  // Fewer, longer chunks where a sample has more than enough of them.
+  p.batches = batches * p.tiles / batches_of_sample;
+  if (p.batches > 32 / plane_slots(t)) p.batches = 32 / plane_slots(t);  // so that no sum of a thread's has more than 32 terms
+  if (p.batches < 1) p.batches = 1;
+  p.places = p.batches * at_once;
+  p.chunks = ceil_div(spatial, p.places);
+  return p;
+}
+
+// Channels first, the kernels that write: a block owns neighbouring accesses of a sample, as many as it can have the channels of.
+struct SlabPlan {
+  int width = 1, slots = 1;
+  int64_t slabs = 0;
+  uint32_t inverse = 0;  // what quotient() multiplies with
+
+  KILTER_INLINE constexpr int elements() const { return kPlaneThreads * slots * width; }
+  // offset / spatial for offset < 2^15; not for spatial = 1, where samples are channels last as well.
+  KILTER_INLINE constexpr int quotient(int offset) const { return int(uint64_t(uint32_t(offset)) * inverse >> 32); }
+};
+KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DType t) {
+  SlabPlan p;
+  p.width = plane_width(t), p.slots = plane_slots(t);
+  if (channels == 0 || spatial == 0) return p;
+  while (p.slots > 1 && p.elements() / spatial + 2 > plane_entries(t)) p.slots /= 2;
+  p.slabs = ceil_div(channels * spatial, p.elements());
+  p.inverse = spatial == 1 || spatial >= 1 << 16 ? 0 : uint32_t(((int64_t(1) << 32) + spatial - 1) / spatial);
+  return p;
+}
+
+// What a call computes with: the layout of each kind of kernel.  Without other places a sample is both; then its statistics are of
+// neighbours, and its coefficients too.
+KILTER_INLINE constexpr bool sums_lie_first(uint8_t layout) { return layout & kChannelsFirst; }
+KILTER_INLINE constexpr bool writes_lie_first(uint8_t layout, int64_t spatial) {
+  return (layout & kChannelsFirst) && !(spatial == 1 && (layout & kChannelsLast));
+}
+
+// Of statistics: cells per plane and sample.
+struct CellPlan {
+  bool first;
+  RunPlan runs;
+  TilePlan tiles;
+  int64_t planes_in_sample;  // groups
+  KILTER_INLINE constexpr int64_t cells(int64_t batch, int64_t channels) const {
+    return batch * (first ? runs.in_sample * runs.chunks : tiles.chunks * channels);
+  }
+};
+constexpr int64_t kBatchesOfSample = 512;
+KILTER_INLINE constexpr CellPlan statistics_plan(int64_t channels, int64_t spatial, int64_t groups, uint8_t layout, DType x) {
+  const bool first = sums_lie_first(layout);
+  return {first, first ? run_plan(channels / groups * spatial, groups, x) : RunPlan{},
+          first ? TilePlan{} : tile_plan(channels, spatial, x, kBatchesOfSample), groups};
+}
+// Of backward's sums: a cell per channel, sample and chunk.
+KILTER_INLINE constexpr CellPlan sums_plan(int64_t channels, int64_t spatial, int64_t groups, uint8_t layout, DType t) {
+  const bool first = sums_lie_first(layout) && !(spatial == 1 && (layout & kChannelsLast));
+  return {first, first ? run_plan(spatial, channels, t) : RunPlan{}, first ? TilePlan{} : tile_plan(channels, spatial, t, kBatchesOfSample),
+          groups};
+}
+
+// The workspace: arrays behind one another, each at a multiple of 16 bytes.
+struct Arena {
+  size_t used = 0;
+  KILTER_INLINE size_t take(int64_t count, size_t bytes) {
+    const size_t at = used;
+    used += (size_t(count) * bytes + 15) / 16 * 16;
+    return at;
+  }
+};
+// Offsets.
+struct StatisticsMemory {
+  size_t mean, lo, square;  // of cells: their mean, what it lost, the sum of the squares of what is left
+  size_t planes;            // three values each: mean, what it lost, rstd
+  StatisticsMemory(Arena& arena, int64_t cells, int64_t plane_count, size_t item)
+      : mean(arena.take(cells, item)),
+        lo(arena.take(cells, item)),
+        square(arena.take(cells, sizeof(double))),
+        planes(arena.take(3 * plane_count, item)) {}
+};
+struct SumsMemory {
+  size_t cells;     // three sums each: of u, of u h, of h
+  size_t channels;  // of a sample: two sums each, in fp64
+  size_t planes;    // three values each
+  SumsMemory(Arena& arena, int64_t cell_count, int64_t channel_count, int64_t plane_count, size_t item)
+      : cells(arena.take(3 * cell_count, item)),
+        channels(arena.take(2 * channel_count, sizeof(double))),
+        planes(arena.take(3 * plane_count, item)) {}
+};
+
+}  // namespace kilter::cuda
