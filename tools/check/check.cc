@@ -25,6 +25,7 @@ DType type_of(const Case& c, const Field& f, const Arguments& there) {
 template <class F>
 void by_unit(const Case& c, const Sharing& sharing, Buffer& b, F&& f) {
   const int64_t first = sharing.all_samples ? 0 : c.first_row * sharing.per_sample();
+  if (!b.present()) return;
   const size_t item = size_t(item_size(b.dtype()));
   std::vector<char> unit(size_t(sharing.length()) * item + 1);
   for (int64_t u = 0; u < sharing.count(); ++u) {
