@@ -166,7 +166,11 @@ typedef enum kilter_function {
   KILTER_DERF_FORWARD = 6,
   KILTER_DERF_BACKWARD = 7,
   KILTER_GROUP_NORM_FORWARD = 8,
-  KILTER_GROUP_NORM_BACKWARD = 9
+  KILTER_GROUP_NORM_BACKWARD = 9,
+  KILTER_INSTANCE_NORM_FORWARD = 10,
+  KILTER_INSTANCE_NORM_BACKWARD = 11,
+  KILTER_BATCH_NORM_FORWARD = 12,
+  KILTER_BATCH_NORM_BACKWARD = 13
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -184,6 +188,9 @@ typedef enum kilter_activation {
   KILTER_ACTIVATION_RELU = 4
 } kilter_activation;
 
+/* How running statistics follow those of batches: new = (1 - momentum) * old + momentum * batch's, or the mean over all batches. */
+typedef enum kilter_averaging { KILTER_AVERAGING_EXPONENTIAL = 0, KILTER_AVERAGING_CUMULATIVE = 1 } kilter_averaging;
+
 /* Bits of launch_flags in the argument structs; 0 by default, and a bit without a name is KILTER_INVALID_ARGUMENT.
  *
  * KILTER_LAUNCH_DEPENDENT: programmatic dependent launch, for chains of short calls on one stream, captured or not.  The call's
@@ -197,6 +204,8 @@ enum { KILTER_LAUNCH_DEPENDENT = 1 << 0 };
 
 /* The eps that kilter_..._forward_defaults() (helpers.h), kilter.hpp and the command line begin with. */
 #define KILTER_DEFAULT_EPS 1e-5
+/* Likewise momentum. */
+#define KILTER_DEFAULT_MOMENTUM 0.1
 
 /* ---------------------------------------------------------------- layer_norm
  *
@@ -364,7 +373,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 typedef struct kilter_field {
   size_t struct_size;
   const char* name;        /* "weight" */
-  const char* kind;        /* "input", "output"; "real" (double), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory"
+  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory"
                               (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
                               "reserved" (int32_t: 0) */
   const char* help;        /* "weight: ..." */

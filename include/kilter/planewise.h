@@ -1,4 +1,4 @@
-/* The norms of planes: group_norm.  A part of kilter.h, which includes it where its types are known.
+/* The norms of planes: group_norm, instance_norm, batch_norm.  A part of kilter.h, which includes it where its types are known.
  *
  * x is [batch, channels, spatial...], with any number of spatial dimensions, none included.  Samples may lie anywhere (any batch stride
  * of inputs, zero and negative included); what a sample holds is dense, channels first (PyTorch's contiguous) or channels last (its
@@ -77,6 +77,133 @@ typedef struct kilter_group_norm_backward_args {
 KILTER_NODISCARD KILTER_API kilter_status kilter_group_norm_forward(const kilter_group_norm_forward_args* args,
                                                                     kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_group_norm_backward(const kilter_group_norm_backward_args* args,
+                                                                     kilter_stream stream) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- instance_norm
+ *
+ * Instance Normalization (Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022): the group_norm of groups = channels, whose fields, formulas
+ * and promises it has.  With scale and shift by sample it is adaptive (Huang, Belongie 2017, arXiv:1703.06868). */
+
+typedef struct kilter_instance_norm_forward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor weight;
+  kilter_tensor bias;
+  kilter_tensor residual;
+  kilter_tensor scale;
+  kilter_tensor shift;
+  kilter_tensor y;
+  kilter_tensor residual_out;
+  kilter_tensor mean; /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd; /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
+  double eps;
+  double scale_offset;
+  int32_t activation;
+  int32_t reserved; /* 0 */
+  void* workspace;
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_instance_norm_forward_args;
+
+typedef struct kilter_instance_norm_backward_args {
+  size_t struct_size;
+  kilter_tensor x;
+  kilter_tensor weight;
+  kilter_tensor bias;
+  kilter_tensor scale;
+  kilter_tensor shift;
+  kilter_tensor mean;
+  kilter_tensor rstd;
+  kilter_tensor dy;
+  kilter_tensor dresidual_out;
+  kilter_tensor dx;
+  kilter_tensor dresidual;
+  kilter_tensor dweight;
+  kilter_tensor dbias;
+  kilter_tensor dscale;
+  kilter_tensor dshift;
+  double scale_offset;
+  int32_t activation;
+  int32_t reserved; /* 0 */
+  void* workspace;
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_instance_norm_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_instance_norm_forward(const kilter_instance_norm_forward_args* args,
+                                                                       kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_instance_norm_backward(const kilter_instance_norm_backward_args* args,
+                                                                        kilter_stream stream) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- batch_norm
+ *
+ * Batch Normalization (Ioffe, Szegedy 2015, arXiv:1502.03167, algorithm 1), by channel over all samples and places, of which a channel has
+ * m = batch * spatial:
+ *   mean, var: biased, of the batch (training), or running_mean, running_var (training = 0),
+ *   rstd = 1 / sqrt(var + eps),  xhat = (x - mean) * rstd,  v = xhat * weight + bias + residual,  y = activation(v).
+ * Running statistics, in training: running_mean_out = (1 - momentum) * running_mean + momentum * mean, running_var_out likewise with the
+ * unbiased variance var * m / (m - 1): momentum is the weight of the new value.  With averaging cumulative it is 1 / (batches_tracked + 1).
+ * Backward, with u = dy * activation'(v) and sums over the channel:
+ *   dx = rstd * weight * (u - sum(u) / m - xhat * sum(u * xhat) / m), or rstd * weight * u where running statistics were used,
+ *   dresidual = u,  dweight = sum of u * xhat,  dbias = sum of u.
+ * In training one value per channel is KILTER_INVALID_ARGUMENT; none leave running statistics as they are.  NaN and infinities stay in
+ * their channel. */
+
+typedef struct kilter_batch_norm_forward_args {
+  size_t struct_size;
+  kilter_tensor x;                /* input */
+  kilter_tensor weight;           /* input, optional, [channels], type T or fp32 */
+  kilter_tensor bias;             /* input, optional, [channels], type T or fp32 */
+  kilter_tensor residual;         /* input, optional, x's shape, type T or fp32: is added behind the affine, before the activation */
+  kilter_tensor running_mean;     /* input, optional in training, [channels], type T or fp32 */
+  kilter_tensor running_var;      /* input, there where running_mean is, likewise */
+  kilter_tensor y;                /* output, type T; may be x or residual (same type) */
+  kilter_tensor mean;             /* output, optional, [channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd;             /* output, optional, [channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor running_mean_out; /* output, optional, in training only, running_mean's type; may be running_mean */
+  kilter_tensor running_var_out;  /* output, optional, in training only, running_var's type; may be running_var */
+  double eps;                     /* as in layer_norm */
+  double momentum;                /* finite */
+  int64_t batches_tracked;        /* at least 0: batches before this one, for averaging cumulative */
+  int32_t training;               /* 1: the batch's statistics; 0: running_mean and running_var */
+  int32_t activation;             /* kilter_activation */
+  int32_t averaging;              /* kilter_averaging */
+  int32_t reserved;               /* 0 */
+  void* workspace;                /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_forward_args;
+
+typedef struct kilter_batch_norm_backward_args {
+  size_t struct_size;
+  kilter_tensor x;            /* input; T, or fp32 */
+  kilter_tensor weight;       /* input, optional, as in forward */
+  kilter_tensor bias;         /* input, optional, as in forward; read where there is an activation */
+  kilter_tensor residual;     /* input, optional, as in forward; read where there is an activation */
+  kilter_tensor running_mean; /* input, as in forward; read where training is 0 */
+  kilter_tensor running_var;  /* input, as in forward; read where training is 0 */
+  kilter_tensor mean;         /* input, as forward wrote it; read in training */
+  kilter_tensor rstd;         /* input, as forward wrote it; read in training */
+  kilter_tensor dy;           /* input, type T */
+  kilter_tensor dx;           /* output, optional, type T; may be x, residual or dy (same type) */
+  kilter_tensor dresidual;    /* output, optional, type T or fp32; may be x, residual or dy (same type) */
+  kilter_tensor dweight;      /* output, optional, [channels], fp32 or weight's type (T if weight is absent) */
+  kilter_tensor dbias;        /* output, optional, [channels], fp32 or weight's type (T if weight is absent) */
+  double eps;                 /* as in forward; read where training is 0 */
+  int32_t training;           /* as in forward */
+  int32_t activation;         /* as in forward */
+  void* workspace;            /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_forward(const kilter_batch_norm_forward_args* args,
+                                                                    kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_backward(const kilter_batch_norm_backward_args* args,
                                                                      kilter_stream stream) KILTER_NOEXCEPT;
 
 #endif /* KILTER_PLANEWISE_H_ */

@@ -247,6 +247,12 @@ class Reader {
       case Kind::memory:
         member<void*>(problem_, f.to) = given<void*>(f);
         break;
+      case Kind::integer: {
+        const int64_t v = given<int64_t>(f);
+        if (v < 0) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected a number >= 0, got %" PRId64, f.name, v);
+        member<int64_t>(problem_, f.to) = v;
+        break;
+      }
       case Kind::reserved:
         if (const int32_t v = given<int32_t>(f)) return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected 0, got %d", f.name, int(v));
         break;

@@ -120,6 +120,8 @@ const char* kind_text(const Field& f) {
       return f.output ? "output" : "input";
     case Kind::real:
       return "real";
+    case Kind::integer:
+      return "integer";
     case Kind::count:
       return "count";
     case Kind::choice:

@@ -24,7 +24,7 @@ constexpr const char* kActivations = "none silu gelu gelu_tanh relu";
 
 constexpr int kMaxFields = 32, kMaxSizes = 4, kMaxDims = 4, kMaxShapes = 2;
 
-enum class Kind : uint8_t { tensor, real, count, choice, flags, text, memory, bytes, reserved };
+enum class Kind : uint8_t { tensor, real, integer, count, choice, flags, text, memory, bytes, reserved };
 
 // One alternative of a shape.  dims: index of a size, kOne or kAny.
 constexpr int8_t kOne = -1, kAny = -2;
@@ -88,7 +88,7 @@ constexpr unsigned kinds_of() {
   unsigned kinds = 0;
   if (std::is_same_v<T, kilter_tensor> || std::is_same_v<T, View>) kinds |= bit(Kind::tensor);
   if (std::is_same_v<T, double>) kinds |= bit(Kind::real);
-  if (std::is_same_v<T, int64_t>) kinds |= bit(Kind::count);
+  if (std::is_same_v<T, int64_t>) kinds |= bit(Kind::count) | bit(Kind::integer);
   if (std::is_same_v<T, int32_t>) kinds |= bit(Kind::choice);
   if (std::is_same_v<T, uint64_t>) kinds |= bit(Kind::flags);
   if (std::is_same_v<T, const char*>) kinds |= bit(Kind::text);
@@ -147,6 +147,10 @@ class Schema {
   }
   constexpr Schema& real(schema::Name n, double fallback, const char* help) {
     scalar(n, Kind::real, help).fallback = fallback;
+    return *this;
+  }
+  constexpr Schema& integer(schema::Name n, const char* help) {
+    scalar(n, Kind::integer, help);
     return *this;
   }
   // One of the sizes, at least 1, by its own field instead of a tensor's shape, and what it divides.

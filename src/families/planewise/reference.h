@@ -12,6 +12,10 @@ namespace kilter {
 
 [[nodiscard]] kilter_status group_norm_reference_forward(const PlaneForward& problem, kilter_stream);
 [[nodiscard]] kilter_status group_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
+[[nodiscard]] kilter_status instance_norm_reference_forward(const PlaneForward& problem, kilter_stream);
+[[nodiscard]] kilter_status instance_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_reference_forward(const PlaneForward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
 
 // An activation of v and its derivative.
 template <class R>
@@ -49,14 +53,22 @@ class PlaneReference {
   R get(const View& v, int64_t sample, int64_t channel, int64_t place) const { return read<R>(v, sample, at(v, channel, place)); }
   R of_channel(const View& v, int64_t channel, R absent) const { return v.present() ? read<R>(v, 0, channel) : absent; }
   R of_sample(const View& v, int64_t sample, int64_t channel, R absent) const { return v.present() ? read<R>(v, sample, channel) : absent; }
-  R factor(int64_t sample, int64_t channel) const {
-    return p_.scale.present() ? of_sample(p_.scale, sample, channel, 0) + R(p_.scale_offset) : 1;
+  R factor(int64_t set, int64_t channel) const {
+    return p_.scale.present() ? of_sample(p_.scale, set, channel, 0) + R(p_.scale_offset) : 1;
   }
-  R elements() const { return R(width_ * p_.spatial); }
+  R elements() const { return R(samples_of_set(p_) * width_ * p_.spatial); }
+  // f(sample, channel, place) of a plane.
   template <class F>
-  void each(int64_t group, F f) const {
-    for (int64_t c = group * width_; c < (group + 1) * width_; ++c)
-      for (int64_t i = 0; i < p_.spatial; ++i) f(c, i);
+  void each(int64_t set, int64_t group, F f) const {
+    for (int64_t n = set * samples_of_set(p_); n < (set + 1) * samples_of_set(p_); ++n)
+      for (int64_t c = group * width_; c < (group + 1) * width_; ++c)
+        for (int64_t i = 0; i < p_.spatial; ++i) f(n, c, i);
+  }
+  // What the activation is of, from a normalized element.
+  R affine(int64_t set, int64_t n, int64_t c, int64_t i, R h) const {
+    const R z = h * of_channel(p_.weight, c, 1) + of_channel(p_.bias, c, 0);
+    const R v = z * factor(set, c) + of_sample(p_.shift, set, c, 0);
+    return p_.residual_behind && p_.residual.present() ? v + get(p_.residual, n, c, i) : v;
   }
 
   const Problem& p_;
@@ -69,29 +81,49 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
 
   kilter_status run() const {
     const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
-    for (int64_t n = 0; n < p_.batch && any; ++n)
+    for (int64_t n = 0; n < sets_of(p_) && any; ++n)
       for (int64_t g = 0; g < p_.groups; ++g) plane(n, g);
     return KILTER_OK;
   }
-  void plane(int64_t n, int64_t g) const {
-    const View& s = p_.residual_out.present() ? p_.residual_out : p_.x;
-    const View residual = p_.residual_out.present() ? View{} : p_.residual;
-    if (p_.residual_out.present())
-      this->each(g, [&](int64_t c, int64_t i) { write(s, n, this->at(s, c, i), read_sum<R>(p_.x, p_.residual, n, this->at(s, c, i))); });
-    const auto value = [&](int64_t c, int64_t i) { return read_sum<R>(s, residual, n, this->at(p_.x, c, i)); };
-    R sum = 0, square = 0;
-    this->each(g, [&](int64_t c, int64_t i) { sum += value(c, i); });
-    const R mean = sum / this->elements();
-    this->each(g, [&](int64_t c, int64_t i) { square += (value(c, i) - mean) * (value(c, i) - mean); });
-    const R rstd = 1 / square_root(square / this->elements() + R(p_.eps));
-    this->each(g, [&](int64_t c, int64_t i) {
-      const R z = (value(c, i) - mean) * rstd * this->of_channel(p_.weight, c, 1) + this->of_channel(p_.bias, c, 0);
+  void plane(int64_t set, int64_t g) const {
+    const bool summed = p_.residual_out.present();
+    const View& s = summed ? p_.residual_out : p_.x;
+    const View residual = summed || p_.residual_behind ? View{} : p_.residual;
+    const auto at = [&](int64_t c, int64_t i) { return this->at(p_.x, c, i); };
+    if (summed)
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { write(s, n, at(c, i), read_sum<R>(p_.x, p_.residual, n, at(c, i))); });
+    const auto value = [&](int64_t n, int64_t c, int64_t i) { return read_sum<R>(s, residual, n, at(c, i)); };
+    const R m = this->elements();
+    R mean, var = 0;
+    if (p_.training) {
+      R sum = 0;
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { sum += value(n, c, i); });
+      mean = sum / m;
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { var += (value(n, c, i) - mean) * (value(n, c, i) - mean); });
+      if (m > 0) running(g, mean, var / (m - 1));
+      if (m == 0) running(g, this->of_channel(p_.running_mean, g, 0), this->of_channel(p_.running_var, g, 0));
+      var /= m;
+    } else {
+      mean = read<R>(p_.running_mean, 0, g), var = read<R>(p_.running_var, 0, g);
+    }
+    const R rstd = 1 / square_root(var + R(p_.eps));
+    this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
       R y, slope;
-      reference_activation(p_.activation, z * this->factor(n, c) + this->of_sample(p_.shift, n, c, 0), &y, &slope);
-      write(p_.y, n, this->at(p_.y, c, i), y);
+      reference_activation(p_.activation, this->affine(set, n, c, i, (value(n, c, i) - mean) * rstd), &y, &slope);
+      write(p_.y, n, at(c, i), y);
     });
-    write(p_.mean, n, g, mean);
-    write(p_.rstd, n, g, rstd);
+    write(p_.mean, set, g, mean);
+    write(p_.rstd, set, g, rstd);
+  }
+  void running(int64_t c, R mean, R var) const {
+    const R momentum = this->elements() == 0                         ? R(1)
+                       : p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / R(p_.batches_tracked + 1)
+                                                                     : R(p_.momentum);
+    const auto update = [&](const View& old, const View& out, R value) {
+      if (out.present()) write(out, 0, c, (1 - momentum) * read<R>(old, 0, c) + momentum * value);
+    };
+    update(p_.running_mean, p_.running_mean_out, mean);
+    update(p_.running_var, p_.running_var_out, var);
   }
 };
 
@@ -112,46 +144,51 @@ struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
       return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need, p_.workspace ? p_.workspace_size : 0);
     R* const sums = need ? reinterpret_cast<R*>((reinterpret_cast<uintptr_t>(p_.workspace) + 15) & ~uintptr_t(15)) : nullptr;
     for (int64_t i = 0; sums && i < 2 * p_.channels; ++i) sums[i] = 0;
-    for (int64_t n = 0; n < p_.batch; ++n)
+    for (int64_t n = 0; n < sets_of(p_); ++n)
       for (int64_t g = 0; g < p_.groups && p_.channels > 0; ++g) plane(n, g, sums);
     for (int64_t c = 0; sums && c < p_.channels; ++c) write(p_.dweight, 0, c, sums[c]), write(p_.dbias, 0, c, sums[p_.channels + c]);
     return KILTER_OK;
   }
 
-  void plane(int64_t n, int64_t g, R* sums) const {
-    const R rstd = read<R>(p_.rstd, n, g), m = this->elements();
-    R mean = read<R>(p_.mean, n, g), lost = 0;
-    this->each(g, [&](int64_t c, int64_t i) { lost += this->get(p_.x, n, c, i) - mean; });
-    mean += lost / m;  // what mean lost when it was stored
+  void plane(int64_t set, int64_t g, R* sums) const {
+    const R m = this->elements();
+    R mean = 0, rstd;
+    if (p_.training) {
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { mean += this->get(p_.x, n, c, i); });
+      mean /= m, rstd = read<R>(p_.rstd, set, g);  // the saved mean was rounded
+    } else {
+      mean = read<R>(p_.running_mean, 0, g), rstd = 1 / square_root(read<R>(p_.running_var, 0, g) + R(p_.eps));
+    }
     struct Element {
       R h, u;
     };
-    const auto element = [&](int64_t c, int64_t i) {
+    const auto element = [&](int64_t n, int64_t c, int64_t i) {
       const R h = (this->get(p_.x, n, c, i) - mean) * rstd;
       R value, slope;
-      const R z = h * this->of_channel(p_.weight, c, 1) + this->of_channel(p_.bias, c, 0);
-      reference_activation(p_.activation, z * this->factor(n, c) + this->of_sample(p_.shift, n, c, 0), &value, &slope);
+      reference_activation(p_.activation, this->affine(set, n, c, i, h), &value, &slope);
       return Element{h, this->get(p_.dy, n, c, i) * slope};
     };
     R sum_g = 0, sum_gh = 0;
     for (int64_t c = g * this->width_; c < (g + 1) * this->width_; ++c) {
       R sum_u = 0, sum_uh = 0;
-      for (int64_t i = 0; i < p_.spatial; ++i) {
-        const Element e = element(c, i);
-        sum_u += e.u, sum_uh += e.u * e.h;
-      }
-      const R f = this->factor(n, c), w = this->of_channel(p_.weight, c, 1);
+      for (int64_t n = set * samples_of_set(p_); n < (set + 1) * samples_of_set(p_); ++n)
+        for (int64_t i = 0; i < p_.spatial; ++i) {
+          const Element e = element(n, c, i);
+          sum_u += e.u, sum_uh += e.u * e.h;
+        }
+      const R f = this->factor(set, c), w = this->of_channel(p_.weight, c, 1);
       sum_g += sum_u * f * w, sum_gh += sum_uh * f * w;
       if (sums) sums[c] += sum_uh * f, sums[p_.channels + c] += sum_u * f;
-      write(p_.dscale, n, c, sum_uh * w + sum_u * this->of_channel(p_.bias, c, 0));
-      write(p_.dshift, n, c, sum_u);
+      write(p_.dscale, set, c, sum_uh * w + sum_u * this->of_channel(p_.bias, c, 0));
+      write(p_.dshift, set, c, sum_u);
     }
-    this->each(g, [&](int64_t c, int64_t i) {
-      const Element e = element(c, i);
-      R dx = rstd * (e.u * this->factor(n, c) * this->of_channel(p_.weight, c, 1) - sum_g / m - e.h * (sum_gh / m));
+    if (!p_.training) sum_g = sum_gh = 0;  // x moves neither
+    this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
+      const Element e = element(n, c, i);
+      R dx = rstd * (e.u * this->factor(set, c) * this->of_channel(p_.weight, c, 1) - sum_g / m - e.h * (sum_gh / m));
       if (p_.dresidual_out.present()) dx += this->get(p_.dresidual_out, n, c, i);
       write(p_.dx, n, this->at(p_.x, c, i), dx);
-      write(p_.dresidual, n, this->at(p_.x, c, i), dx);
+      write(p_.dresidual, n, this->at(p_.x, c, i), p_.residual_behind ? e.u : dx);
     });
   }
 };

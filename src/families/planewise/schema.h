@@ -7,15 +7,28 @@
 namespace kilter {
 
 constexpr const char* kPlanes = "batch channels ...";
+constexpr const char* kTrainings = "no yes";
+constexpr const char* kAveragings = "exponential cumulative";
+
+template <class Args>
+concept Grouped = requires(Args a) {
+  a.groups;
+};
+
+template <class Problem>
+constexpr void plane_sizes(Schema* s) {
+  s->size("batch", offsetof(Problem, batch));
+  s->size("channels", offsetof(Problem, channels));
+  s->product("spatial", offsetof(Problem, spatial));
+}
 
 template <class Args>
 constexpr Schema plane_norm_forward(const char* op, kilter_function number) {
   using Problem = PlaneForward;
   Schema s(op, number, KILTER_FORWARD, offsetof(Problem, device));
-  s.size("batch", offsetof(Problem, batch));
-  s.size("channels", offsetof(Problem, channels));
-  s.product("spatial", offsetof(Problem, spatial));
-  s.size("groups", offsetof(Problem, groups));
+  plane_sizes<Problem>(&s);
+  if constexpr (Grouped<Args>) s.size("groups", offsetof(Problem, groups));
+  constexpr const char* kStatistics = Grouped<Args> ? "batch groups" : "batch channels";
   s.need(KILTER_NAME(x), kPlanes, kFloats, "what is normalized").is_t();
   s.in(KILTER_NAME(weight), "channels", "T|fp32", "scales what was normalized");
   s.in(KILTER_NAME(bias), "channels", "T|fp32", "is added to it");
@@ -24,9 +37,9 @@ constexpr Schema plane_norm_forward(const char* op, kilter_function number) {
   s.in(KILTER_NAME(shift), "batch channels", "T|fp32", "is added to that");
   s.out(KILTER_NAME(y), kPlanes, "T", "x residual", "the result").must();
   s.out(KILTER_NAME(residual_out), kPlanes, "residual", "x residual", "x + residual").needs("residual");
-  s.out(KILTER_NAME(mean), "batch groups", "stat", "", "of each group");
-  s.out(KILTER_NAME(rstd), "batch groups", "stat", "", "1 / standard deviation of each group");
-  s.count_of(KILTER_NAME(groups), "channels", "how many groups the channels are in");
+  s.out(KILTER_NAME(mean), kStatistics, "stat", "", "of each plane");
+  s.out(KILTER_NAME(rstd), kStatistics, "stat", "", "1 / standard deviation of each plane");
+  if constexpr (Grouped<Args>) s.count_of(KILTER_NAME(groups), "channels", "how many groups the channels are in");
   s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "is added to the variance");
   s.real(KILTER_NAME(scale_offset), 0, "is added to scale").needs("scale");
   s.choice(KILTER_NAME(activation), kActivations, "of the result, behind all else");
@@ -43,17 +56,16 @@ template <class Args>
 constexpr Schema plane_norm_backward(const char* op, kilter_function number) {
   using Problem = PlaneBackward;
   Schema s(op, number, KILTER_BACKWARD, offsetof(Problem, device));
-  s.size("batch", offsetof(Problem, batch));
-  s.size("channels", offsetof(Problem, channels));
-  s.product("spatial", offsetof(Problem, spatial));
-  s.size("groups", offsetof(Problem, groups));
+  plane_sizes<Problem>(&s);
+  if constexpr (Grouped<Args>) s.size("groups", offsetof(Problem, groups));
+  constexpr const char* kStatistics = Grouped<Args> ? "batch groups" : "batch channels";
   s.need(KILTER_NAME(x), kPlanes, "T|fp32", "what was normalized: residual_out if a residual was added");
   s.in(KILTER_NAME(weight), "channels", "T|fp32", "as in forward");
   s.in(KILTER_NAME(bias), "channels", "T|fp32", "as in forward");
   s.in(KILTER_NAME(scale), "batch channels", "T|fp32", "as in forward");
   s.in(KILTER_NAME(shift), "batch channels", "T|fp32", "as in forward");
-  s.need(KILTER_NAME(mean), "batch groups", "stat", "as forward wrote it");
-  s.need(KILTER_NAME(rstd), "batch groups", "stat", "as forward wrote it");
+  s.need(KILTER_NAME(mean), kStatistics, "stat", "as forward wrote it");
+  s.need(KILTER_NAME(rstd), kStatistics, "stat", "as forward wrote it");
   s.need(KILTER_NAME(dy), kPlanes, kFloats, "the gradient of y").is_t();
   s.in(KILTER_NAME(dresidual_out), kPlanes, "T|fp32", "the gradient that reaches residual_out from elsewhere");
   s.out(KILTER_NAME(dx), kPlanes, "T", "x dy dresidual_out", "the gradient of x").of("x");
@@ -62,10 +74,70 @@ constexpr Schema plane_norm_backward(const char* op, kilter_function number) {
   s.out(KILTER_NAME(dbias), "channels", "weight|fp32", "", "the gradient of bias").of("bias");
   s.out(KILTER_NAME(dscale), "batch channels", "scale|fp32", "", "the gradient of scale").of("scale");
   s.out(KILTER_NAME(dshift), "batch channels", "scale|fp32", "", "the gradient of shift").of("shift");
-  s.count_of(KILTER_NAME(groups), "channels", "as in forward");
+  if constexpr (Grouped<Args>) s.count_of(KILTER_NAME(groups), "channels", "as in forward");
   s.real(KILTER_NAME(scale_offset), 0, "as in forward").needs("scale");
   s.choice(KILTER_NAME(activation), kActivations, "as in forward");
   s.reserved(offsetof(Args, reserved));
+  s.rest(KILTER_NAME(workspace), Kind::memory, "scratch");
+  s.rest(KILTER_NAME(workspace_size), Kind::bytes, "of workspace");
+  s.rest(KILTER_NAME(impl), Kind::text, "the implementation, by its name");
+  s.flags(KILTER_NAME(launch_flags), "dependent", "how kernels are queued");
+  s.template covers<Args>();
+  return s;
+}
+
+template <class Args>
+constexpr Schema batch_norm_forward(const char* op, kilter_function number) {
+  using Problem = PlaneForward;
+  Schema s(op, number, KILTER_FORWARD, offsetof(Problem, device));
+  plane_sizes<Problem>(&s);
+  s.need(KILTER_NAME(x), kPlanes, kFloats, "what is normalized").is_t();
+  s.in(KILTER_NAME(weight), "channels", "T|fp32", "scales what was normalized");
+  s.in(KILTER_NAME(bias), "channels", "T|fp32", "is added to it");
+  s.in(KILTER_NAME(residual), kPlanes, "T|fp32", "is added to that");
+  s.in(KILTER_NAME(running_mean), "channels", "T|fp32", "over batches before this one");
+  s.in(KILTER_NAME(running_var), "channels", "T|fp32", "over batches before this one, unbiased").needs("running_mean");
+  s.out(KILTER_NAME(y), kPlanes, "T", "x residual", "the result").must();
+  s.out(KILTER_NAME(mean), "channels", "stat", "", "of each channel");
+  s.out(KILTER_NAME(rstd), "channels", "stat", "", "1 / standard deviation of each channel");
+  s.out(KILTER_NAME(running_mean_out), "channels", "running_mean", "running_mean", "with this batch").needs("running_mean");
+  s.out(KILTER_NAME(running_var_out), "channels", "running_var", "running_var", "with this batch").needs("running_var");
+  s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "is added to the variance");
+  s.real(KILTER_NAME(momentum), KILTER_DEFAULT_MOMENTUM, "the weight of this batch in running statistics");
+  s.integer(KILTER_NAME(batches_tracked), "batches before this one");
+  s.choice(KILTER_NAME(training), kTrainings, "by the batch's statistics instead of running ones");
+  s.choice(KILTER_NAME(activation), kActivations, "of the result, behind all else");
+  s.choice(KILTER_NAME(averaging), kAveragings, "how running statistics follow those of batches");
+  s.reserved(offsetof(Args, reserved));
+  s.rest(KILTER_NAME(workspace), Kind::memory, "scratch");
+  s.rest(KILTER_NAME(workspace_size), Kind::bytes, "of workspace");
+  s.rest(KILTER_NAME(impl), Kind::text, "the implementation, by its name");
+  s.flags(KILTER_NAME(launch_flags), "dependent", "how kernels are queued");
+  s.template covers<Args>();
+  return s;
+}
+
+template <class Args>
+constexpr Schema batch_norm_backward(const char* op, kilter_function number) {
+  using Problem = PlaneBackward;
+  Schema s(op, number, KILTER_BACKWARD, offsetof(Problem, device));
+  plane_sizes<Problem>(&s);
+  s.need(KILTER_NAME(x), kPlanes, "T|fp32", "what was normalized");
+  s.in(KILTER_NAME(weight), "channels", "T|fp32", "as in forward");
+  s.in(KILTER_NAME(bias), "channels", "T|fp32", "as in forward");
+  s.in(KILTER_NAME(residual), kPlanes, "T|fp32", "as in forward");
+  s.in(KILTER_NAME(running_mean), "channels", "T|fp32", "as in forward");
+  s.in(KILTER_NAME(running_var), "channels", "T|fp32", "as in forward").needs("running_mean");
+  s.in(KILTER_NAME(mean), "channels", "stat", "as forward wrote it");
+  s.in(KILTER_NAME(rstd), "channels", "stat", "as forward wrote it").needs("mean");
+  s.need(KILTER_NAME(dy), kPlanes, kFloats, "the gradient of y").is_t();
+  s.out(KILTER_NAME(dx), kPlanes, "T", "x residual dy", "the gradient of x").of("x");
+  s.out(KILTER_NAME(dresidual), kPlanes, "T|fp32", "x residual dy", "the gradient of residual").of("residual");
+  s.out(KILTER_NAME(dweight), "channels", "weight|fp32", "", "the gradient of weight").of("weight");
+  s.out(KILTER_NAME(dbias), "channels", "weight|fp32", "", "the gradient of bias").of("bias");
+  s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "as in forward");
+  s.choice(KILTER_NAME(training), kTrainings, "as in forward");
+  s.choice(KILTER_NAME(activation), kActivations, "as in forward");
   s.rest(KILTER_NAME(workspace), Kind::memory, "scratch");
   s.rest(KILTER_NAME(workspace_size), Kind::bytes, "of workspace");
   s.rest(KILTER_NAME(impl), Kind::text, "the implementation, by its name");

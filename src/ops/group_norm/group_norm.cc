@@ -27,8 +27,8 @@ constexpr Implementation<PlaneBackward> kBackward[] = {
 
 constexpr Schema kForwardSchema = plane_norm_forward<kilter_group_norm_forward_args>(kOp, KILTER_GROUP_NORM_FORWARD);
 constexpr Schema kBackwardSchema = plane_norm_backward<kilter_group_norm_backward_args>(kOp, KILTER_GROUP_NORM_BACKWARD);
-using ForwardEntry = Entry<kForwardSchema, PlaneForward, kForward, finish>;
-using BackwardEntry = Entry<kBackwardSchema, PlaneBackward, kBackward, finish>;
+using ForwardEntry = Entry<kForwardSchema, PlaneForward, kForward, finish_group_norm>;
+using BackwardEntry = Entry<kBackwardSchema, PlaneBackward, kBackward, finish_group_norm>;
 
 }  // namespace
 

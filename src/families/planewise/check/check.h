@@ -22,6 +22,8 @@ ActivationSizes activation_sizes(int32_t activation, long double v, long double 
 struct PlaneNorm {
   kilter_status (*forward)(const PlaneForward&, kilter_stream);
   kilter_status (*backward)(const PlaneBackward&, kilter_stream);
+  kilter_status (*finish_forward)(PlaneForward*);
+  kilter_status (*finish_backward)(PlaneBackward*);
 };
 void judge_planewise(const PlaneNorm& op, const Case& c, const Tensors& t, Report* r);
 void vary_planewise(Case* c, int variant);

@@ -29,7 +29,8 @@ PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors
   mean = make(false, "mean"), rstd = make(false, "rstd");
   residual_out = make(false, "residual_out", t["residual"].dtype());
   p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
-  status = op.forward(p, nullptr);
+  status = op.finish_forward(&p);
+  if (status == KILTER_OK) status = op.forward(p, nullptr);
   if (status == KILTER_OK && c.backward) backward(op);
 }
 
@@ -43,7 +44,8 @@ void PlaneJudged::backward(const PlaneNorm& op) {
   p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view(), p.dscale = dscale.view(), p.dshift = dshift.view();
   std::vector<char> sums(plane_reference_workspace(p));
   p.workspace = sums.data(), p.workspace_size = sums.size();
-  status = op.backward(p, nullptr);
+  status = op.finish_backward(&p);
+  if (status == KILTER_OK) status = op.backward(p, nullptr);
 }
 
 // A tensor of the op's, in fp64; absent where it has none.

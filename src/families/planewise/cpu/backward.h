@@ -1,6 +1,8 @@
 // Backward of the norms of planes on the CPU: sums by channel of each sample, what follows from them; then dx.
 #pragma once
 
+#include <cmath>
+
 #include "families/planewise/cpu/plan.h"
 
 namespace kilter {
@@ -18,68 +20,72 @@ class PlaneBackwardRun {
     KILTER_RETURN_IF_ERROR(check_workspace(p_, bytes_));
     const auto past = [&](const View& out) { return !out.present() || streams(p_, plan_, out, {&p_.x, &p_.dy, &p_.dresidual_out}); };
     past_caches_ = past(p_.dx) && past(p_.dresidual);
-    run_slabs(plan_, chunks_, *this);
+    run_slabs(plan_, *this);
     if (p_.dweight.present() || p_.dbias.present()) add_samples();
     return KILTER_OK;
   }
 
   // What is known before the sums.
   void prepare(const Slab& slab) {
-    const int64_t n = slab.sample;
     for (int64_t c = slab.first_channel; c < slab.first_channel + slab.channels; ++c) {
-      const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
-      const C rstd = C(read<double>(p_.rstd, n, c / plan_.width)), scale = scale_for(rstd);
-      numbers_of(N::kScale, n)[c] = scale;
-      numbers_of(N::kMean, n)[c] = C(read<double>(p_.mean, n, c / plan_.width)) * scale;
-      numbers_of(N::kRstd, n)[c] = rstd / scale;
-      numbers_of(N::kFactor, n)[c] = C(double(of.weight) * double(of.factor));
-      numbers_of(N::kOffset, n)[c] = of.offset;
+      const ChannelNumbers<C, PlaneBackward> of(p_, slab.set, c);
+      const C rstd = C(rstd_of(slab.set, c / plan_.width)), scale = scale_for(rstd);
+      const C mean = C(p_.training ? read<double>(p_.mean, slab.set, c / plan_.width) : read<double>(p_.running_mean, 0, c));
+      numbers_of(N::kScale, slab.set)[c] = scale;
+      numbers_of(N::kMean, slab.set)[c] = mean * scale;
+      numbers_of(N::kRstd, slab.set)[c] = rstd / scale;
+      numbers_of(N::kFactor, slab.set)[c] = C(double(of.weight) * double(of.factor));
+      numbers_of(N::kOffset, slab.set)[c] = of.offset;
     }
   }
 
   void pieces(const Slab& slab, int64_t chunk) {
-    PlanePart piece = part(slab, chunk);
-    SumCell<C>* const to = cells(slab.sample, chunk, slab.first_channel);
     const Differentiating<C> of = numbers(slab);
-    if (!plan_.last) return passes_->sums(p_, piece, of, to);
-    for (int64_t done = 0; done < slab.channels; done += kTileColumns) {
-      piece.first_column = slab.first_channel + done, piece.columns = int(std::min<int64_t>(slab.channels - done, kTileColumns));
-      passes_->sums(p_, piece, of, to + done);
+    if (plan_.last) {
+      each_tile(slab, plan_.part(slab.set, chunk, 0), [&](const PlanePart& part, int64_t done) {
+        passes_->sums(p_, part, of, cells(slab.set, chunk, slab.first_channel + done));
+      });
+      return;
     }
+    for (int64_t c = slab.first_channel; c < slab.first_channel + slab.channels; ++c)
+      passes_->sums(p_, plan_.part(slab.set, chunk, c * plan_.run), of, cells(slab.set, chunk, c));
   }
 
   void finish(const Slab& slab) {
-    for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g) finish_group(slab.sample, g);
+    for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g) finish_group(slab.set, g);
   }
 
   void results(const Slab& slab, int64_t begin, int64_t end) {
     if (!p_.dx.present() && !p_.dresidual.present()) return;
-    const PlanePart first = part(slab, begin), last = part(slab, end - 1);
-    passes_->gradient(p_, {slab.sample, first.begin, last.end, slab.first_channel, plan_.last ? int(slab.channels) : 0}, numbers(slab),
-                      past_caches_);
+    const Differentiating<C> of = numbers(slab);
+    each_part(plan_, slab, begin, end, [&](const PlanePart& part) { passes_->gradient(p_, part, of, past_caches_); });
   }
 
  private:
-  PlaneBackwardRun(const PlaneBackward& p, const PlanePasses<C>* passes, char* workspace) : p_(p), passes_(passes), plan_(p) {
+  PlaneBackwardRun(const PlaneBackward& p, const PlanePasses<C>* passes, char* workspace)
+      : p_(p), passes_(passes), plan_(p, true, PlanePlan(p, true, 1).last ? kChunkPlaces : kChunk<C>) {
     if (p.empty()) return;
-    chunks_ = plan_.last ? (plan_.spatial + kChunkPlaces - 1) / kChunkPlaces : plan_.width;
     Scratch scratch(workspace);
-    cells_ = scratch.take<SumCell<C>>(p.batch, plan_.last ? chunks_ : 1, p.channels);
-    numbers_ = scratch.take<C>(N::kNumbers, p.batch, p.channels);
+    cells_ = scratch.take<SumCell<C>>(plan_.sets, plan_.chunks, p.channels);
+    numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
     bytes_ = scratch.bytes();
   }
 
   kilter_status write_empty() const {
     for (int64_t c = 0; c < p_.channels; ++c) write(p_.dweight, 0, c, 0.0), write(p_.dbias, 0, c, 0.0);
-    for (int64_t n = 0; n < p_.batch && (p_.dscale.present() || p_.dshift.present()); ++n)
+    for (int64_t n = 0; n < plan_.sets && (p_.dscale.present() || p_.dshift.present()); ++n)
       for (int64_t c = 0; c < p_.channels; ++c) write(p_.dscale, n, c, 0.0), write(p_.dshift, n, c, 0.0);
     return KILTER_OK;
   }
 
-  C* numbers_of(int which, int64_t sample) const { return numbers_ + (which * p_.batch + sample) * p_.channels; }
+  C* numbers_of(int which, int64_t set) const { return numbers_ + (which * plan_.sets + set) * p_.channels; }
+  double rstd_of(int64_t set, int64_t group) const {
+    if (p_.training) return read<double>(p_.rstd, set, group);
+    return 1 / std::sqrt(read<double>(p_.running_var, 0, group) + double(C(p_.eps)));
+  }
   Differentiating<C> numbers(const Slab& slab) const {
     Differentiating<C> all;
-    for (int q = 0; q < N::kNumbers; ++q) all.of[q] = numbers_of(q, slab.sample);
+    for (int q = 0; q < N::kNumbers; ++q) all.of[q] = numbers_of(q, slab.set);
     const C* const scale = all.of[N::kScale] + slab.first_channel;
     if (std::all_of(scale, scale + slab.channels, [](C v) { return v == 1; })) all.of[N::kScale] = nullptr;
     return all;
@@ -89,31 +95,27 @@ class PlaneBackwardRun {
     constexpr bool kNarrow = sizeof(C) == 4;
     return rstd > C(kNarrow ? 0x1p-100 : 0x1p-900) ? C(1) : C(kNarrow ? 0x1p-64 : 0x1p-512);
   }
-  // Channels first a chunk is a channel.
-  PlanePart part(const Slab& slab, int64_t chunk) const {
-    if (plan_.last) return {slab.sample, chunk * kChunkPlaces, std::min(plan_.spatial, (chunk + 1) * kChunkPlaces)};
-    const int64_t channel = slab.first_channel + chunk;
-    return {slab.sample, channel * plan_.spatial, (channel + 1) * plan_.spatial};
-  }
-  SumCell<C>* cells(int64_t sample, int64_t chunk, int64_t channel) const {
-    return plan_.last ? cells_ + (sample * chunks_ + chunk) * p_.channels + channel : cells_ + sample * p_.channels + channel + chunk;
+  SumCell<C>* cells(int64_t set, int64_t chunk, int64_t channel) const {
+    return cells_ +
+           (plan_.last ? (set * plan_.chunks + chunk) * p_.channels + channel : (set * p_.channels + channel) * plan_.chunks + chunk);
   }
   // A channel's sums, in its first chunk's place.
-  SumCell<C>& total(int64_t sample, int64_t channel) const { return *cells(sample, 0, channel); }
+  SumCell<C>& total(int64_t set, int64_t channel) const { return *cells(set, 0, channel); }
 
   void finish_group(int64_t n, int64_t group) const {
     const int64_t begin = group * plan_.width, end = begin + plan_.width;
-    const double elements = double(plan_.elements()), rstd = read<double>(p_.rstd, n, group);
+    const double elements = double(plan_.elements()), rstd = rstd_of(n, group);
     Wide<C> sum_h = {}, sum_g = {}, sum_gh = {};
     for (int64_t c = begin; c < end; ++c) {
       SumCell<C>& sums = total(n, c);
-      for (int64_t k = 1; plan_.last && k < chunks_; ++k) {
+      for (int64_t k = 1; k < plan_.chunks; ++k) {
         const SumCell<C>& more = *cells(n, k, c);
         add_to(sums.u, more.u), add_to(sums.uh, more.uh), add_to(sums.h, more.h);
       }
       add_to(sum_h, sums.h);
     }
-    const double low = value_of(sum_h) / elements;  // what the saved mean lost when it was rounded, in units of the deviation
+    // What the saved mean lost when it was rounded, in units of the deviation.
+    const double low = p_.training ? value_of(sum_h) / elements : 0;
     for (int64_t c = begin; c < end; ++c) {
       SumCell<C>& sums = total(n, c);
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
@@ -123,26 +125,28 @@ class PlaneBackwardRun {
       write(p_.dscale, n, c, C(double(of.weight) * uh + of.bias * u));
       write(p_.dshift, n, c, C(u));
     }
-    const C constant = plan_.elements() == 1 ? C(0) : C(rstd * (value_of(sum_g) / elements));
-    const C of_h = C(rstd * (value_of(sum_gh) / elements));
+    // Neither with running statistics nor in a plane of one element does x move its statistics.
+    const bool moves = p_.training && plan_.elements() > 1;
+    const C constant = moves ? C(rstd * (value_of(sum_g) / elements)) : C(0);
+    const C of_h = moves ? C(rstd * (value_of(sum_gh) / elements)) : C(0);
     for (int64_t c = begin; c < end; ++c) {
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
-      // A plane of one element does not depend on it.
-      numbers_of(N::kOfU, n)[c] = plan_.elements() == 1 ? C(0) : C(rstd * (double(of.weight) * double(of.factor)));
+      // The y of a plane of one element does not depend on it.
+      numbers_of(N::kOfU, n)[c] = p_.training && plan_.elements() == 1 ? C(0) : C(rstd * (double(of.weight) * double(of.factor)));
       numbers_of(N::kConstant, n)[c] = constant;
       numbers_of(N::kLow, n)[c] = C(low);
       numbers_of(N::kOfH, n)[c] = of_h;
     }
   }
 
-  // In the order of the samples.
+  // In the order of the sets.
   void add_samples() const {
     constexpr int64_t kChannels = 64;
-    const int threads = p_.batch * p_.channels > kElementsPerThread ? available_threads() : 1;
+    const int threads = plan_.sets * p_.channels > kElementsPerThread ? available_threads() : 1;
     parallel_for((p_.channels + kChannels - 1) / kChannels, threads, [&](int64_t block, int) {
       for (int64_t c = block * kChannels; c < std::min(p_.channels, (block + 1) * kChannels); ++c) {
         Wide<C> of_weight = {}, of_bias = {};
-        for (int64_t n = 0; n < p_.batch; ++n) {
+        for (int64_t n = 0; n < plan_.sets; ++n) {
           const double factor = p_.scale.present() ? C(C(read<double>(p_.scale, n, c)) + C(p_.scale_offset)) : C(1);
           add_number(of_weight, factor * value_of(total(n, c).uh)), add_number(of_bias, factor * value_of(total(n, c).u));
         }
@@ -155,7 +159,6 @@ class PlaneBackwardRun {
   const PlaneBackward& p_;
   const PlanePasses<C>* passes_;
   PlanePlan plan_;
-  int64_t chunks_ = 0;
   SumCell<C>* cells_ = nullptr;
   C* numbers_ = nullptr;
   size_t bytes_ = 0;

@@ -20,79 +20,83 @@ class PlaneForwardRun {
     if (p_.empty()) return write_empty();
     KILTER_RETURN_IF_ERROR(check_workspace(p_, bytes_));
     past_caches_ = streams(p_, plan_, p_.y, {&p_.x, &p_.residual});
-    run_slabs(plan_, chunks_, *this);
+    run_slabs(plan_, *this);
     return KILTER_OK;
   }
 
   void prepare(const Slab&) {}
-  void pieces(const Slab& slab, int64_t chunk) { statistics(slab, chunk, 1); }
+
+  void pieces(const Slab& slab, int64_t chunk) {
+    if (p_.training) statistics(slab, chunk, 1);
+  }
 
   void finish(const Slab& slab) {
-    for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g) finish_group(slab.sample, g);
+    for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g) finish_group(slab.set, g);
   }
 
   void results(const Slab& slab, int64_t begin, int64_t end) {
     Normalizing<C> numbers;
-    for (int q = 0; q < N::kNumbers; ++q) numbers.of[q] = numbers_of(q, slab.sample);
+    for (int q = 0; q < N::kNumbers; ++q) numbers.of[q] = numbers_of(q, slab.set);
     const C* const scale = numbers.of[N::kScale] + slab.first_channel;
     if (std::all_of(scale, scale + slab.channels, [](C v) { return v == 1; })) numbers.of[N::kScale] = nullptr;
-    const PlanePart first = part(slab, begin), last = part(slab, end - 1);
-    passes_->normalize(p_, {slab.sample, first.begin, last.end, slab.first_channel, plan_.last ? int(slab.channels) : 0}, numbers,
-                       past_caches_);
+    each_part(plan_, slab, begin, end, [&](const PlanePart& part) { passes_->normalize(p_, part, numbers, past_caches_); });
   }
 
  private:
-  PlaneForwardRun(const PlaneForward& p, const PlanePasses<C>* passes, char* workspace) : p_(p), passes_(passes), plan_(p) {
+  PlaneForwardRun(const PlaneForward& p, const PlanePasses<C>* passes, char* workspace)
+      : p_(p), passes_(passes), plan_(p, false, last(p) ? kChunkPlaces : kChunk<C>) {
     if (p.empty()) return;
-    length_ = plan_.last ? plan_.spatial : plan_.elements(), chunk_ = plan_.last ? kChunkPlaces : kChunk<C>;
-    chunks_ = (length_ + chunk_ - 1) / chunk_;
     Scratch scratch(workspace);
-    cells_ = scratch.take<Cell<C>>(p.batch, chunks_, plan_.last ? p.channels : p.groups);
-    numbers_ = scratch.take<C>(N::kNumbers, p.batch, p.channels);
+    cells_ = scratch.take<Cell<C>>(plan_.sets, p.training ? plan_.chunks : 0, plan_.last ? p.channels : p.groups);
+    numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
     bytes_ = scratch.bytes();
   }
+  static bool last(const PlaneForward& p) { return PlanePlan(p, false, 1).last; }
 
   kilter_status write_empty() const {
-    for (int64_t n = 0; n < p_.batch; ++n)
+    for (int64_t n = 0; n < plan_.sets; ++n)
       for (int64_t g = 0; g < p_.groups && (p_.mean.present() || p_.rstd.present()); ++g) {
         write(p_.mean, n, g, std::numeric_limits<double>::quiet_NaN());
         write(p_.rstd, n, g, std::numeric_limits<double>::quiet_NaN());
       }
+    for (int64_t c = 0; c < p_.channels; ++c) {
+      if (p_.running_mean_out.present()) write(p_.running_mean_out, 0, c, read<double>(p_.running_mean, 0, c));
+      if (p_.running_var_out.present()) write(p_.running_var_out, 0, c, read<double>(p_.running_var, 0, c));
+    }
     return KILTER_OK;
   }
 
-  C* numbers_of(int which, int64_t sample) const { return numbers_ + (which * p_.batch + sample) * p_.channels; }
-  int64_t count(int64_t chunk) const { return std::min(length_ - chunk * chunk_, chunk_); }
-  PlanePart part(const Slab& slab, int64_t chunk) const {
-    const int64_t base = plan_.last ? 0 : slab.first_group * length_;
-    return {slab.sample, base + chunk * chunk_, base + std::min(length_, (chunk + 1) * chunk_)};
-  }
-  Cell<C>* cells(int64_t sample, int64_t chunk, int64_t first_group) const {
-    return plan_.last ? cells_ + (sample * chunks_ + chunk) * p_.channels + first_group * plan_.width
-                      : cells_ + (sample * p_.groups + first_group) * chunks_ + chunk;
+  C* numbers_of(int which, int64_t set) const { return numbers_ + (which * plan_.sets + set) * p_.channels; }
+  Cell<C>* cells(int64_t set, int64_t chunk, int64_t group) const {
+    return plan_.last ? cells_ + (set * plan_.chunks + chunk) * p_.channels + group * plan_.width
+                      : cells_ + (set * p_.groups + group) * plan_.chunks + chunk;
   }
 
   void statistics(const Slab& slab, int64_t chunk, C scale) const {
-    PlanePart piece = part(slab, chunk);
-    Cell<C>* const to = cells(slab.sample, chunk, slab.first_group);
-    if (!plan_.last) return passes_->statistics(p_, piece, scale, to);
-    for (int64_t done = 0; done < slab.channels; done += kTileColumns) {
-      piece.first_column = slab.first_channel + done, piece.columns = int(std::min<int64_t>(slab.channels - done, kTileColumns));
-      passes_->statistics(p_, piece, scale, to + done);
+    if (plan_.last) {
+      Cell<C>* const to = cells(slab.set, chunk, slab.first_group);
+      each_tile(slab, plan_.part(slab.set, chunk, 0),
+                [&](const PlanePart& part, int64_t done) { passes_->statistics(p_, part, scale, to + done); });
+      return;
     }
+    for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g)
+      passes_->statistics(p_, plan_.part(slab.set, chunk, g * plan_.run), scale, cells(slab.set, chunk, g));
   }
 
   struct Moments {
-    Wide<C> mean;
-    double variance;
+    Wide<C> mean = {};
+    double variance = 0;
   };
-  // Of a group: around a mean that may be off by a rounding, then by how much it is.
-  Moments merged(int64_t sample, int64_t group) const {
+  // Of a plane: around a mean that may be off by a rounding, then by how much it is.
+  Moments merged(int64_t set, int64_t group) const {
     const int64_t columns = plan_.last ? plan_.width : 1;
     const double all = double(plan_.elements());
     const auto each = [&](auto f) {
-      for (int64_t k = 0; k < chunks_; ++k)
-        for (int64_t c = 0; c < columns; ++c) f(cells(sample, k, group)[c], double(count(k)));
+      for (int64_t k = 0; k < plan_.chunks; ++k) {
+        const Cell<C>* const cell = cells(set, k, group);
+        const double count = double(plan_.count(k));
+        for (int64_t c = 0; c < columns; ++c) f(cell[c], count);
+      }
     };
     double sum = 0;
     each([&](const Cell<C>& cell, double n) { sum += value_of(cell.mean) * (n / all); });
@@ -110,12 +114,10 @@ class PlaneForwardRun {
     return {mean, value_of(square) / all};
   }
 
-  // Log2 of the scale with which the group's squares neither overflow nor vanish.
-  int scale_of(int64_t sample, int64_t group) const {
-    Slab slab(plan_, 0);
-    slab.sample = sample, slab.first_group = group, slab.groups = 1;
-    PlanePart all = {sample, part(slab, 0).begin, part(slab, chunks_ - 1).end, group * plan_.width, plan_.last ? int(plan_.width) : 0};
-    const double most = passes_->largest(p_, all);
+  // Log2 of the scale with which the plane's squares neither overflow nor vanish.
+  int scale_of(const Slab& plane) const {
+    double most = 0;
+    each_part(plan_, plane, 0, plan_.chunks, [&](const PlanePart& part) { most = std::max<double>(most, passes_->largest(p_, part)); });
     if (!(most > 0 && most < HUGE_VAL)) return 0;
     constexpr int kMost = sizeof(C) == 4 ? 126 : 1022;
     int power = std::clamp(-std::ilogb(most), -kMost, kMost);
@@ -123,41 +125,58 @@ class PlaneForwardRun {
     return power;
   }
 
-  void finish_group(int64_t sample, int64_t group) const {
-    const double eps = C(p_.eps);
-    Moments m = merged(sample, group);
+  // Of s * 2^*power.
+  Moments moments(int64_t set, int64_t group, int* power) const {
+    const Moments m = merged(set, group);
+    if (m.variance >= 0x1p-96 && m.variance <= 0x1p96) return m;
+    const Slab plane(plan_, set, group, 1);
+    *power = scale_of(plane);
+    if (*power == 0) return m;
+    for (int64_t k = 0; k < plan_.chunks; ++k) statistics(plane, k, C(std::ldexp(1.0, *power)));
+    const Moments scaled = merged(set, group);
+    if (scaled.variance != 0 || *power > 0) return scaled;
+    *power = 0;  // a large constant: eps counts
+    return {m.mean, 0};
+  }
+
+  void finish_group(int64_t set, int64_t group) const {
     int power = 0;
-    if (!(m.variance >= 0x1p-96 && m.variance <= 0x1p96) && (power = scale_of(sample, group)) != 0) {
-      Slab slab(plan_, 0);
-      slab.sample = sample, slab.first_group = group, slab.groups = 1;
-      slab.first_channel = group * plan_.width, slab.channels = plan_.width;
-      for (int64_t k = 0; k < chunks_; ++k) statistics(slab, k, C(std::ldexp(1.0, power)));
-      const Moments scaled = merged(sample, group);
-      if (scaled.variance != 0 || power > 0)
-        m = scaled;
-      else
-        power = 0, m.variance = 0;  // a large constant: eps counts
-    }
-    const double rstd = 1 / std::sqrt(m.variance + std::ldexp(eps, 2 * power)), mean = value_of(m.mean);
-    write(p_.mean, sample, group, std::ldexp(mean, -power));
-    write(p_.rstd, sample, group, std::ldexp(rstd, power));
+    Moments m;
+    if (p_.training)
+      m = moments(set, group, &power);
+    else
+      add_number(m.mean, read<double>(p_.running_mean, 0, group)), m.variance = read<double>(p_.running_var, 0, group);
+    const double rstd = 1 / std::sqrt(m.variance + std::ldexp(double(C(p_.eps)), 2 * power)), mean = value_of(m.mean);
+    write(p_.mean, set, group, std::ldexp(mean, -power));
+    write(p_.rstd, set, group, std::ldexp(rstd, power));
+    if (p_.training) update_running(group, std::ldexp(mean, -power), std::ldexp(m.variance, -2 * power));
     const C high = C(mean);
     Wide<C> rest = m.mean;
     add_number(rest, -double(high));
     for (int64_t c = group * plan_.width; c < (group + 1) * plan_.width; ++c) {
-      const ChannelNumbers<C, PlaneForward> of(p_, sample, c);
-      numbers_of(N::kMean, sample)[c] = high;
-      numbers_of(N::kLow, sample)[c] = C(value_of(rest));
-      numbers_of(N::kFactor, sample)[c] = C(rstd * (double(of.weight) * double(of.factor)));
-      numbers_of(N::kOffset, sample)[c] = of.offset;
-      numbers_of(N::kScale, sample)[c] = C(std::ldexp(1.0, power));
+      const ChannelNumbers<C, PlaneForward> of(p_, set, c);
+      numbers_of(N::kMean, set)[c] = high;
+      numbers_of(N::kLow, set)[c] = C(value_of(rest));
+      numbers_of(N::kFactor, set)[c] = C(rstd * (double(of.weight) * double(of.factor)));
+      numbers_of(N::kOffset, set)[c] = of.offset;
+      numbers_of(N::kScale, set)[c] = C(std::ldexp(1.0, power));
     }
+  }
+
+  // momentum is the weight of the new value; the variance is the unbiased one.
+  void update_running(int64_t channel, double mean, double variance) const {
+    const double momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p_.batches_tracked + 1) : p_.momentum;
+    const double count = double(plan_.elements());
+    const auto update = [&](const View& old, const View& out, double value) {
+      if (out.present()) write(out, 0, channel, (1 - momentum) * read<double>(old, 0, channel) + momentum * value);
+    };
+    update(p_.running_mean, p_.running_mean_out, mean);
+    update(p_.running_var, p_.running_var_out, variance * (count / (count - 1)));
   }
 
   const PlaneForward& p_;
   const PlanePasses<C>* passes_;
   PlanePlan plan_;
-  int64_t length_ = 0, chunk_ = 1, chunks_ = 0;  // of a run or a column
   Cell<C>* cells_ = nullptr;
   C* numbers_ = nullptr;
   size_t bytes_ = 0;

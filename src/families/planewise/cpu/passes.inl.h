@@ -19,43 +19,58 @@ constexpr int kChain = 8;      // places whose terms are added in turn
 template <class C>
 constexpr int kRun = sizeof(C) == 4 ? 512 : 256;  // elements of a buffer: a call takes less than 32 KiB of stack (kilter.h)
 
-// m elements of a tensor's sample, in C: where they lie, or in `buffer`; and back, each rounded once.
+// m elements of a sample from element `start` on, in C: where they lie, or in `buffer`; and back, each rounded once.
 template <class C>
-[[gnu::noinline]] const C* load(const View& v, const char* sample, int64_t start, int m, C* buffer) {
-  return Natural<C>::load(v.dtype, sample + start * item_size(v.dtype), m, buffer);
+[[gnu::noinline]] const C* load(const View& v, int64_t sample, int64_t start, int m, C* buffer) {
+  return Natural<C>::load(v.dtype, v.row(sample) + start * item_size(v.dtype), m, buffer);
 }
 template <class C>
-[[gnu::noinline]] void store(const View& v, char* sample, int64_t start, int m, const C* from, bool past_caches) {
-  Natural<C>::store(v.dtype, from, m, sample + start * item_size(v.dtype), past_caches);
+[[gnu::noinline]] void store(const View& v, int64_t sample, int64_t start, int m, const C* from, bool past_caches) {
+  Natural<C>::store(v.dtype, from, m, v.row(sample) + start * item_size(v.dtype), past_caches);
 }
 
-// s of forward: x, or x + residual as residual's type holds it; times scale, a power of two.
+// v + residual, in buffer; rounded as residual's type holds it if `rounds`.
 template <class C>
-struct Source {
-  const View &x, &residual;
-  const char *x_at, *residual_at;  // the sample's
-
-  Source(const PlaneForward& p, int64_t sample)
-      : x(p.x), residual(p.residual), x_at(p.x.row(sample)), residual_at(residual.present() ? residual.row(sample) : nullptr) {}
-
-  KILTER_INLINE const C* load(int64_t start, int m, C* buffer) const {
-    const C* v = kilter::KILTER_TARGET_NAMESPACE::load(x, x_at, start, m, buffer);
-    if (residual_at) add_residual(start, m, v, buffer), v = buffer;
-    return v;
+[[gnu::noinline]] const C* add_residual(const View& residual, int64_t sample, int64_t start, int m, const C* v, bool rounds, C* buffer) {
+  constexpr int kAtOnce = kSmallPiece / 2;
+  alignas(64) C other[kAtOnce];
+  for (int done = 0; done < m; done += kAtOnce) {
+    const int count = m - done < kAtOnce ? m - done : kAtOnce;
+    const C* r = load(residual, sample, start + done, count, other);
+    for (int i = 0; i < count; ++i) buffer[done + i] = v[done + i] + r[i];
+    if (rounds) round_to(residual.dtype, buffer + done, count);
   }
+  return buffer;
+}
 
- private:
-  void add_residual(int64_t start, int m, const C* v, C* buffer) const {
-    constexpr int kAtOnce = kSmallPiece / 2;
-    alignas(64) C other[kAtOnce];
-    for (int done = 0; done < m; done += kAtOnce) {
-      const int count = m - done < kAtOnce ? m - done : kAtOnce;
-      const C* r = kilter::KILTER_TARGET_NAMESPACE::load(residual, residual_at, start + done, count, other);
-      for (int i = 0; i < count; ++i) buffer[done + i] = v[done + i] + r[i];
-      round_to(residual.dtype, buffer + done, count);
-    }
+// s of forward: x, or x + residual as residual's type holds it.
+template <class C>
+KILTER_INLINE const C* load_s(const PlaneForward& p, int64_t sample, int64_t start, int m, C* buffer) {
+  const C* const x = load(p.x, sample, start, m, buffer);
+  return p.residual.present() && !p.residual_behind ? add_residual(p.residual, sample, start, m, x, true, buffer) : x;
+}
+
+// A place counted through all samples.
+struct Place {
+  int64_t sample, place, spatial;
+  Place(int64_t number, int64_t spatial_size) : sample(number / spatial_size), place(number % spatial_size), spatial(spatial_size) {}
+  KILTER_INLINE void next() {
+    if (++place == spatial) place = 0, ++sample;
   }
 };
+
+// A part's elements side by side: where they lie, or in `buffer`.  get(sample, start, m, to) is load of one sample's.
+template <class C, class F>
+KILTER_INLINE const C* gather(const PlanePart& part, C* buffer, F get) {
+  const int m = int(part.end - part.begin);
+  if (part.samples == 1) return get(part.sample, part.begin, m, buffer);
+  for (int64_t n = 0; n < part.samples; ++n) {
+    C* const to = buffer + n * m;
+    const C* const v = get(part.sample + n, part.begin, m, to);
+    if (v != to) std::memcpy(to, v, size_t(m) * sizeof(C));
+  }
+  return buffer;
+}
 
 template <class C, class Of>
 KILTER_INLINE const C* scaled(const C* v, int m, const Of& scale, C* buffer) {
@@ -65,13 +80,25 @@ KILTER_INLINE const C* scaled(const C* v, int m, const Of& scale, C* buffer) {
 // A channel's numbers for a run of elements: all the same, or one each.
 template <class C>
 struct Same {
-  C value;
+  C value = 1;
   KILTER_INLINE C operator[](int) const { return value; }
+  KILTER_INLINE void skip(int) {}
 };
 template <class C>
 struct Each {
-  const C* at;
+  const C* at = nullptr;
   KILTER_INLINE C operator[](int i) const { return at[i]; }
+  KILTER_INLINE void skip(int count) {
+    if (at) at += count;
+  }
+};
+template <class Number, int kCount>
+struct Numbers {
+  Number of[kCount];
+  KILTER_INLINE Number& operator[](int q) { return of[q]; }
+  KILTER_INLINE const Number& operator[](int q) const { return of[q]; }
+  Number* begin() { return of; }
+  Number* end() { return of + kCount; }
 };
 
 // Whether the mean's rounding makes up most of what is left of a nearly constant run: then the mean once more.
@@ -90,10 +117,10 @@ KILTER_INLINE Cell<C> cell_of(C mean, C sum, C square, C count) {
 }
 
 template <class C>
-void run_statistics(const Source<C>& source, const PlanePart& part, C scale, Cell<C>* cell) {
+void run_statistics(const PlaneForward& p, const PlanePart& part, C scale, Cell<C>* cell) {
   alignas(64) C buffer[kChunk<C>];
-  const int m = int(part.end - part.begin);
-  const C* v = source.load(part.begin, m, buffer);
+  const int m = int(part.samples * (part.end - part.begin));
+  const C* v = gather(part, buffer, [&](int64_t n, int64_t start, int count, C* to) { return load_s(p, n, start, count, to); });
   if (scale != 1) v = scaled(v, m, Same<C>{scale}, buffer);
   C sum[1], sums[2];
   natural_sums(m, sum, Ahead{}, [v](int i, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v[i]; });
@@ -130,33 +157,32 @@ KILTER_INLINE void tile_sums(int places, int columns, C (&sums)[N][kTileColumns]
   for (; place < places; ++place) chain(place, std::integral_constant<int, 1>());
 }
 
-// A tile's places of a tensor's sample, in C: where they lie, or in a buffer.
+// A tile's places in C: where they lie, or in a buffer.
 template <class C>
 struct Tile {
   const C* at;
   int64_t stride;
   KILTER_INLINE C operator()(int place, int column) const { return at[place * stride + column]; }
 };
-template <class C, class F>
-KILTER_INLINE Tile<C> load_tile(int64_t place, int places, const PlanePart& part, int64_t channels, C* buffer, F load) {
-  for (int k = 0; k < places; ++k) {
+template <class C>
+KILTER_INLINE Tile<C> load_tile(const PlaneForward& p, Place place, int places, const PlanePart& part, C scale, C* buffer) {
+  const bool in_one = place.place + places <= place.spatial;
+  for (int k = 0; k < places; ++k, place.next()) {
     C* const row = buffer + k * kTileColumns;
-    const C* const v = load((place + k) * channels + part.first_column, row);
-    if (k == 0 && v != row) return {v, channels};
+    const C* v = load_s(p, place.sample, place.place * p.channels + part.first_column, part.columns, row);
+    if (scale != 1) v = scaled(v, part.columns, Same<C>{scale}, row);
+    if (k == 0 && v != row && in_one) return {v, p.channels};
     if (v != row) std::memcpy(row, v, size_t(part.columns) * sizeof(C));
   }
   return {buffer, kTileColumns};
 }
 
 template <class C>
-void column_statistics(const Source<C>& source, int64_t channels, const PlanePart& part, C scale, Cell<C>* cells) {
+void column_statistics(const PlaneForward& p, const PlanePart& part, C scale, Cell<C>* cells) {
   alignas(64) C buffer[kTilePlaces<C> * kTileColumns], sum[1][kTileColumns], sums[2][kTileColumns], mean[kTileColumns];
   for (int64_t place = part.begin; place < part.end; place += kTilePlaces<C>) {
     const int places = int(part.end - place < kTilePlaces<C> ? part.end - place : kTilePlaces<C>), columns = part.columns;
-    const Tile<C> v = load_tile(place, places, part, channels, buffer, [&](int64_t start, C* row) KILTER_INLINE_LAMBDA {
-      const C* const v = source.load(start, columns, row);
-      return scale == 1 ? v : scaled(v, columns, Same<C>{scale}, row);
-    });
+    const Tile<C> v = load_tile(p, Place(place, p.spatial), places, part, scale, buffer);
     tile_sums(places, columns, sum, [v](int k, int c, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v(k, c); });
     for (int c = 0; c < columns; ++c) mean[c] = sum[0][c] / C(places);
     const auto around = [&] {
@@ -179,60 +205,67 @@ void column_statistics(const Source<C>& source, int64_t channels, const PlanePar
 
 template <class C>
 void statistics(const PlaneForward& p, const PlanePart& part, C scale, Cell<C>* cells) {
-  const Source<C> source(p, part.sample);
   if (part.columns)
-    column_statistics(source, p.channels, part, scale, cells);
+    column_statistics(p, part, scale, cells);
   else
-    run_statistics(source, part, scale, cells);
+    run_statistics(p, part, scale, cells);
+}
+
+// f(sample, start, m) for pieces of at most `most` elements that lie side by side.
+template <class F>
+KILTER_INLINE void each_run(const PlanePart& part, int64_t channels, int64_t spatial, int most, F f) {
+  const auto pieces = [&](int64_t sample, int64_t begin, int64_t end) KILTER_INLINE_LAMBDA {
+    for (; begin < end; begin += most) f(sample, begin, int(end - begin < most ? end - begin : most));
+  };
+  if (!part.columns)
+    for (int64_t n = 0; n < part.samples; ++n) pieces(part.sample + n, part.begin, part.end);
+  Place place(part.columns ? part.begin : 0, spatial);
+  for (int64_t k = part.begin; part.columns && k < part.end; ++k, place.next()) {
+    const int64_t start = place.place * channels + part.first_column;
+    pieces(place.sample, start, start + part.columns);
+  }
 }
 
 template <class C>
 C largest(const PlaneForward& p, const PlanePart& part) {
   constexpr int kLanes = 16;
   alignas(64) C buffer[kRun<C>], most[kLanes] = {};
-  const Source<C> source(p, part.sample);
-  const int64_t rows = part.columns ? part.end - part.begin : 1, length = part.columns ? part.columns : part.end - part.begin;
   bool finite = true;
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t begin = part.columns ? (part.begin + r) * p.channels + part.first_column : part.begin;
-    for (int64_t done = 0; done < length; done += kRun<C>) {
-      const int m = int(length - done < kRun<C> ? length - done : kRun<C>);
-      const C* const v = source.load(begin + done, m, buffer);
-      for (int i = 0; i < m; ++i) {
-        const C size = v[i] < 0 ? -v[i] : v[i];
-        most[i % kLanes] = size > most[i % kLanes] ? size : most[i % kLanes];
-        finite &= size - size == 0;
-      }
+  each_run(part, p.channels, p.spatial, kRun<C>, [&](int64_t sample, int64_t start, int m) {
+    const C* const v = load_s(p, sample, start, m, buffer);
+    for (int i = 0; i < m; ++i) {
+      const C size = v[i] < 0 ? -v[i] : v[i];
+      most[i % kLanes] = size > most[i % kLanes] ? size : most[i % kLanes];
+      finite &= size - size == 0;
     }
-  }
+  });
   for (const C size : most) most[0] = size > most[0] ? size : most[0];
   return finite ? most[0] : C(__builtin_inf());
 }
 
-// Pieces of a part for passes that go element by element: body(start, m, numbers) gets m elements of the sample from `start` on, which lie
-// side by side, and their channels' numbers.
-template <class C, class Numbers, class F>
-void each_piece(const PlanePart& part, int64_t channels, int64_t spatial, const Numbers& numbers, const F& body) {
-  constexpr int kNumbers = Numbers::kNumbers, kShort = kRun<C> / 2;
+// Pieces of a part for passes that go element by element: body(sample, start, m, numbers) gets m elements of the sample from `start` on,
+// which lie side by side, and their channels' numbers.
+template <class C, class Arrays, class F>
+void each_piece(const PlanePart& part, int64_t channels, int64_t spatial, const Arrays& numbers, const F& body) {
+  constexpr int kNumbers = Arrays::kNumbers, kShort = kRun<C> / 2;
   if (part.columns) {
-    for (int done = 0; done < part.columns; done += kRun<C>) {
-      const int64_t column = part.first_column + done;
-      const int m = part.columns - done < kRun<C> ? part.columns - done : kRun<C>;
-      Each<C> each[kNumbers];
-      for (int q = 0; q < kNumbers; ++q) each[q].at = numbers.of[q] ? numbers.of[q] + column : nullptr;
-      for (int64_t place = part.begin; place < part.end; ++place) body(place * channels + column, m, each);
-    }
+    each_run(part, channels, spatial, kRun<C>, [&](int64_t sample, int64_t start, int m) KILTER_INLINE_LAMBDA {
+      Numbers<Each<C>, kNumbers> each;
+      for (int q = 0; q < kNumbers; ++q) each[q].at = numbers.of[q] ? numbers.of[q] + start % channels : nullptr;
+      body(sample, start, m, each);
+    });
   } else if (spatial >= kShortRun) {
     for (int64_t start = part.begin; start < part.end;) {
       const int64_t channel = start / spatial, end = (channel + 1) * spatial < part.end ? (channel + 1) * spatial : part.end;
-      Same<C> same[kNumbers];
+      Numbers<Same<C>, kNumbers> same;
       for (int q = 0; q < kNumbers; ++q) same[q].value = numbers.of[q] ? numbers.of[q][channel] : C(1);
-      for (; start < end; start += kRun<C>) body(start, int(end - start < kRun<C> ? end - start : kRun<C>), same);
+      const PlanePart run{part.sample, part.samples, start, end};
+      each_run(run, channels, spatial, kRun<C>, [&](int64_t sample, int64_t at, int m) KILTER_INLINE_LAMBDA { body(sample, at, m, same); });
       start = end;
     }
   } else {
     alignas(64) C one_each[kNumbers][kShort];
-    Each<C> each[kNumbers];
+    Numbers<Each<C>, kNumbers> each;
     for (int q = 0; q < kNumbers; ++q) each[q].at = one_each[q];
     for (int64_t start = part.begin; start < part.end; start += kShort) {
       const int m = int(part.end - start < kShort ? part.end - start : kShort);
@@ -241,99 +274,111 @@ void each_piece(const PlanePart& part, int64_t channels, int64_t spatial, const 
         if (left == 0) ++channel, left = spatial;
         for (int q = 0; q < kNumbers; ++q) one_each[q][i] = numbers.of[q] ? numbers.of[q][channel] : C(1);
       }
-      body(start, m, each);
+      for (int64_t n = 0; n < part.samples; ++n) body(part.sample + n, start, m, each);
     }
   }
 }
 
-// The loops with an activation inside, once for each way to have a channel's numbers.
+// The loops with an activation inside, once for each way to have a channel's numbers.  more: is added to what the activation is of.
 template <class C, class Of>
-[[gnu::noinline]] void normalize_run(int32_t activation, const C* v, int m, const Of& of, C* y) {
+[[gnu::noinline]] void normalize_run(int32_t activation, const C* v, const C* more, int m, const Of& of, C* y) {
   using N = Normalizing<C>;
   with_activation(activation, [&](auto f) KILTER_INLINE_LAMBDA {
-    KILTER_NO_DEPENDENCE
-    for (int i = 0; i < m; ++i) {
-      const C z = ((v[i] - of[N::kMean][i]) - of[N::kLow][i]) * of[N::kFactor][i] + of[N::kOffset][i];
-      y[i] = decltype(f)::template both<Plain>(z).value;
-    }
+    with_flag(more, [&](auto has_more) KILTER_INLINE_LAMBDA {
+      KILTER_NO_DEPENDENCE
+      for (int i = 0; i < m; ++i) {
+        C z = ((v[i] - of[N::kMean][i]) - of[N::kLow][i]) * of[N::kFactor][i] + of[N::kOffset][i];
+        if constexpr (has_more.value) z = z + more[i];
+        y[i] = decltype(f)::template both<Plain>(z).value;
+      }
+    });
   });
 }
 // To h and u, which may lie where x and dy do.
 template <class C, class Of>
-[[gnu::noinline]] void differentiate_run(int32_t activation, const C* x, const C* dy, int m, const Of& of, C* h, C* u) {
+[[gnu::noinline]] void differentiate_run(int32_t activation, const C* x, const C* dy, const C* more, int m, const Of& of, C* h, C* u) {
   using N = Differentiating<C>;
   with_activation(activation, [&](auto f) KILTER_INLINE_LAMBDA {
-    KILTER_NO_DEPENDENCE
-    for (int i = 0; i < m; ++i) {
-      const C hat = (x[i] - of[N::kMean][i]) * of[N::kRstd][i], upstream = dy[i];
-      h[i] = hat;
-      u[i] = upstream;
-      if constexpr (!std::is_same_v<decltype(f), Identity>)
-        u[i] = upstream * decltype(f)::template both<Plain>(hat * of[N::kFactor][i] + of[N::kOffset][i]).slope;
-    }
+    with_flag(more, [&](auto has_more) KILTER_INLINE_LAMBDA {
+      KILTER_NO_DEPENDENCE
+      for (int i = 0; i < m; ++i) {
+        const C hat = (x[i] - of[N::kMean][i]) * of[N::kRstd][i], upstream = dy[i];
+        C z = hat * of[N::kFactor][i] + of[N::kOffset][i];
+        if constexpr (has_more.value) z = z + more[i];
+        h[i] = hat;
+        u[i] = upstream;
+        if constexpr (!std::is_same_v<decltype(f), Identity>) u[i] = upstream * decltype(f)::template both<Plain>(z).slope;
+      }
+    });
   });
 }
 
 template <class C>
 void normalize(const PlaneForward& p, const PlanePart& part, const Normalizing<C>& numbers, bool past_caches) {
   using N = Normalizing<C>;
-  const Source<C> source(p, part.sample);
-  char* const y = p.y.row(part.sample);
-  char* const sum = p.residual_out.present() ? p.residual_out.row(part.sample) : nullptr;
-  each_piece<C>(part, p.channels, p.spatial, numbers, [&](int64_t start, int m, const auto& of) {
-    alignas(64) C value[kRun<C>];
-    const C* v = source.load(start, m, value);
-    if (sum) store(p.residual_out, sum, start, m, v, false);
+  const bool behind = p.residual.present() && p.residual_behind;
+  each_piece<C>(part, p.channels, p.spatial, numbers, [&](int64_t sample, int64_t start, int m, const auto& of) {
+    alignas(64) C value[kRun<C>], other[kRun<C>];
+    const C* v = load_s(p, sample, start, m, value);
+    if (p.residual_out.present()) store(p.residual_out, sample, start, m, v, false);
     if (numbers.of[N::kScale]) v = scaled(v, m, of[N::kScale], value);
-    normalize_run(p.activation, v, m, of, value);
-    store(p.y, y, start, m, value, past_caches);
+    normalize_run(p.activation, v, behind ? load(p.residual, sample, start, m, other) : nullptr, m, of, value);
+    store(p.y, sample, start, m, value, past_caches);
   });
   if (past_caches) stream_fence();
 }
 
 // x as it is differentiated.
 template <class C, class Of>
-KILTER_INLINE const C* load_x(const PlaneBackward& p, const char* sample, int64_t start, int m, const Differentiating<C>& numbers,
-                              const Of& of, C* buffer) {
+KILTER_INLINE const C* load_x(const PlaneBackward& p, int64_t sample, int64_t start, int m, const Differentiating<C>& numbers, const Of& of,
+                              C* buffer) {
   const C* const x = load(p.x, sample, start, m, buffer);
   return numbers.of[Differentiating<C>::kScale] ? scaled(x, m, of[Differentiating<C>::kScale], buffer) : x;
 }
+template <class C, class Of>
+KILTER_INLINE void differentiate(const PlaneBackward& p, int64_t sample, int64_t start, int m, const Differentiating<C>& numbers,
+                                 const Of& of, C* h, C* u) {
+  constexpr int kAtOnce = kSmallPiece;
+  if (!p.residual.present()) {
+    const C *const x = load_x(p, sample, start, m, numbers, of, h), *const dy = load(p.dy, sample, start, m, u);
+    return differentiate_run(p.activation, x, dy, static_cast<const C*>(nullptr), m, of, h, u);
+  }
+  alignas(64) C other[kAtOnce];
+  for (int done = 0; done < m; done += kAtOnce) {
+    const int count = m - done < kAtOnce ? m - done : kAtOnce;
+    Of here = of;
+    for (auto& number : here) number.skip(done);
+    const C *const x = load_x(p, sample, start + done, count, numbers, here, h + done), *const dy = load(p.dy, sample, start + done, count,
+                                                                                                         u + done);
+    differentiate_run(p.activation, x, dy, load(p.residual, sample, start + done, count, other), count, here, h + done, u + done);
+  }
+}
 
 template <class C>
-void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiating<C>& numbers, SumCell<C>* cells) {
+void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiating<C>& numbers, SumCell<C>* cell) {
   alignas(64) C h[kChunk<C>], u[kChunk<C>];
-  const char *const x = p.x.row(part.sample), *const dy = p.dy.row(part.sample);
-  for (int64_t channel = part.begin / p.spatial; channel * p.spatial < part.end; ++channel, ++cells) {
-    Same<C> same[Differentiating<C>::kNumbers];
-    for (int q = 0; q <= Differentiating<C>::kScale; ++q) same[q].value = numbers.of[q] ? numbers.of[q][channel] : C(1);
-    *cells = {};
-    for (int64_t start = channel * p.spatial, end = start + p.spatial; start < end; start += kChunk<C>) {
-      const int m = int(end - start < kChunk<C> ? end - start : kChunk<C>);
-      const C *const from_x = load_x(p, x, start, m, numbers, same, h), *const from_dy = load(p.dy, dy, start, m, u);
-      differentiate_run(p.activation, from_x, from_dy, m, same, h, u);
-      C sums[3];
-      natural_sums(m, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
-      add_to(cells->u, widen(sums[0])), add_to(cells->uh, widen(sums[1])), add_to(cells->h, widen(sums[2]));
-    }
-  }
+  Numbers<Same<C>, Differentiating<C>::kNumbers> same;
+  for (int q = 0; q <= Differentiating<C>::kScale; ++q) same[q].value = numbers.of[q] ? numbers.of[q][part.begin / p.spatial] : C(1);
+  const int m = int(part.end - part.begin), all = int(part.samples) * m;
+  for (int64_t n = 0; n < part.samples; ++n) differentiate(p, part.sample + n, part.begin, m, numbers, same, h + n * m, u + n * m);
+  C sums[3];
+  natural_sums(all, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
+  cell->u = widen(sums[0]), cell->uh = widen(sums[1]), cell->h = widen(sums[2]);
 }
 
 template <class C>
 void column_sums(const PlaneBackward& p, const PlanePart& part, const Differentiating<C>& numbers, SumCell<C>* cells) {
   alignas(64) C h[kTilePlaces<C> * kTileColumns], u[kTilePlaces<C> * kTileColumns], sums[3][kTileColumns];
-  const char *const x = p.x.row(part.sample), *const dy = p.dy.row(part.sample);
   const int columns = part.columns;
-  Each<C> each[Differentiating<C>::kNumbers] = {};
+  Numbers<Each<C>, Differentiating<C>::kNumbers> each;
   for (int q = 0; q <= Differentiating<C>::kScale; ++q) each[q].at = numbers.of[q] ? numbers.of[q] + part.first_column : nullptr;
   for (int c = 0; c < columns; ++c) cells[c] = {};
-  for (int64_t place = part.begin; place < part.end; place += kTilePlaces<C>) {
-    const int places = int(part.end - place < kTilePlaces<C> ? part.end - place : kTilePlaces<C>);
-    for (int k = 0; k < places; ++k) {
-      const int64_t start = (place + k) * p.channels + part.first_column;
-      C *const h_row = h + k * kTileColumns, *const u_row = u + k * kTileColumns;
-      const C *const from_x = load_x(p, x, start, columns, numbers, each, h_row), *const from_dy = load(p.dy, dy, start, columns, u_row);
-      differentiate_run(p.activation, from_x, from_dy, columns, each, h_row, u_row);
-    }
+  Place place(part.begin, p.spatial);
+  for (int64_t done = part.begin; done < part.end; done += kTilePlaces<C>) {
+    const int places = int(part.end - done < kTilePlaces<C> ? part.end - done : kTilePlaces<C>);
+    for (int k = 0; k < places; ++k, place.next())
+      differentiate(p, place.sample, place.place * p.channels + part.first_column, columns, numbers, each, h + k * kTileColumns,
+                    u + k * kTileColumns);
     tile_sums(places, columns, sums, [&](int k, int c, C(&t)[3]) KILTER_INLINE_LAMBDA {
       const int i = k * kTileColumns + c;
       t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i];
@@ -354,20 +399,16 @@ void sums(const PlaneBackward& p, const PlanePart& part, const Differentiating<C
 template <class C>
 void gradient(const PlaneBackward& p, const PlanePart& part, const Differentiating<C>& numbers, bool past_caches) {
   using N = Differentiating<C>;
-  const auto row = [&](const View& v) { return v.present() ? v.row(part.sample) : nullptr; };
-  const char *const x = row(p.x), *const dy = row(p.dy), *const up = row(p.dresidual_out);
-  char *const dx = row(p.dx), *const dresidual = row(p.dresidual);
-  each_piece<C>(part, p.channels, p.spatial, numbers, [&](int64_t start, int m, const auto& of) {
+  each_piece<C>(part, p.channels, p.spatial, numbers, [&](int64_t sample, int64_t start, int m, const auto& of) {
     alignas(64) C h[kRun<C>], u[kRun<C>];
-    const C *const from_x = load_x(p, x, start, m, numbers, of, h), *const from_dy = load(p.dy, dy, start, m, u);
-    differentiate_run(p.activation, from_x, from_dy, m, of, h, u);
+    differentiate(p, sample, start, m, numbers, of, h, u);
+    const bool behind = p.dresidual.present() && p.residual_behind;
+    if (behind) store(p.dresidual, sample, start, m, u, past_caches);
+    if (!p.dx.present() && behind) return;
     for (int i = 0; i < m; ++i) u[i] = (u[i] * of[N::kOfU][i] - of[N::kConstant][i]) - (h[i] - of[N::kLow][i]) * of[N::kOfH][i];
-    if (up) {
-      const C* const more = load(p.dresidual_out, up, start, m, h);
-      for (int i = 0; i < m; ++i) u[i] = u[i] + more[i];
-    }
-    if (dx) store(p.dx, dx, start, m, u, past_caches);
-    if (dresidual) store(p.dresidual, dresidual, start, m, u, past_caches);
+    if (p.dresidual_out.present()) add_residual(p.dresidual_out, sample, start, m, u, false, u);
+    if (p.dx.present()) store(p.dx, sample, start, m, u, past_caches);
+    if (p.dresidual.present() && !behind) store(p.dresidual, sample, start, m, u, past_caches);
   });
   if (past_caches) stream_fence();
 }

@@ -7,8 +7,8 @@
 
 namespace kilter {
 
-// Channels first, a group of a sample is a run of elements in chunks of at most so many; channels last, a column of places in chunks of
-// as many places.
+// Channels first, a plane has a run of elements in each of its samples, and chunks of at most so many elements: of one run, or whole runs
+// of several samples; channels last, it has columns, and chunks of so many places.
 template <class C>
 constexpr int64_t kChunk = sizeof(C) == 4 ? 1024 : 256;
 constexpr int64_t kChunkPlaces = 256;
@@ -16,10 +16,10 @@ constexpr int kTileColumns = 64;  // that are summed together: pieces of several
 template <class C>
 constexpr int kTilePlaces = sizeof(C) == 4 ? 32 : 16;
 
-// A piece of a sample.  Channels first: elements [begin, end) of its memory; channels last: places [begin, end) of the channels from
-// first_column on: at most kTileColumns where sums are taken.
+// Channels first: elements [begin, end) of each of some samples; channels last: places [begin, end), counted through all samples, of the
+// channels from first_column on: at most kTileColumns where sums are taken.
 struct PlanePart {
-  int64_t sample, begin, end, first_column = 0;
+  int64_t sample, samples, begin, end, first_column = 0;
   int columns = 0;
 };
 
@@ -51,9 +51,9 @@ struct SumCell {
   Wide<C> u = {}, uh = {}, h = {};
 };
 
-// What turns elements into results: arrays by channel of a sample.
+// What turns elements into results: arrays by channel.
 template <class C>
-struct Normalizing {                                         // y = activation(((s * scale - mean) - low) * factor + offset)
+struct Normalizing {  // y = activation(((s * scale - mean) - low) * factor + offset), a residual behind the norm being a part of offset
   enum { kMean, kLow, kFactor, kOffset, kScale, kNumbers };  // kScale: null where all are 1
   const C* of[kNumbers];
 };
@@ -70,7 +70,7 @@ struct PlanePasses {
   // Of s * scale; channels first: one chunk's cell, channels last: one for each column.
   void (*statistics)(const PlaneForward&, const PlanePart&, C scale, Cell<C>* cells);
   void (*normalize)(const PlaneForward&, const PlanePart&, const Normalizing<C>&, bool past_caches);
-  // Channels first: of whole channels; a cell for each channel of the part.
+  // Channels first: of one channel.
   void (*sums)(const PlaneBackward&, const PlanePart&, const Differentiating<C>&, SumCell<C>* cells);
   void (*gradient)(const PlaneBackward&, const PlanePart&, const Differentiating<C>&, bool past_caches);
 };

@@ -1,0 +1,28 @@
+// instance_norm: 1. the implementation lists  2. the C entry points.
+#include "families/planewise/entry.h"
+
+namespace kilter {
+namespace {
+
+constexpr const char* kOp = "instance_norm";
+
+constexpr Implementation<PlaneForward> kForward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, instance_norm_reference_forward},
+};
+
+constexpr Implementation<PlaneBackward> kBackward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, instance_norm_reference_backward, plane_reference_workspace},
+};
+
+constexpr Schema kForwardSchema = plane_norm_forward<kilter_instance_norm_forward_args>(kOp, KILTER_INSTANCE_NORM_FORWARD);
+constexpr Schema kBackwardSchema = plane_norm_backward<kilter_instance_norm_backward_args>(kOp, KILTER_INSTANCE_NORM_BACKWARD);
+using ForwardEntry = Entry<kForwardSchema, PlaneForward, kForward, finish_instance_norm>;
+using BackwardEntry = Entry<kBackwardSchema, PlaneBackward, kBackward, finish_instance_norm>;
+
+}  // namespace
+
+}  // namespace kilter
+
+KILTER_FUNCTIONS(instance_norm, ForwardEntry, BackwardEntry)
