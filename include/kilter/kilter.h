@@ -170,7 +170,11 @@ typedef enum kilter_function {
   KILTER_INSTANCE_NORM_FORWARD = 10,
   KILTER_INSTANCE_NORM_BACKWARD = 11,
   KILTER_BATCH_NORM_FORWARD = 12,
-  KILTER_BATCH_NORM_BACKWARD = 13
+  KILTER_BATCH_NORM_BACKWARD = 13,
+  KILTER_BATCH_NORM_STATISTICS_FORWARD = 14,
+  KILTER_BATCH_NORM_STATISTICS_BACKWARD = 15,
+  KILTER_BATCH_NORM_APPLY_FORWARD = 16,
+  KILTER_BATCH_NORM_APPLY_BACKWARD = 17
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -373,8 +377,8 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 typedef struct kilter_field {
   size_t struct_size;
   const char* name;        /* "weight" */
-  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const char*), "memory"
-                              (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
+  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
+                              char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
                               "reserved" (int32_t: 0) */
   const char* help;        /* "weight: ..." */
   size_t offset;           /* in the struct */

@@ -82,7 +82,11 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_group_norm_backward(const kilte
 /* ---------------------------------------------------------------- instance_norm
  *
  * Instance Normalization (Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022): the group_norm of groups = channels, whose fields, formulas
- * and promises it has.  With scale and shift by sample it is adaptive (Huang, Belongie 2017, arXiv:1703.06868). */
+ * and promises it has.  With scale and shift by sample it is adaptive (Huang, Belongie 2017, arXiv:1703.06868).
+ *
+ * Running statistics are batch_norm's, of which a batch's mean and unbiased variance are the means over its samples of theirs; with
+ * inference they take the place of each sample's, in backward too, and x moves neither.  To write them where a plane has one value is
+ * KILTER_INVALID_ARGUMENT. */
 
 typedef struct kilter_instance_norm_forward_args {
   size_t struct_size;
@@ -92,14 +96,22 @@ typedef struct kilter_instance_norm_forward_args {
   kilter_tensor residual;
   kilter_tensor scale;
   kilter_tensor shift;
+  kilter_tensor running_mean; /* input, optional unless inference, [channels], type T or fp32 */
+  kilter_tensor running_var;  /* input, there where running_mean is, likewise */
   kilter_tensor y;
   kilter_tensor residual_out;
-  kilter_tensor mean; /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
-  kilter_tensor rstd; /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor mean;             /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor rstd;             /* output, optional, [batch, channels], fp32 (fp64 if T is fp64) */
+  kilter_tensor running_mean_out; /* output, optional, not in inference, running_mean's type; may be running_mean */
+  kilter_tensor running_var_out;  /* output, optional, not in inference, running_var's type; may be running_var */
   double eps;
   double scale_offset;
+  double momentum;         /* finite */
+  int64_t batches_tracked; /* at least 0: batches before this one, for averaging cumulative */
   int32_t activation;
-  int32_t reserved; /* 0 */
+  int32_t inference; /* 0: each sample's statistics; 1: running_mean and running_var */
+  int32_t averaging; /* kilter_averaging */
+  int32_t reserved;  /* 0 */
   void* workspace;
   size_t workspace_size;
   const char* impl;
@@ -113,8 +125,10 @@ typedef struct kilter_instance_norm_backward_args {
   kilter_tensor bias;
   kilter_tensor scale;
   kilter_tensor shift;
-  kilter_tensor mean;
-  kilter_tensor rstd;
+  kilter_tensor running_mean; /* input, as in forward; read in inference */
+  kilter_tensor running_var;  /* input, as in forward; read in inference */
+  kilter_tensor mean;         /* input, as forward wrote it; read unless in inference */
+  kilter_tensor rstd;         /* input, as forward wrote it; read unless in inference */
   kilter_tensor dy;
   kilter_tensor dresidual_out;
   kilter_tensor dx;
@@ -123,9 +137,10 @@ typedef struct kilter_instance_norm_backward_args {
   kilter_tensor dbias;
   kilter_tensor dscale;
   kilter_tensor dshift;
+  double eps; /* as in forward; read in inference */
   double scale_offset;
   int32_t activation;
-  int32_t reserved; /* 0 */
+  int32_t inference; /* as in forward */
   void* workspace;
   size_t workspace_size;
   const char* impl;
@@ -205,5 +220,102 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_forward(const kilter
                                                                     kilter_stream stream) KILTER_NOEXCEPT;
 KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_backward(const kilter_batch_norm_backward_args* args,
                                                                      kilter_stream stream) KILTER_NOEXCEPT;
+
+/* ---------------------------------------------------------------- batch_norm in steps
+ *
+ * What batch_norm does in training, as steps between which anything may happen to the statistics: synchronized batch norm, whose
+ * channels' values lie with several ranks, is
+ *   forward:   statistics of each rank's samples, gathered from all ranks; batch_norm_combine; apply,
+ *   backward:  sums over each rank's samples, gathered; batch_norm_combine; apply,
+ * and equals, within batch_norm's bounds, one rank with all samples.  Statistics and sums are fp64, so that none is lost between steps;
+ * they are added in the order of the ranks.  A rank without samples (batch = 0) has a count and sums of 0, and its mean and m2 are 0.
+ * Formulas, types, layouts and promises are batch_norm's.
+ *
+ * batch_norm_statistics: forward count, mean and m2, the sum of (x - mean)^2, of each channel of this rank's samples; backward, with all
+ * ranks' mean and rstd, this rank's sums of u and u * xhat, and with them its part of dweight and dbias. */
+
+typedef struct kilter_batch_norm_statistics_forward_args {
+  size_t struct_size;
+  kilter_tensor x;     /* input */
+  kilter_tensor count; /* output, [1], fp64: batch * spatial */
+  kilter_tensor mean;  /* output, [channels], fp64 */
+  kilter_tensor m2;    /* output, [channels], fp64 */
+  void* workspace;     /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_statistics_forward_args;
+
+typedef struct kilter_batch_norm_statistics_backward_args {
+  size_t struct_size;
+  kilter_tensor x;          /* input; T, or fp32 */
+  kilter_tensor weight;     /* input, optional, as in batch_norm_apply; read where there is an activation */
+  kilter_tensor bias;       /* input, optional, as in batch_norm_apply; read where there is an activation */
+  kilter_tensor residual;   /* input, optional, as in batch_norm_apply; read where there is an activation */
+  kilter_tensor mean;       /* input, [channels], fp64 */
+  kilter_tensor rstd;       /* input, [channels], fp64 */
+  kilter_tensor dy;         /* input, type T */
+  kilter_tensor sum_u;      /* output, [channels], fp64 */
+  kilter_tensor sum_u_xhat; /* output, [channels], fp64 */
+  kilter_tensor dweight;    /* output, optional, [channels], fp32 or weight's type (T if weight is absent) */
+  kilter_tensor dbias;      /* output, optional, [channels], fp32 or weight's type (T if weight is absent) */
+  int32_t activation;       /* as in batch_norm_apply */
+  int32_t reserved;         /* 0 */
+  void* workspace;          /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_statistics_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_statistics_forward(const kilter_batch_norm_statistics_forward_args* args,
+                                                                               kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_statistics_backward(const kilter_batch_norm_statistics_backward_args* args,
+                                                                                kilter_stream stream) KILTER_NOEXCEPT;
+
+/* batch_norm_apply: forward y from all ranks' mean and rstd; backward dx and dresidual from all ranks' count and sums. */
+
+typedef struct kilter_batch_norm_apply_forward_args {
+  size_t struct_size;
+  kilter_tensor x;        /* input */
+  kilter_tensor weight;   /* input, optional, [channels], type T or fp32 */
+  kilter_tensor bias;     /* input, optional, [channels], type T or fp32 */
+  kilter_tensor residual; /* input, optional, x's shape, type T or fp32: is added behind the affine, before the activation */
+  kilter_tensor mean;     /* input, [channels], fp64 */
+  kilter_tensor rstd;     /* input, [channels], fp64 */
+  kilter_tensor y;        /* output, type T; may be x or residual (same type) */
+  int32_t activation;     /* kilter_activation */
+  int32_t reserved;       /* 0 */
+  void* workspace;        /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_apply_forward_args;
+
+typedef struct kilter_batch_norm_apply_backward_args {
+  size_t struct_size;
+  kilter_tensor x;          /* input; T, or fp32 */
+  kilter_tensor weight;     /* input, optional, as in forward */
+  kilter_tensor bias;       /* input, optional, as in forward; read where there is an activation */
+  kilter_tensor residual;   /* input, optional, as in forward; read where there is an activation */
+  kilter_tensor mean;       /* input, [channels], fp64 */
+  kilter_tensor rstd;       /* input, [channels], fp64 */
+  kilter_tensor count;      /* input, [1], fp64: of all ranks */
+  kilter_tensor sum_u;      /* input, [channels], fp64: of all ranks */
+  kilter_tensor sum_u_xhat; /* input, [channels], fp64: of all ranks */
+  kilter_tensor dy;         /* input, type T */
+  kilter_tensor dx;         /* output, optional, type T; may be x, residual or dy (same type) */
+  kilter_tensor dresidual;  /* output, optional, type T or fp32; may be x, residual or dy (same type) */
+  int32_t activation;       /* as in forward */
+  int32_t reserved;         /* 0 */
+  void* workspace;          /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_apply_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_apply_forward(const kilter_batch_norm_apply_forward_args* args,
+                                                                          kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_apply_backward(const kilter_batch_norm_apply_backward_args* args,
+                                                                           kilter_stream stream) KILTER_NOEXCEPT;
 
 #endif /* KILTER_PLANEWISE_H_ */

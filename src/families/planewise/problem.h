@@ -1,4 +1,4 @@
-// The norms of planes (group_norm) after their arguments were checked: what every implementation receives.  All ops share one problem
+// The norms of planes after their arguments were checked: what every implementation receives.  All ops share one problem
 // per direction; fields are named as in the C structs, and schema.h says how they are read.
 #pragma once
 
@@ -9,21 +9,26 @@
 
 namespace kilter {
 
+// What a call does of a norm, for those that let something happen between statistics and elements (other ranks' samples).
+enum class PlaneStep : uint8_t { whole, statistics, apply };
+
 // A plane is what shares statistics: a group of a sample, or, over_batch, a channel of all samples (then groups = channels).
 struct PlaneForward {
   kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t batch = 0, channels = 0, spatial = 0, groups = 0;
   View x, weight, bias, residual, scale, shift, running_mean, running_var;
-  View y, residual_out, mean, rstd, running_mean_out, running_var_out;
+  View y, residual_out, mean, rstd, running_mean_out, running_var_out;  // mean, rstd: inputs of the step apply
+  View count, m2;                                                       // the step statistics': outputs, fp64 as its mean
   double eps = 0, scale_offset = 0, momentum = 0;
   int64_t batches_tracked = 0;
-  int32_t activation = 0, training = 1, averaging = 0;
+  int32_t activation = 0, training = 1, inference = 0, averaging = 0;
   char* workspace = nullptr;
   size_t workspace_size = 0;
   const char* impl = nullptr;
   uint64_t launch_flags = 0;
   const char* op = "";
   // By finish().
+  PlaneStep step = PlaneStep::whole;
   bool over_batch = false;
   bool residual_behind = false;  // residual is added to what the activation is of, instead of to x
   // Without places or channels: nothing is read, and statistics, if asked for, are NaN.
@@ -35,14 +40,16 @@ struct PlaneBackward {
   int64_t batch = 0, channels = 0, spatial = 0, groups = 0;
   View x, weight, bias, residual, scale, shift, mean, rstd, running_mean, running_var, dy, dresidual_out;
   View dx, dresidual, dweight, dbias, dscale, dshift;
+  View sum_u, sum_u_xhat, count;  // outputs of the step statistics, inputs of the step apply
   double eps = 0, scale_offset = 0;
-  int32_t activation = 0, training = 1;
+  int32_t activation = 0, training = 1, inference = 0;
   char* workspace = nullptr;
   size_t workspace_size = 0;
   const char* impl = nullptr;
   uint64_t launch_flags = 0;
   const char* op = "";
   // By finish().
+  PlaneStep step = PlaneStep::whole;
   bool over_batch = false;
   bool residual_behind = false;  // residual is added to what the activation is of, instead of to x
   // Without places or channels: nothing is read, and statistics, if asked for, are NaN.
@@ -67,12 +74,13 @@ template <class Problem>
 [[nodiscard]] kilter_status finish_group_norm(Problem*) {
   return KILTER_OK;
 }
-template <class Problem>
-[[nodiscard]] kilter_status finish_instance_norm(Problem* p) {
-  p->groups = p->channels > 0 ? p->channels : 1;
-  return KILTER_OK;
-}
+[[nodiscard]] kilter_status finish_instance_norm(PlaneForward* p);
+[[nodiscard]] kilter_status finish_instance_norm(PlaneBackward* p);
 [[nodiscard]] kilter_status finish_batch_norm(PlaneForward* p);
 [[nodiscard]] kilter_status finish_batch_norm(PlaneBackward* p);
+[[nodiscard]] kilter_status finish_batch_norm_statistics(PlaneForward* p);
+[[nodiscard]] kilter_status finish_batch_norm_statistics(PlaneBackward* p);
+[[nodiscard]] kilter_status finish_batch_norm_apply(PlaneForward* p);
+[[nodiscard]] kilter_status finish_batch_norm_apply(PlaneBackward* p);
 
 }  // namespace kilter

@@ -16,6 +16,10 @@ namespace kilter {
 [[nodiscard]] kilter_status instance_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
 [[nodiscard]] kilter_status batch_norm_reference_forward(const PlaneForward& problem, kilter_stream);
 [[nodiscard]] kilter_status batch_norm_reference_backward(const PlaneBackward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_statistics_reference_forward(const PlaneForward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_statistics_reference_backward(const PlaneBackward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_apply_reference_forward(const PlaneForward& problem, kilter_stream);
+[[nodiscard]] kilter_status batch_norm_apply_reference_backward(const PlaneBackward& problem, kilter_stream);
 
 // An activation of v and its derivative.
 template <class R>
@@ -81,11 +85,25 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
 
   kilter_status run() const {
     const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
-    for (int64_t n = 0; n < sets_of(p_) && any; ++n)
-      for (int64_t g = 0; g < p_.groups; ++g) plane(n, g);
+    const R sets = R(sets_of(p_));
+    for (int64_t g = 0; g < p_.groups && any; ++g) {
+      R mean = 0, var = 0;  // the sets' means of theirs
+      for (int64_t n = 0; n < sets_of(p_); ++n) {
+        const Moments m = plane(n, g);
+        mean += m.mean / sets, var += m.square / (this->elements() - 1) / sets;
+      }
+      running(g, mean, var);
+    }
+    if (p_.count.present()) write(p_.count, 0, 0, R(samples_of_set(p_) * p_.spatial));
     return KILTER_OK;
   }
-  void plane(int64_t set, int64_t g) const {
+
+ private:
+  struct Moments {
+    R mean = 0, square = 0;  // the sum of squares around it
+  };
+
+  Moments plane(int64_t set, int64_t g) const {
     const bool summed = p_.residual_out.present();
     const View& s = summed ? p_.residual_out : p_.x;
     const View residual = summed || p_.residual_behind ? View{} : p_.residual;
@@ -94,33 +112,38 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
       this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { write(s, n, at(c, i), read_sum<R>(p_.x, p_.residual, n, at(c, i))); });
     const auto value = [&](int64_t n, int64_t c, int64_t i) { return read_sum<R>(s, residual, n, at(c, i)); };
     const R m = this->elements();
-    R mean, var = 0;
-    if (p_.training) {
-      R sum = 0;
-      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { sum += value(n, c, i); });
-      mean = sum / m;
-      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { var += (value(n, c, i) - mean) * (value(n, c, i) - mean); });
-      if (m > 0) running(g, mean, var / (m - 1));
-      if (m == 0) running(g, this->of_channel(p_.running_mean, g, 0), this->of_channel(p_.running_var, g, 0));
-      var /= m;
+    Moments of;
+    R rstd;
+    if (p_.step == PlaneStep::apply) {
+      of.mean = read<R>(p_.mean, 0, g), rstd = read<R>(p_.rstd, 0, g);
+    } else if (p_.training) {
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { of.mean += value(n, c, i); });
+      if (m > 0 || p_.step == PlaneStep::whole) of.mean /= m;
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { of.square += (value(n, c, i) - of.mean) * (value(n, c, i) - of.mean); });
+      rstd = 1 / square_root(of.square / m + R(p_.eps));
     } else {
-      mean = read<R>(p_.running_mean, 0, g), var = read<R>(p_.running_var, 0, g);
+      of.mean = read<R>(p_.running_mean, 0, g), rstd = 1 / square_root(read<R>(p_.running_var, 0, g) + R(p_.eps));
     }
-    const R rstd = 1 / square_root(var + R(p_.eps));
-    this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
-      R y, slope;
-      reference_activation(p_.activation, this->affine(set, n, c, i, (value(n, c, i) - mean) * rstd), &y, &slope);
-      write(p_.y, n, at(c, i), y);
-    });
-    write(p_.mean, set, g, mean);
+    if (p_.y.present())
+      this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
+        R y, slope;
+        reference_activation(p_.activation, this->affine(set, n, c, i, (value(n, c, i) - of.mean) * rstd), &y, &slope);
+        write(p_.y, n, at(c, i), y);
+      });
+    if (p_.step == PlaneStep::apply) return of;
+    write(p_.mean, set, g, of.mean);
+    if (p_.step == PlaneStep::statistics) return write(p_.m2, set, g, of.square), of;
     write(p_.rstd, set, g, rstd);
+    return of;
   }
+
   void running(int64_t c, R mean, R var) const {
-    const R momentum = this->elements() == 0                         ? R(1)
-                       : p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / R(p_.batches_tracked + 1)
-                                                                     : R(p_.momentum);
+    const bool none = sets_of(p_) == 0 || this->elements() == 0;  // leaves them as they are
+    const R momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / R(p_.batches_tracked + 1) : R(p_.momentum);
     const auto update = [&](const View& old, const View& out, R value) {
-      if (out.present()) write(out, 0, c, (1 - momentum) * read<R>(old, 0, c) + momentum * value);
+      if (!out.present()) return;
+      const R before = read<R>(old, 0, c);
+      write(out, 0, c, none ? before : (1 - momentum) * before + momentum * value);
     };
     update(p_.running_mean, p_.running_mean_out, mean);
     update(p_.running_var, p_.running_var_out, var);
@@ -151,9 +174,11 @@ struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
   }
 
   void plane(int64_t set, int64_t g, R* sums) const {
-    const R m = this->elements();
+    const R m = p_.step == PlaneStep::apply ? read<R>(p_.count, 0, 0) : this->elements();
     R mean = 0, rstd;
-    if (p_.training) {
+    if (p_.step != PlaneStep::whole) {
+      mean = read<R>(p_.mean, 0, g), rstd = read<R>(p_.rstd, 0, g);
+    } else if (p_.training) {
       this->each(set, g, [&](int64_t n, int64_t c, int64_t i) { mean += this->get(p_.x, n, c, i); });
       mean /= m, rstd = read<R>(p_.rstd, set, g);  // the saved mean was rounded
     } else {
@@ -179,10 +204,13 @@ struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
       const R f = this->factor(set, c), w = this->of_channel(p_.weight, c, 1);
       sum_g += sum_u * f * w, sum_gh += sum_uh * f * w;
       if (sums) sums[c] += sum_uh * f, sums[p_.channels + c] += sum_u * f;
+      if (p_.sum_u.present() && p_.step == PlaneStep::statistics) write(p_.sum_u, 0, c, sum_u), write(p_.sum_u_xhat, 0, c, sum_uh);
+      if (p_.step == PlaneStep::apply) sum_g = read<R>(p_.sum_u, 0, c) * w, sum_gh = read<R>(p_.sum_u_xhat, 0, c) * w;
       write(p_.dscale, set, c, sum_uh * w + sum_u * this->of_channel(p_.bias, c, 0));
       write(p_.dshift, set, c, sum_u);
     }
     if (!p_.training) sum_g = sum_gh = 0;  // x moves neither
+    if (p_.step == PlaneStep::statistics) return;
     this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
       const Element e = element(n, c, i);
       R dx = rstd * (e.u * this->factor(set, c) * this->of_channel(p_.weight, c, 1) - sum_g / m - e.h * (sum_gh / m));

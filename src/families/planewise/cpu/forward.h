@@ -21,6 +21,7 @@ class PlaneForwardRun {
     KILTER_RETURN_IF_ERROR(check_workspace(p_, bytes_));
     past_caches_ = streams(p_, plan_, p_.y, {&p_.x, &p_.residual});
     run_slabs(plan_, *this);
+    if (moments_) update_running();
     return KILTER_OK;
   }
 
@@ -49,8 +50,10 @@ class PlaneForwardRun {
     Scratch scratch(workspace);
     cells_ = scratch.take<Cell<C>>(plan_.sets, p.training ? plan_.chunks : 0, plan_.last ? p.channels : p.groups);
     numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
+    if (asked(p.running_mean_out) || asked(p.running_var_out)) moments_ = scratch.take<Moments>(plan_.sets, p.groups);
     bytes_ = scratch.bytes();
   }
+  static bool asked(const View& v) { return v.dtype != DType::none; }
   static bool last(const PlaneForward& p) { return PlanePlan(p, false, 1).last; }
 
   kilter_status write_empty() const {
@@ -83,12 +86,12 @@ class PlaneForwardRun {
       passes_->statistics(p_, plan_.part(slab.set, chunk, g * plan_.run), scale, cells(slab.set, chunk, g));
   }
 
-  struct Moments {
+  struct Plane {
     Wide<C> mean = {};
     double variance = 0;
   };
   // Of a plane: around a mean that may be off by a rounding, then by how much it is.
-  Moments merged(int64_t set, int64_t group) const {
+  Plane merged(int64_t set, int64_t group) const {
     const int64_t columns = plan_.last ? plan_.width : 1;
     const double all = double(plan_.elements());
     const auto each = [&](auto f) {
@@ -126,14 +129,14 @@ class PlaneForwardRun {
   }
 
   // Of s * 2^*power.
-  Moments moments(int64_t set, int64_t group, int* power) const {
-    const Moments m = merged(set, group);
+  Plane moments(int64_t set, int64_t group, int* power) const {
+    const Plane m = merged(set, group);
     if (m.variance >= 0x1p-96 && m.variance <= 0x1p96) return m;
     const Slab plane(plan_, set, group, 1);
     *power = scale_of(plane);
     if (*power == 0) return m;
     for (int64_t k = 0; k < plan_.chunks; ++k) statistics(plane, k, C(std::ldexp(1.0, *power)));
-    const Moments scaled = merged(set, group);
+    const Plane scaled = merged(set, group);
     if (scaled.variance != 0 || *power > 0) return scaled;
     *power = 0;  // a large constant: eps counts
     return {m.mean, 0};
@@ -141,7 +144,7 @@ class PlaneForwardRun {
 
   void finish_group(int64_t set, int64_t group) const {
     int power = 0;
-    Moments m;
+    Plane m;
     if (p_.training)
       m = moments(set, group, &power);
     else
@@ -149,7 +152,7 @@ class PlaneForwardRun {
     const double rstd = 1 / std::sqrt(m.variance + std::ldexp(double(C(p_.eps)), 2 * power)), mean = value_of(m.mean);
     write(p_.mean, set, group, std::ldexp(mean, -power));
     write(p_.rstd, set, group, std::ldexp(rstd, power));
-    if (p_.training) update_running(group, std::ldexp(mean, -power), std::ldexp(m.variance, -2 * power));
+    if (moments_) moments_[set * p_.groups + group] = {std::ldexp(mean, -power), std::ldexp(m.variance, -2 * power)};
     const C high = C(mean);
     Wide<C> rest = m.mean;
     add_number(rest, -double(high));
@@ -163,15 +166,20 @@ class PlaneForwardRun {
     }
   }
 
-  // momentum is the weight of the new value; the variance is the unbiased one.
-  void update_running(int64_t channel, double mean, double variance) const {
+  // By the mean over sets of their means and unbiased variances; momentum is the weight of the new value.
+  void update_running() const {
     const double momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p_.batches_tracked + 1) : p_.momentum;
-    const double count = double(plan_.elements());
-    const auto update = [&](const View& old, const View& out, double value) {
-      if (out.present()) write(out, 0, channel, (1 - momentum) * read<double>(old, 0, channel) + momentum * value);
+    const double unbiased = double(plan_.elements()) / double(plan_.elements() - 1);
+    const auto update = [&](const View& old, const View& out, int64_t c, double value) {
+      if (out.present()) write(out, 0, c, (1 - momentum) * read<double>(old, 0, c) + momentum * value);
     };
-    update(p_.running_mean, p_.running_mean_out, mean);
-    update(p_.running_var, p_.running_var_out, variance * (count / (count - 1)));
+    for (int64_t c = 0; c < p_.channels; ++c) {
+      double mean = 0, variance = 0;
+      for (int64_t set = 0; set < plan_.sets; ++set)
+        mean += moments_[set * p_.groups + c].mean, variance += moments_[set * p_.groups + c].variance;
+      update(p_.running_mean, p_.running_mean_out, c, mean / double(plan_.sets));
+      update(p_.running_var, p_.running_var_out, c, variance / double(plan_.sets) * unbiased);
+    }
   }
 
   const PlaneForward& p_;
@@ -179,6 +187,10 @@ class PlaneForwardRun {
   PlanePlan plan_;
   Cell<C>* cells_ = nullptr;
   C* numbers_ = nullptr;
+  struct Moments {
+    double mean, variance;
+  };
+  Moments* moments_ = nullptr;  // of each plane, for running statistics
   size_t bytes_ = 0;
   bool past_caches_ = false;
 };
