@@ -174,7 +174,9 @@ typedef enum kilter_function {
   KILTER_BATCH_NORM_STATISTICS_FORWARD = 14,
   KILTER_BATCH_NORM_STATISTICS_BACKWARD = 15,
   KILTER_BATCH_NORM_APPLY_FORWARD = 16,
-  KILTER_BATCH_NORM_APPLY_BACKWARD = 17
+  KILTER_BATCH_NORM_APPLY_BACKWARD = 17,
+  KILTER_BATCH_NORM_COMBINE_FORWARD = 18,
+  KILTER_BATCH_NORM_COMBINE_BACKWARD = 19
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */

@@ -272,6 +272,50 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_statistics_forward(c
 KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_statistics_backward(const kilter_batch_norm_statistics_backward_args* args,
                                                                                 kilter_stream stream) KILTER_NOEXCEPT;
 
+/* batch_norm_combine: of the ranks' statistics, forward makes those of all samples (Chan, Golub, LeVeque 1983, equations 2.1, weighted by
+ * counts; ranks whose count is 0 do not matter, whatever their mean says) and, in a call of its own, backward the ranks' sums into one.
+ * Running statistics follow as in batch_norm; counts of 0 or 1 in all leave them as they are.  No count at all: mean and rstd are NaN. */
+
+typedef struct kilter_batch_norm_combine_forward_args {
+  size_t struct_size;
+  kilter_tensor counts;           /* input, [ranks], fp64 */
+  kilter_tensor means;            /* input, [ranks, channels], fp64; any stride between ranks */
+  kilter_tensor m2s;              /* input, [ranks, channels], fp64; any stride between ranks */
+  kilter_tensor running_mean;     /* input, optional, [channels], fp64, fp32, fp16 or bf16 */
+  kilter_tensor running_var;      /* input, there where running_mean is, likewise */
+  kilter_tensor count;            /* output, [1], fp64: the sum of counts */
+  kilter_tensor mean;             /* output, [channels], fp64 */
+  kilter_tensor rstd;             /* output, [channels], fp64 */
+  kilter_tensor running_mean_out; /* output, optional, running_mean's type; may be running_mean */
+  kilter_tensor running_var_out;  /* output, optional, running_var's type; may be running_var */
+  double eps;                     /* as in batch_norm */
+  double momentum;                /* as in batch_norm */
+  int64_t batches_tracked;        /* as in batch_norm */
+  int32_t averaging;              /* as in batch_norm */
+  int32_t reserved;               /* 0 */
+  void* workspace;                /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_combine_forward_args;
+
+typedef struct kilter_batch_norm_combine_backward_args {
+  size_t struct_size;
+  kilter_tensor sums_u;      /* input, [ranks, channels], fp64; any stride between ranks */
+  kilter_tensor sums_u_xhat; /* input, [ranks, channels], fp64; any stride between ranks */
+  kilter_tensor sum_u;       /* output, [channels], fp64 */
+  kilter_tensor sum_u_xhat;  /* output, [channels], fp64 */
+  void* workspace;           /* as in group_norm */
+  size_t workspace_size;
+  const char* impl;
+  uint64_t launch_flags;
+} kilter_batch_norm_combine_backward_args;
+
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_combine_forward(const kilter_batch_norm_combine_forward_args* args,
+                                                                            kilter_stream stream) KILTER_NOEXCEPT;
+KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_combine_backward(const kilter_batch_norm_combine_backward_args* args,
+                                                                             kilter_stream stream) KILTER_NOEXCEPT;
+
 /* batch_norm_apply: forward y from all ranks' mean and rstd; backward dx and dresidual from all ranks' count and sums. */
 
 typedef struct kilter_batch_norm_apply_forward_args {

@@ -29,17 +29,18 @@ class PlaneBackwardRun {
   void prepare(const Slab& slab) {
     for (int64_t c = slab.first_channel; c < slab.first_channel + slab.channels; ++c) {
       const ChannelNumbers<C, PlaneBackward> of(p_, slab.set, c);
-      const C rstd = C(rstd_of(slab.set, c / plan_.width)), scale = scale_for(rstd);
-      const C mean = C(p_.training ? read<double>(p_.mean, slab.set, c / plan_.width) : read<double>(p_.running_mean, 0, c));
+      const double rstd = rstd_of(slab.set, c / plan_.width);
+      const C scale = scale_for(rstd);
       numbers_of(N::kScale, slab.set)[c] = scale;
-      numbers_of(N::kMean, slab.set)[c] = mean * scale;
-      numbers_of(N::kRstd, slab.set)[c] = rstd / scale;
+      numbers_of(N::kMean, slab.set)[c] = C(mean_of(slab.set, c / plan_.width)) * scale;
+      numbers_of(N::kRstd, slab.set)[c] = C(rstd / double(scale));
       numbers_of(N::kFactor, slab.set)[c] = C(double(of.weight) * double(of.factor));
       numbers_of(N::kOffset, slab.set)[c] = of.offset;
     }
   }
 
   void pieces(const Slab& slab, int64_t chunk) {
+    if (p_.step == PlaneStep::apply) return;
     const Differentiating<C> of = numbers(slab);
     if (plan_.last) {
       each_tile(slab, plan_.part(slab.set, chunk, 0), [&](const PlanePart& part, int64_t done) {
@@ -66,12 +67,14 @@ class PlaneBackwardRun {
       : p_(p), passes_(passes), plan_(p, true, PlanePlan(p, true, 1).last ? kChunkPlaces : kChunk<C>) {
     if (p.empty()) return;
     Scratch scratch(workspace);
-    cells_ = scratch.take<SumCell<C>>(plan_.sets, plan_.chunks, p.channels);
+    cells_ = scratch.take<SumCell<C>>(plan_.sets, p.step == PlaneStep::apply ? 0 : plan_.chunks, p.channels);
     numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
     bytes_ = scratch.bytes();
   }
 
   kilter_status write_empty() const {
+    if (p_.step == PlaneStep::statistics)
+      for (int64_t c = 0; c < p_.channels; ++c) write(p_.sum_u, 0, c, 0.0), write(p_.sum_u_xhat, 0, c, 0.0);
     for (int64_t c = 0; c < p_.channels; ++c) write(p_.dweight, 0, c, 0.0), write(p_.dbias, 0, c, 0.0);
     for (int64_t n = 0; n < plan_.sets && (p_.dscale.present() || p_.dshift.present()); ++n)
       for (int64_t c = 0; c < p_.channels; ++c) write(p_.dscale, n, c, 0.0), write(p_.dshift, n, c, 0.0);
@@ -79,6 +82,9 @@ class PlaneBackwardRun {
   }
 
   C* numbers_of(int which, int64_t set) const { return numbers_ + (which * plan_.sets + set) * p_.channels; }
+  double mean_of(int64_t set, int64_t group) const {
+    return p_.training ? read<double>(p_.mean, set, group) : read<double>(p_.running_mean, 0, group);
+  }
   double rstd_of(int64_t set, int64_t group) const {
     if (p_.training) return read<double>(p_.rstd, set, group);
     return 1 / std::sqrt(read<double>(p_.running_var, 0, group) + double(C(p_.eps)));
@@ -91,9 +97,9 @@ class PlaneBackwardRun {
     return all;
   }
   // A power of two with which differences of numbers as large as this deviation do not overflow.
-  static C scale_for(C rstd) {
+  static C scale_for(double rstd) {
     constexpr bool kNarrow = sizeof(C) == 4;
-    return rstd > C(kNarrow ? 0x1p-100 : 0x1p-900) ? C(1) : C(kNarrow ? 0x1p-64 : 0x1p-512);
+    return rstd > (kNarrow ? 0x1p-100 : 0x1p-900) ? C(1) : C(kNarrow ? 0x1p-64 : 0x1p-512);
   }
   SumCell<C>* cells(int64_t set, int64_t chunk, int64_t channel) const {
     return cells_ +
@@ -102,10 +108,14 @@ class PlaneBackwardRun {
   // A channel's sums, in its first chunk's place.
   SumCell<C>& total(int64_t set, int64_t channel) const { return *cells(set, 0, channel); }
 
-  void finish_group(int64_t n, int64_t group) const {
-    const int64_t begin = group * plan_.width, end = begin + plan_.width;
-    const double elements = double(plan_.elements()), rstd = rstd_of(n, group);
-    Wide<C> sum_h = {}, sum_g = {}, sum_gh = {};
+  // What the mean lost when it was rounded, in units of the deviation: that of h, or, of a mean that is as wide as sums, its rest.
+  double lost(int64_t n, int64_t group, double sum_h) const {
+    if (p_.step == PlaneStep::whole) return p_.training ? sum_h / double(plan_.elements()) : 0;
+    return (mean_of(n, group) - double(C(mean_of(n, group)))) * rstd_of(n, group);
+  }
+  // Over chunks, into the first one's place; the group's of h.
+  double add_chunks(int64_t n, int64_t begin, int64_t end) const {
+    Wide<C> sum_h = {};
     for (int64_t c = begin; c < end; ++c) {
       SumCell<C>& sums = total(n, c);
       for (int64_t k = 1; k < plan_.chunks; ++k) {
@@ -114,8 +124,14 @@ class PlaneBackwardRun {
       }
       add_to(sum_h, sums.h);
     }
-    // What the saved mean lost when it was rounded, in units of the deviation.
-    const double low = p_.training ? value_of(sum_h) / elements : 0;
+    return value_of(sum_h);
+  }
+  struct Pair {
+    double g, gh;
+  };
+  // The group's, with what they say of its channels written.
+  Pair sums_of(int64_t n, int64_t begin, int64_t end, double low) const {
+    Wide<C> sum_g = {}, sum_gh = {};
     for (int64_t c = begin; c < end; ++c) {
       SumCell<C>& sums = total(n, c);
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
@@ -124,15 +140,29 @@ class PlaneBackwardRun {
       add_number(sum_g, factor * u), add_number(sum_gh, factor * uh);
       write(p_.dscale, n, c, C(double(of.weight) * uh + of.bias * u));
       write(p_.dshift, n, c, C(u));
+      write(p_.sum_u, n, c, u), write(p_.sum_u_xhat, n, c, uh);
     }
+    return {value_of(sum_g), value_of(sum_gh)};
+  }
+  Pair given_sums(int64_t channel) const {
+    const double weight = ChannelNumbers<C, PlaneBackward>(p_, 0, channel).weight;
+    return {weight * read<double>(p_.sum_u, 0, channel), weight * read<double>(p_.sum_u_xhat, 0, channel)};
+  }
+
+  void finish_group(int64_t n, int64_t group) const {
+    const bool apply = p_.step == PlaneStep::apply;
+    const int64_t begin = group * plan_.width, end = begin + plan_.width;
+    const double elements = apply ? read<double>(p_.count, 0, 0) : double(plan_.elements()), rstd = rstd_of(n, group);
+    const double low = lost(n, group, apply ? 0 : add_chunks(n, begin, end));
+    const Pair sum = apply ? given_sums(begin) : sums_of(n, begin, end, low);
     // Neither with running statistics nor in a plane of one element does x move its statistics.
-    const bool moves = p_.training && plan_.elements() > 1;
-    const C constant = moves ? C(rstd * (value_of(sum_g) / elements)) : C(0);
-    const C of_h = moves ? C(rstd * (value_of(sum_gh) / elements)) : C(0);
+    const bool moves = p_.training && elements != 1;
+    const C constant = moves ? C(rstd * (sum.g / elements)) : C(0);
+    const C of_h = moves ? C(rstd * (sum.gh / elements)) : C(0);
     for (int64_t c = begin; c < end; ++c) {
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
       // The y of a plane of one element does not depend on it.
-      numbers_of(N::kOfU, n)[c] = p_.training && plan_.elements() == 1 ? C(0) : C(rstd * (double(of.weight) * double(of.factor)));
+      numbers_of(N::kOfU, n)[c] = p_.training && elements == 1 ? C(0) : C(rstd * (double(of.weight) * double(of.factor)));
       numbers_of(N::kConstant, n)[c] = constant;
       numbers_of(N::kLow, n)[c] = C(low);
       numbers_of(N::kOfH, n)[c] = of_h;

@@ -19,16 +19,17 @@ class PlaneForwardRun {
   kilter_status run() {
     if (p_.empty()) return write_empty();
     KILTER_RETURN_IF_ERROR(check_workspace(p_, bytes_));
-    past_caches_ = streams(p_, plan_, p_.y, {&p_.x, &p_.residual});
+    past_caches_ = p_.y.present() && streams(p_, plan_, p_.y, {&p_.x, &p_.residual});
     run_slabs(plan_, *this);
     if (moments_) update_running();
+    write(p_.count, 0, 0, double(plan_.elements()));
     return KILTER_OK;
   }
 
   void prepare(const Slab&) {}
 
   void pieces(const Slab& slab, int64_t chunk) {
-    if (p_.training) statistics(slab, chunk, 1);
+    if (takes_statistics(p_)) statistics(slab, chunk, 1);
   }
 
   void finish(const Slab& slab) {
@@ -36,6 +37,7 @@ class PlaneForwardRun {
   }
 
   void results(const Slab& slab, int64_t begin, int64_t end) {
+    if (p_.step == PlaneStep::statistics) return;
     Normalizing<C> numbers;
     for (int q = 0; q < N::kNumbers; ++q) numbers.of[q] = numbers_of(q, slab.set);
     const C* const scale = numbers.of[N::kScale] + slab.first_channel;
@@ -48,20 +50,22 @@ class PlaneForwardRun {
       : p_(p), passes_(passes), plan_(p, false, last(p) ? kChunkPlaces : kChunk<C>) {
     if (p.empty()) return;
     Scratch scratch(workspace);
-    cells_ = scratch.take<Cell<C>>(plan_.sets, p.training ? plan_.chunks : 0, plan_.last ? p.channels : p.groups);
+    cells_ = scratch.take<Cell<C>>(plan_.sets, takes_statistics(p) ? plan_.chunks : 0, plan_.last ? p.channels : p.groups);
     numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
     if (asked(p.running_mean_out) || asked(p.running_var_out)) moments_ = scratch.take<Moments>(plan_.sets, p.groups);
     bytes_ = scratch.bytes();
   }
+  static bool takes_statistics(const PlaneForward& p) { return p.training && p.step != PlaneStep::apply; }
   static bool asked(const View& v) { return v.dtype != DType::none; }
   static bool last(const PlaneForward& p) { return PlanePlan(p, false, 1).last; }
 
   kilter_status write_empty() const {
+    if (p_.step == PlaneStep::apply) return KILTER_OK;
+    const double none = p_.step == PlaneStep::statistics ? 0 : std::numeric_limits<double>::quiet_NaN();
     for (int64_t n = 0; n < plan_.sets; ++n)
-      for (int64_t g = 0; g < p_.groups && (p_.mean.present() || p_.rstd.present()); ++g) {
-        write(p_.mean, n, g, std::numeric_limits<double>::quiet_NaN());
-        write(p_.rstd, n, g, std::numeric_limits<double>::quiet_NaN());
-      }
+      for (int64_t g = 0; g < p_.groups && p_.channels > 0 && (p_.mean.present() || p_.rstd.present()); ++g)
+        write(p_.mean, n, g, none), write(p_.rstd, n, g, none), write(p_.m2, n, g, none);
+    write(p_.count, 0, 0, 0.0);
     for (int64_t c = 0; c < p_.channels; ++c) {
       if (p_.running_mean_out.present()) write(p_.running_mean_out, 0, c, read<double>(p_.running_mean, 0, c));
       if (p_.running_var_out.present()) write(p_.running_var_out, 0, c, read<double>(p_.running_var, 0, c));
@@ -142,27 +146,46 @@ class PlaneForwardRun {
     return {m.mean, 0};
   }
 
-  void finish_group(int64_t set, int64_t group) const {
+  // Of s * 2^power, which is neither too large nor too small for C.
+  struct Standard {
+    Wide<C> mean = {};
+    double rstd;
     int power = 0;
-    Plane m;
-    if (p_.training)
-      m = moments(set, group, &power);
-    else
-      add_number(m.mean, read<double>(p_.running_mean, 0, group)), m.variance = read<double>(p_.running_var, 0, group);
-    const double rstd = 1 / std::sqrt(m.variance + std::ldexp(double(C(p_.eps)), 2 * power)), mean = value_of(m.mean);
-    write(p_.mean, set, group, std::ldexp(mean, -power));
-    write(p_.rstd, set, group, std::ldexp(rstd, power));
-    if (moments_) moments_[set * p_.groups + group] = {std::ldexp(mean, -power), std::ldexp(m.variance, -2 * power)};
+  };
+  Standard given(int64_t set, int64_t group) const {
+    const bool apply = p_.step == PlaneStep::apply;
+    Standard s;
+    add_number(s.mean, apply ? read<double>(p_.mean, set, group) : read<double>(p_.running_mean, 0, group));
+    s.rstd = apply ? read<double>(p_.rstd, set, group) : 1 / std::sqrt(read<double>(p_.running_var, 0, group) + double(C(p_.eps)));
+    if ((s.rstd >= 0x1p-96 && s.rstd <= 0x1p96) || !(s.rstd > 0 && s.rstd < HUGE_VAL)) return s;
+    s.power = std::clamp(std::ilogb(s.rstd), -126, 126);
+    return {scaled(s.mean, std::ldexp(1.0, s.power)), std::ldexp(s.rstd, -s.power), s.power};
+  }
+  Standard of_elements(int64_t set, int64_t group) const {
+    Standard s;
+    const Plane m = moments(set, group, &s.power);
+    s.mean = m.mean, s.rstd = 1 / std::sqrt(m.variance + std::ldexp(double(C(p_.eps)), 2 * s.power));
+    const double mean = std::ldexp(value_of(m.mean), -s.power), variance = std::ldexp(m.variance, -2 * s.power);
+    write(p_.m2, set, group, std::ldexp(m.variance * double(plan_.elements()), -2 * s.power));
+    if (moments_) moments_[set * p_.groups + group] = {mean, variance};
+    return s;
+  }
+
+  void finish_group(int64_t set, int64_t group) const {
+    const Standard s = takes_statistics(p_) ? of_elements(set, group) : given(set, group);
+    const double mean = value_of(s.mean);
+    if (p_.step != PlaneStep::apply)
+      write(p_.mean, set, group, std::ldexp(mean, -s.power)), write(p_.rstd, set, group, std::ldexp(s.rstd, s.power));
     const C high = C(mean);
-    Wide<C> rest = m.mean;
+    Wide<C> rest = s.mean;
     add_number(rest, -double(high));
     for (int64_t c = group * plan_.width; c < (group + 1) * plan_.width; ++c) {
       const ChannelNumbers<C, PlaneForward> of(p_, set, c);
       numbers_of(N::kMean, set)[c] = high;
       numbers_of(N::kLow, set)[c] = C(value_of(rest));
-      numbers_of(N::kFactor, set)[c] = C(rstd * (double(of.weight) * double(of.factor)));
+      numbers_of(N::kFactor, set)[c] = C(s.rstd * (double(of.weight) * double(of.factor)));
       numbers_of(N::kOffset, set)[c] = of.offset;
-      numbers_of(N::kScale, set)[c] = C(std::ldexp(1.0, power));
+      numbers_of(N::kScale, set)[c] = C(std::ldexp(1.0, s.power));
     }
   }
 

@@ -1,0 +1,28 @@
+// batch_norm_apply: 1. the implementation lists  2. the C entry points.
+#include "families/planewise/entry.h"
+
+namespace kilter {
+namespace {
+
+constexpr const char* kOp = "batch_norm_apply";
+
+constexpr Implementation<PlaneForward> kForward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, batch_norm_apply_reference_forward},
+};
+
+constexpr Implementation<PlaneBackward> kBackward[] = {
+    {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
+    {"reference:f64", cpu_refuses, batch_norm_apply_reference_backward, plane_reference_workspace},
+};
+
+constexpr Schema kForwardSchema = batch_norm_apply_forward<kilter_batch_norm_apply_forward_args>(kOp, KILTER_BATCH_NORM_APPLY_FORWARD);
+constexpr Schema kBackwardSchema = batch_norm_apply_backward<kilter_batch_norm_apply_backward_args>(kOp, KILTER_BATCH_NORM_APPLY_BACKWARD);
+using ForwardEntry = Entry<kForwardSchema, PlaneForward, kForward, finish_batch_norm_apply>;
+using BackwardEntry = Entry<kBackwardSchema, PlaneBackward, kBackward, finish_batch_norm_apply>;
+
+}  // namespace
+
+}  // namespace kilter
+
+KILTER_FUNCTIONS(batch_norm_apply, ForwardEntry, BackwardEntry)

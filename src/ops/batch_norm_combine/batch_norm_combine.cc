@@ -1,0 +1,57 @@
+// batch_norm_combine: 1. the implementation lists  2. the C entry points.
+#include "core/dispatch.h"
+#include "cpu/entry.h"
+#include "ops/batch_norm_combine/combine.h"
+
+namespace kilter {
+namespace {
+
+constexpr const char* kOp = "batch_norm_combine";
+
+kilter_status forward_on_cpu(const CombineForward& p, kilter_stream) {
+  const View* const inputs[] = {&p.counts, &p.means, &p.m2s};
+  const double share = p.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p.batches_tracked + 1) : p.momentum;
+  double count = 0;
+  for (int64_t r = 0; r < p.ranks; ++r) count = count + read<double>(p.counts, 0, r);
+  for (int64_t c = 0; c < p.channels; ++c) {
+    const Combined all = combine_channel(
+        p.ranks, [&](int which, int64_t r) { return which ? read<double>(*inputs[which], r, c) : read<double>(p.counts, 0, r); });
+    write(p.mean, 0, c, all.count > 0 ? all.mean : std::numeric_limits<double>::quiet_NaN());
+    write(p.rstd, 0, c, 1 / std::sqrt(all.m2 / all.count + p.eps));
+    const auto update = [&](const View& before, const View& out, double value) {
+      if (out.present()) write(out, 0, c, averaged(read<double>(before, 0, c), value, all.count > 1 ? share : 0));
+    };
+    update(p.running_mean, p.running_mean_out, all.mean);
+    update(p.running_var, p.running_var_out, all.count > 1 ? all.m2 / (all.count - 1) : 0);
+  }
+  write(p.count, 0, 0, count);
+  return KILTER_OK;
+}
+
+kilter_status backward_on_cpu(const CombineBackward& p, kilter_stream) {
+  for (int64_t c = 0; c < p.channels; ++c)
+    for (const auto& [sums, sum] : {std::pair{&p.sums_u, &p.sum_u}, {&p.sums_u_xhat, &p.sum_u_xhat}})
+      write(*sum, 0, c, sum_of_ranks(p.ranks, [&, of = sums](int64_t r) { return read<double>(*of, r, c); }));
+  return KILTER_OK;
+}
+
+constexpr Implementation<CombineForward> kForward[] = {
+    {"cpu:combine", cpu_refuses, forward_on_cpu, nullptr, cpu_ready},
+    {"reference:f64", cpu_refuses, batch_norm_combine_reference_forward},
+};
+
+constexpr Implementation<CombineBackward> kBackward[] = {
+    {"cpu:combine", cpu_refuses, backward_on_cpu, nullptr, cpu_ready},
+    {"reference:f64", cpu_refuses, batch_norm_combine_reference_backward},
+};
+
+constexpr Schema kForwardSchema = combine_forward<kilter_batch_norm_combine_forward_args>(kOp, KILTER_BATCH_NORM_COMBINE_FORWARD);
+constexpr Schema kBackwardSchema = combine_backward<kilter_batch_norm_combine_backward_args>(kOp, KILTER_BATCH_NORM_COMBINE_BACKWARD);
+using ForwardEntry = Entry<kForwardSchema, CombineForward, kForward, finish_combine>;
+using BackwardEntry = Entry<kBackwardSchema, CombineBackward, kBackward, finish_combine>;
+
+}  // namespace
+
+}  // namespace kilter
+
+KILTER_FUNCTIONS(batch_norm_combine, ForwardEntry, BackwardEntry)
