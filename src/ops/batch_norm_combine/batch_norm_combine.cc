@@ -1,4 +1,7 @@
 // batch_norm_combine: 1. the implementation lists  2. the C entry points.
+#include <cmath>
+#include <limits>
+
 #include "core/dispatch.h"
 #include "cpu/entry.h"
 #include "ops/batch_norm_combine/combine.h"
@@ -10,7 +13,7 @@ constexpr const char* kOp = "batch_norm_combine";
 
 kilter_status forward_on_cpu(const CombineForward& p, kilter_stream) {
   const View* const inputs[] = {&p.counts, &p.means, &p.m2s};
-  const double share = p.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p.batches_tracked + 1) : p.momentum;
+  const double share = share_of(p);
   double count = 0;
   for (int64_t r = 0; r < p.ranks; ++r) count = count + read<double>(p.counts, 0, r);
   for (int64_t c = 0; c < p.channels; ++c) {
@@ -36,11 +39,17 @@ kilter_status backward_on_cpu(const CombineBackward& p, kilter_stream) {
 }
 
 constexpr Implementation<CombineForward> kForward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:combine", combine_cuda_refuses, combine_cuda_forward},
+#endif
     {"cpu:combine", cpu_refuses, forward_on_cpu, nullptr, cpu_ready},
     {"reference:f64", cpu_refuses, batch_norm_combine_reference_forward},
 };
 
 constexpr Implementation<CombineBackward> kBackward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:combine", combine_cuda_refuses, combine_cuda_backward},
+#endif
     {"cpu:combine", cpu_refuses, backward_on_cpu, nullptr, cpu_ready},
     {"reference:f64", cpu_refuses, batch_norm_combine_reference_backward},
 };

@@ -95,6 +95,17 @@ constexpr Schema combine_backward(const char* op, kilter_function number) {
   return s;
 }
 
+// What of running statistics this batch replaces.
+inline double share_of(const CombineForward& p) {
+  return p.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p.batches_tracked + 1) : p.momentum;
+}
+
+// On CUDA devices.
+const char* combine_cuda_refuses(const CombineForward& problem);
+const char* combine_cuda_refuses(const CombineBackward& problem);
+[[nodiscard]] kilter_status combine_cuda_forward(const CombineForward& problem, kilter_stream stream);
+[[nodiscard]] kilter_status combine_cuda_backward(const CombineBackward& problem, kilter_stream stream);
+
 // A channel's values on all ranks; get(which, rank): its count (0), mean (1), sum of squares (2).  Ranks without any count nothing,
 // whatever their mean is.
 struct Combined {
