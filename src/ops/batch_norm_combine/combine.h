@@ -48,22 +48,23 @@ inline const char* family_refuses(const CombineBackward&) { return nullptr; }
 }
 [[nodiscard]] inline kilter_status finish_combine(CombineBackward*) { return KILTER_OK; }
 
+// A row is a rank, and has an element for each channel.
 template <class Args>
 constexpr Schema combine_forward(const char* op, kilter_function number) {
   using Problem = CombineForward;
   Schema s(op, number, KILTER_FORWARD, offsetof(Problem, device));
-  s.size("ranks", offsetof(Problem, ranks));
-  s.size("channels", offsetof(Problem, channels));
-  s.need(KILTER_NAME(counts), "ranks", "fp64", "of each rank's values of a channel");
-  s.need(KILTER_NAME(means), "ranks channels", "fp64", "theirs").is_t();
-  s.need(KILTER_NAME(m2s), "ranks channels", "fp64", "the sums of (x - mean)^2");
-  s.in(KILTER_NAME(running_mean), "channels", kFloats, "over batches before this one");
-  s.in(KILTER_NAME(running_var), "channels", kFloats, "over batches before this one, unbiased").needs("running_mean");
+  s.size("rows", offsetof(Problem, ranks));
+  s.size("n", offsetof(Problem, channels));
+  s.need(KILTER_NAME(counts), "rows", "fp64", "of each rank's values of a channel");
+  s.need(KILTER_NAME(means), "rows n", "fp64", "theirs").is_t();
+  s.need(KILTER_NAME(m2s), "rows n", "fp64", "the sums of (x - mean)^2");
+  s.in(KILTER_NAME(running_mean), "n", kFloats, "over batches before this one");
+  s.in(KILTER_NAME(running_var), "n", kFloats, "over batches before this one, unbiased").needs("running_mean");
   s.out(KILTER_NAME(count), "1", "fp64", "", "of all ranks' values of a channel").must();
-  s.out(KILTER_NAME(mean), "channels", "fp64", "", "of all ranks' values").must();
-  s.out(KILTER_NAME(rstd), "channels", "fp64", "", "1 / standard deviation of all ranks' values").must();
-  s.out(KILTER_NAME(running_mean_out), "channels", "running_mean", "running_mean", "with this batch").needs("running_mean");
-  s.out(KILTER_NAME(running_var_out), "channels", "running_var", "running_var", "with this batch").needs("running_var");
+  s.out(KILTER_NAME(mean), "n", "fp64", "", "of all ranks' values").must();
+  s.out(KILTER_NAME(rstd), "n", "fp64", "", "1 / standard deviation of all ranks' values").must();
+  s.out(KILTER_NAME(running_mean_out), "n", "running_mean", "running_mean", "with this batch").needs("running_mean");
+  s.out(KILTER_NAME(running_var_out), "n", "running_var", "running_var", "with this batch").needs("running_var");
   s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "is added to the variance");
   s.real(KILTER_NAME(momentum), KILTER_DEFAULT_MOMENTUM, "the weight of this batch in running statistics");
   s.integer(KILTER_NAME(batches_tracked), "batches before this one");
@@ -81,12 +82,12 @@ template <class Args>
 constexpr Schema combine_backward(const char* op, kilter_function number) {
   using Problem = CombineBackward;
   Schema s(op, number, KILTER_BACKWARD, offsetof(Problem, device));
-  s.size("ranks", offsetof(Problem, ranks));
-  s.size("channels", offsetof(Problem, channels));
-  s.need(KILTER_NAME(sums_u), "ranks channels", "fp64", "each rank's").is_t();
-  s.need(KILTER_NAME(sums_u_xhat), "ranks channels", "fp64", "each rank's");
-  s.out(KILTER_NAME(sum_u), "channels", "fp64", "", "over all ranks").must();
-  s.out(KILTER_NAME(sum_u_xhat), "channels", "fp64", "", "over all ranks").must();
+  s.size("rows", offsetof(Problem, ranks));
+  s.size("n", offsetof(Problem, channels));
+  s.need(KILTER_NAME(sums_u), "rows n", "fp64", "each rank's").is_t();
+  s.need(KILTER_NAME(sums_u_xhat), "rows n", "fp64", "each rank's");
+  s.out(KILTER_NAME(sum_u), "n", "fp64", "", "over all ranks").must();
+  s.out(KILTER_NAME(sum_u_xhat), "n", "fp64", "", "over all ranks").must();
   s.rest(KILTER_NAME(workspace), Kind::memory, "scratch");
   s.rest(KILTER_NAME(workspace_size), Kind::bytes, "of workspace");
   s.rest(KILTER_NAME(impl), Kind::text, "the implementation, by its name");
