@@ -108,7 +108,7 @@ void add_op_call(CLI::App* command, OpCall* call) {
   for (const OpField& f : fields_of(call->op)) {
     if (!check::is_number(f.any())) continue;
     OpCall::Number& n = call->numbers.emplace_back(OpCall::Number{f.name, nullptr, f.any().fallback});
-    if (f.any().kind == Kind::real)
+    if (f.any().kind != Kind::choice)
       n.option = add_number(command, option_names(f.name), &n.value, f.help());
     else
       add_choice(command, f, &n);

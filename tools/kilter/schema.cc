@@ -97,8 +97,9 @@ std::string member_of(const kilter_field& f) {
   }
   if (is(f, "real"))
     return fmt::format("double {} = {};", f.name, f.fallback == KILTER_DEFAULT_EPS ? "KILTER_DEFAULT_EPS" : fmt::format("{}", f.fallback));
-  if (is(f, "count")) return fmt::format("int64_t {} = 0;", f.name);
+  if (is(f, "count") || is(f, "integer")) return fmt::format("int64_t {} = 0;", f.name);
   if (is(f, "choice")) {
+    if (f.words == std::string_view("no yes")) return fmt::format("bool {} = false;", f.name);
     const std::string type = enumeration(f);
     return fmt::format("{} {} = {};", type, f.name, type == "int32_t" ? "0" : type + "::" + check::words_of(f.words)[0]);
   }
