@@ -28,6 +28,8 @@ bool is_usual(const Field& f) {
   return f.output && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
 }
 
+double usual_number(const Field& f) { return std::string_view(f.name) == "training" ? 1 : f.fallback; }
+
 std::vector<std::string> words_of(std::string_view text, char separator) {
   std::vector<std::string> words;
   for (std::string_view word; schema::next_word(text, &word, separator);) words.emplace_back(word);
@@ -82,7 +84,7 @@ Arguments::Arguments(const Function& function) : function_(&function), memory_((
   member<size_t>(memory_.data(), 0) = schema().args_size;
   for (int i = 0; i < schema().count; ++i)
     if (const Field& f = schema().fields[i]; is_number(f))
-      set(f, f.fallback);
+      set(f, usual_number(f));
     else if (f.kind == Kind::count)
       member<int64_t>(memory_.data(), f.at) = 1;  // divides every size
 }
@@ -95,6 +97,7 @@ kilter_tensor& Arguments::operator[](std::string_view name) {
 
 void Arguments::set(const Field& f, double value) {
   if (f.kind == Kind::real) member<double>(memory_.data(), f.at) = value;
+  if (f.kind == Kind::integer) member<int64_t>(memory_.data(), f.at) = value < 0x1p63 ? int64_t(value) : INT64_MAX;
   if (f.kind == Kind::choice) member<int32_t>(memory_.data(), f.at) = int32_t(value);
   if (f.kind == Kind::flags) member<uint64_t>(memory_.data(), f.at) = uint64_t(value);
 }

@@ -16,7 +16,11 @@ const Function* function_of(std::string_view op, bool backward);  // null: there
 const Field* field_of(const Schema& schema, std::string_view name);  // null: there is none
 inline std::span<const Field> fields_of(const Function* f) { return {f->schema->fields, size_t(f->schema->count)}; }
 inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
-inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::choice; }
+inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::integer || f.kind == Kind::choice; }
+inline bool is_switch(const Field& f) { return f.kind == Kind::choice && std::string_view(f.words) == "no yes"; }
+
+// A number where a tool is given none, unless it takes the table's: calls are those of training.
+double usual_number(const Field& f);
 
 inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1; }  // not one number per row, nor a vector
 
@@ -48,7 +52,7 @@ class Sizes {
 
 class Arguments {
  public:
-  explicit Arguments(const Function& function);  // all tensors absent, numbers as the table has them, counts 1
+  explicit Arguments(const Function& function);  // all tensors absent, numbers as usual, counts 1
 
   const Function& function() const { return *function_; }
   const Schema& schema() const { return *function_->schema; }

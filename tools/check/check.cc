@@ -18,7 +18,9 @@ DType type_of(const Case& c, const Field& f, const Arguments& there) {
   if (&f == &s.fields[s.t]) return c.x;
   if (const auto given = c.types.find(f.name); given != c.types.end()) return given->second;
   const bool lacking = f.needs >= 0 && there.type_of(s.fields[f.needs]) == DType::none;
-  return (f.output ? !is_usual(f) || lacking : !f.required) ? DType::none : there.usual_type(f);
+  const DType usual = (f.output ? !is_usual(f) || lacking : !f.required) ? DType::none : there.usual_type(f);
+  const Op* const op = find_op(c.op);
+  return op->type && !lacking ? op->type(c, f, usual) : usual;
 }
 
 // f(number, out) writes a unit's elements to out; numbers go on where first_row ends.
@@ -146,7 +148,7 @@ double Case::number(std::string_view name) const {
   const auto given = numbers.find(name);
   if (given != numbers.end()) return given->second;
   const Field* const f = field_of(*function_of(op, false)->schema, name);
-  return f ? f->fallback : 0;
+  return f ? usual_number(*f) : 0;
 }
 
 int64_t Case::size(std::string_view name) const {
@@ -245,6 +247,7 @@ void set_problem(const Case& c, bool backward, const Tensors& t, void* problem) 
     const Field& f = s.fields[i];
     if (is_tensor(f) && !f.output) member<View>(problem, f.to) = t[f.name].view();
     if (f.kind == Kind::real) member<double>(problem, f.to) = as_computed(c.x, c.number(f.name));
+    if (f.kind == Kind::integer) member<int64_t>(problem, f.to) = int64_t(c.number(f.name));
     if (f.kind == Kind::choice) member<int32_t>(problem, f.to) = int32_t(c.number(f.name));
   }
   for (int i = 0; i < s.size_count; ++i) member<int64_t>(problem, s.sizes[i].to) = c.size(s.sizes[i].name);

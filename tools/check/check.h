@@ -46,7 +46,7 @@ struct Case {
     const auto given = types.find(input);
     return given == types.end() ? DType::none : given->second;
   }
-  double number(std::string_view name) const;  // the forward table's if not given, 0 if it has none
+  double number(std::string_view name) const;  // as usual if not given, 0 if the forward table has none
   int64_t size(std::string_view name) const;
 };
 

@@ -33,8 +33,11 @@ std::string command(const Case& c) {
     if (c.backward || field_of(forward, tensor)) option(tensor + "_dtype", dtype_name(type));
   for (const auto& [name, value] : c.numbers) {
     const Field* const f = field_of(forward, name);
-    if (!f || value == f->fallback) continue;
-    option(name, f->kind == Kind::choice ? words_of(f->words)[size_t(value)] : number(value));
+    if (!f || value == usual_number(*f)) continue;
+    if (is_switch(*f))
+      s += (value != 0 ? " --" : " --no_") + name;
+    else
+      option(name, f->kind == Kind::choice ? words_of(f->words)[size_t(value)] : number(value));
   }
   option("fill", fill_name(c.fill));
   option("seed", std::to_string(c.seed));
@@ -48,9 +51,9 @@ std::string where(const Case& c, const Measure& m) {
   const Schema& schema = *function_of(c.op, c.backward)->schema;
   const std::string index = std::to_string(m.index);
   if (!has_planes(schema)) return m.sum ? "column " + index : "row " + std::to_string(c.first_row + m.row) + ", element " + index;
-  if (m.sum) return "channel " + index;
   const Field* f = field_of(schema, m.output);
   if (!f) f = field_of(*function_of(c.op, false)->schema, m.output);
+  if (m.sum || f->shapes[0].count == 1) return "channel " + index;
   std::string text = "sample " + std::to_string(c.first_row + m.row);
   const int64_t places = std::max<int64_t>(c.size("spatial"), 1);
   if (like_x(*f)) return text + ", channel " + std::to_string(m.index / places) + ", place " + std::to_string(m.index % places);

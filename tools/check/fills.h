@@ -41,7 +41,7 @@ class Random {
 // Writes one row of n elements of `type` to out.  `fill` shapes x; the other tensors get moderate numbers (fill_moderate).
 void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* out);
 
-// What tensors other than x hold: center + spread * N(0, 1).
+// What tensors other than x hold: center + spread * N(0, 1); a variance's are above 0.
 struct Moderate {
   double center = 0, spread = 1;
 };

@@ -6,6 +6,7 @@
 
 #include "check/sharing.h"
 #include "check/tolerances.h"
+#include "core/schema.h"
 
 namespace kilter::check {
 
@@ -23,6 +24,8 @@ struct Op {
   void (*judge)(const Case& c, const Tensors& t, Report* r);
   void (*vary)(Case* c, int variant);                        // one of kVariants sets of features
   void (*share)(const Case& c, Sharing* sharing) = nullptr;  // what of a sample's channels shares statistics; null: all of a row
+  // Of a tensor of which a case says nothing, and without which another one would not have to be absent; null: as usual.
+  DType (*type)(const Case& c, const Field& f, DType usual) = nullptr;
 };
 inline constexpr int kVariants = 5;
 

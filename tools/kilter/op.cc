@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "check/check.h"
 
@@ -41,6 +42,18 @@ void add_choice(CLI::App* command, const OpField& f, OpCall::Number* n) {
                   ->default_str(words[size_t(n->value)]);
 }
 
+void add_integer(CLI::App* command, const OpField& f, OpCall::Number* n) {
+  n->option = add_number(command, option_names(f.name), &n->whole, f.help());
+  n->option->each([n](const std::string& text) { n->value = std::strtod(text.c_str(), nullptr); });
+}
+
+void add_switch(CLI::App* command, const OpField& f, OpCall::Number* n) {
+  std::string names = option_names(f.name);
+  for (const std::string& name : check::words_of(option_names("no_" + std::string(f.name)), ',')) names += ",!" + name;
+  n->option = command->add_flag_function(
+      names, [n](int64_t times) { n->value = times > 0; }, f.help());
+}
+
 }  // namespace
 
 void usage(const std::string& message) { throw Error(kExitUsage, KILTER_INVALID_ARGUMENT, message); }
@@ -73,8 +86,8 @@ std::string t_name(const std::string& op, bool backward) {
 check::Arguments OpCall::arguments() const {
   check::Arguments a(function());
   for (const Number& n : numbers) {
-    if (!n.option->count()) continue;
     const Field* const f = check::field_of(a.schema(), n.name);
+    if (!f && !n.option->count()) continue;
     if (!f) usage(fmt::format("--{}: expected a number of {}, which has none of that name", n.name, what()));
     a.set(*f, n.value);
   }
@@ -107,9 +120,14 @@ void add_op_call(CLI::App* command, OpCall* call) {
   command->add_flag("--backward", call->backward, "The gradients instead of the forward pass");
   for (const OpField& f : fields_of(call->op)) {
     if (!check::is_number(f.any())) continue;
-    OpCall::Number& n = call->numbers.emplace_back(OpCall::Number{f.name, nullptr, f.any().fallback});
-    if (f.any().kind != Kind::choice)
+    const double value = call->by_table ? f.any().fallback : check::usual_number(f.any());
+    OpCall::Number& n = call->numbers.emplace_back(OpCall::Number{f.name, nullptr, value});
+    if (f.any().kind == Kind::real)
       n.option = add_number(command, option_names(f.name), &n.value, f.help());
+    else if (f.any().kind == Kind::integer)
+      add_integer(command, f, &n);
+    else if (check::is_switch(f.any()))
+      add_switch(command, f, &n);
     else
       add_choice(command, f, &n);
   }

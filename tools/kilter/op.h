@@ -27,8 +27,10 @@ struct OpCall {
     const char* name;
     CLI::Option* option;
     double value;
+    int64_t whole = 0;  // of an integer, as it is read
   };
   std::deque<Number> numbers;
+  bool by_table = false;  // numbers that were not given: as the table has them, instead of as usual
   std::string backend = "cpu", impl;
 
   const Function& function() const { return *check::function_of(op, backward); }

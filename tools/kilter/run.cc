@@ -195,7 +195,7 @@ void add_output_type(CLI::App* command, const OpField& f, std::string* out) {
 
 void add_run_op(CLI::App* command, const std::string& op, State* state) {
   auto o = std::make_shared<RunOptions>();
-  o->call.op = op;
+  o->call.op = op, o->call.by_table = true;
   // A variable that a script left unset must not drop a tensor.
   const auto named = [](const std::string& file) { return std::string(file.empty() ? "expected a file name, got an empty one" : ""); };
   for (const OpField& f : fields_of(op)) {

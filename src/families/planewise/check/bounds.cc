@@ -5,11 +5,13 @@ namespace kilter::check {
 namespace {
 
 // f = scale_offset + scale.  b * f and shift count each by itself: each rounds in proportion to its own size.
-constexpr const char* kForwardUnit = "ulp of the group's max(\\|xhat * w * f\\| + \\|b * f\\| + \\|shift\\|)";
+constexpr const char* kForwardUnit = "ulp of the group's max(\\|xhat * w * f\\| + \\|b * f\\| + \\|shift\\| + \\|r\\|)";
 constexpr const char* kMeanUnit = "ulp(max(\\|mean\\|, std))";
 constexpr const char* kRstdUnit = "ulp(rstd)";
 // As of the row norms: no arithmetic keeps the terms of dx better.
 constexpr const char* kDxUnit = "ulp(rstd * max(\\|u * f * w\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|)";
+constexpr const char* kUUnit = "ulp(u)";
+constexpr const char* kRunningUnit = "ulp(max(\\|out\\|, \\|old\\|, \\|new\\|))";
 constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2)))";
 
 const std::vector<Tolerance>& rows() {
@@ -22,13 +24,17 @@ const std::vector<Tolerance>& rows() {
       {"y", f64, kWithActivation, 9, kForwardUnit, "as fp32, in fp64"},
       {"y", f32, kWithActivation, 9, kForwardUnit, "v: 5 times a slope of 1.13; exponential (or erf): 1.5; its sum, inverse, product: 1.5"},
       {"y", f64, nullptr, 5, kForwardUnit, "as fp32, in fp64"},
-      {"y", f32, nullptr, 5, kForwardUnit, "x - mean and its product: 1.5; rstd: 1.5; half each for weight, bias, factor, shift"},
+      {"y", f32, nullptr, 5, kForwardUnit, "x - mean and its product: 1.5; rstd: 1.5; half each for weight, bias, factor, shift (or r)"},
       {"y", f16, nullptr, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.001"},
       {"y", bf16, nullptr, 0.51, kForwardUnit, "one rounding: 0.5; fp32 error before it: 0.0001"},
       {"mean", f64, nullptr, 4, kMeanUnit, "one rounding of the saved mean; that of sum(x - mean) / m"},
       {"mean", f32, nullptr, 4, kMeanUnit, "one rounding of the saved mean; that of sum(x - mean) / m"},
       {"rstd", f64, nullptr, 4, kRstdUnit, kRoot},
       {"rstd", f32, nullptr, 4, kRstdUnit, kRoot},
+      {"running_mean_out", f64, nullptr, 4, kRunningUnit, "the batch's: 2; 1 - momentum, two products, their sum: 2"},
+      {"running_mean_out", f32, nullptr, 4, kRunningUnit, "the batch's: 2; one rounding: 0.5; momentum in fp32: 0.5"},
+      {"running_mean_out", f16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
+      {"running_mean_out", bf16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
       {"residual_out", f64, nullptr, 0, "bits", kBits},
       {"residual_out", f32, nullptr, 0, "bits", kBits},
       {"residual_out", f16, nullptr, 0, "bits", kBits},
@@ -40,6 +46,14 @@ const std::vector<Tolerance>& rows() {
       {"dx", f32, nullptr, 8, kDxUnit, "saved rstd: 2.5; h: 2; products, differences and the sums' share: 3.5"},
       {"dx", f16, nullptr, 0.6, kDxUnit, kOnce},
       {"dx", bf16, nullptr, 0.6, kDxUnit, kOnce},
+      {"u", f64, kWithActivation, 6, kUUnit, "as fp32, in fp64"},
+      {"u", f32, kWithActivation, 6, kUUnit, "the slope's exponential: 1.5, its sum, inverse and products: 2.5; v: 5 of V; product: 0.5"},
+      {"u", f64, nullptr, 0, "bits", "dy as it is"},
+      {"u", f32, nullptr, 0.5, kUUnit, "dy, rounded where it is wider"},
+      {"u", f16, kWithActivation, 0.51, kUUnit, kOnce},
+      {"u", bf16, kWithActivation, 0.51, kUUnit, kOnce},
+      {"u", f16, nullptr, 0, "bits", "dy as it is"},
+      {"u", bf16, nullptr, 0, "bits", "dy as it is"},
       {"dweight", f64, kWithActivation, 12, kSumUnit, "as fp32, in fp64"},
       {"dweight", f32, kWithActivation, 12, kSumUnit, "as without: 8; the slope: 4"},
       {"dweight", f64, nullptr, 8, kSumUnit, "as fp32; the wide sum is an unevaluated pair"},
@@ -54,12 +68,20 @@ const std::vector<Tolerance>& rows() {
 }  // namespace
 
 const Bounds planewise_bounds = {
-    "Norms of planes", rows(), "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight",
-    "- f = scale_offset + scale. c1 and c2 are the means over a group of g * xhat and g, g = u * f * weight.\n"
+    "Norms of planes", rows(),
+    "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, running_var_out as running_mean_out",
+    "- f = scale_offset + scale, r is a residual that is added behind the affine. c1 and c2 are the means over a group of g * xhat and g,\n"
+    "  g = u * f * weight, and 0 where running statistics were used. A channel of batch_norm is a group.\n"
+    "- u is the dresidual of a residual that is added behind the affine; another one's is dx.\n"
+    "- Where running statistics were used, mean is theirs to the bit.\n"
+    "- Of running statistics new is what the batch brings: the unbiased variance; of the mean max(\\|mean\\|, std), since no mean is as "
+    "exact\n"
+    "  as its own size where terms cancel (instance_norm: the means of these over the samples).\n"
     "- Terms: of dweight |u * f| * max(|xhat|, rms), of dbias |u * f|, of dscale |u| * (max(|xhat|, rms) * |w| + |b|), of dshift |u|; rms\n"
     "  is the group's rms of xhat: xhat = (x - mean) * rstd is as exact as its group's size.\n"
     "- u = dy without an activation. With one, |u| counts as |dy| * (|act'| + |act''| * V), V = (|xhat| + |mean| * rstd) * |w * f| +\n"
-    "  |b * f| + |shift|: v is computed again from the saved mean, whose rounding alone moves it by ulp(mean) / 2 * rstd * |w * f|, and "
+    "  |b * f| + |shift| + |r| (with running statistics without the mean): v is computed again from the saved mean, whose rounding alone "
+    "moves it by ulp(mean) / 2 * rstd * |w * f|, and "
     "from\n"
     "  terms that round each. act'' is the largest within 8 ulp(V) of v, for silu at most s (1 - s) max(2, |v|) with s its sigmoid, for\n"
     "  gelu and gelu_tanh exp(-v^2 / 2) / sqrt(2 pi) max(2, v^2). act' counts at least 2^-100 (fp64: 2^-900): it may underflow.\n"

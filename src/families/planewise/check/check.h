@@ -27,13 +27,17 @@ struct PlaneNorm {
 };
 void judge_planewise(const PlaneNorm& op, const Case& c, const Tensors& t, Report* r);
 void vary_planewise(Case* c, int variant);
+DType planewise_type(const Case& c, const Field& f, DType usual);
+bool has_field(const Case& c, const char* name);  // of the forward function
+bool trains(const Case& c);                       // else running statistics take the place of the planes'
 
 template <const PlaneNorm& kOp>
 constexpr Op planewise(const char* name, const char* usual, void (*share)(const Case&, Sharing*)) {
   return {name,           &planewise_bounds,
           usual,          false,
           false,          [](const Case& c, const Tensors& t, Report* r) { judge_planewise(kOp, c, t, r); },
-          vary_planewise, share};
+          vary_planewise, share,
+          planewise_type};
 }
 
 }  // namespace kilter::check

@@ -65,7 +65,10 @@ struct Judge {
       const auto statistic = [&](Meter& m, const Buffer& got, const Buffer& want, long double size) {
         if (got.present()) m.add(got.at(z.row, z.index), want.at(z.row, z.index), ulp(stats, size), z.row, z.index);
       };
-      statistic(mean, got_mean, ref.mean, std::max(std::fabs(z.mean), z.std));
+      if (ref.training)
+        statistic(mean, got_mean, ref.mean, std::max(std::fabs(z.mean), z.std));
+      else if (got_mean.present())
+        mean.add_exact(got_mean.at(z.row, z.index), ref.mean.at(z.row, z.index), z.row, z.index);
       statistic(rstd, got_rstd, ref.rstd, z.rstd);
       if (got_sum.present())
         ref.each(
@@ -75,6 +78,29 @@ struct Judge {
       ref.each(u, [&](int64_t s, int64_t k, int64_t i) { y.add(got_y.at(s, k, i), ref.y.at(s, k, i), unit, s, index(k, i)); });
     }
     for (const Meter* m : {&y, &mean, &rstd, &sum}) m->report(r);
+    running(r);
+  }
+
+  void running(Report* r) const {
+    std::vector<long double> means(size_t(sharing.channels)), variances(size_t(sharing.channels));  // what a batch brings, as it counts
+    const long double m = sharing.length(), sets = sharing.all_samples ? 1 : sharing.samples;
+    for (int64_t u = 0; u < sharing.count() && (ref.running_mean.present() || ref.running_var.present()); ++u) {
+      const Unit z = ref.unit(u);
+      means[size_t(z.index)] += std::max(std::fabs(z.mean), z.std) / sets, variances[size_t(z.index)] += z.std * z.std * m / (m - 1) / sets;
+    }
+    const auto judge = [&](const char* name, const Buffer& got, const Buffer& want, const Buffer& old,
+                           const std::vector<long double>& sizes) {
+      if (!got.present()) return;
+      Meter meter(name, got.dtype(), tolerance(planewise_bounds, name, got.dtype(), {}), true);
+      for (int64_t k = 0; k < sharing.channels; ++k)
+        meter.add(
+            got.at(0, k), want.at(0, k),
+            ulp(got.dtype(), std::max({std::fabs((long double)(want.at(0, k))), std::fabs((long double)(old.at(0, k))), sizes[size_t(k)]})),
+            0, k);
+      meter.report(r, true);
+    };
+    judge("running_mean_out", t["running_mean_out"], ref.running_mean, t["running_mean"], means);
+    judge("running_var_out", t["running_var_out"], ref.running_var, t["running_var"], variances);
   }
 
   // Of the sizes of v's terms.
@@ -84,7 +110,7 @@ struct Judge {
       const PlaneJudged::Channel h = ref.channel(s, k);
       const long double rest = std::fabs(h.b * h.f) + std::fabs(h.shift);
       for (int64_t i = 0; i < sharing.places; ++i)
-        most = std::max(most, std::fabs((ref.x().at(s, k, i) - z.mean) * z.rstd * h.w * h.f) + rest);
+        most = std::max(most, std::fabs((ref.x().at(s, k, i) - z.mean) * z.rstd * h.w * h.f) + rest + std::fabs(ref.behind(s, k, i)));
     });
     return most;
   }
@@ -98,7 +124,8 @@ struct Judge {
     const Buffer &got_dx = t["dx"], &got_dresidual = t["dresidual"], &dy = t["dy"], &upstream = t["dresidual_out"];
     const DType narrow = got_dresidual.present() ? got_dresidual.dtype() : c.x;
     Meter dx("dx", c.x, tolerance(planewise_bounds, "dx", c.x, {when}), true);
-    Meter dresidual("dresidual", narrow, tolerance(planewise_bounds, "dresidual", narrow, {when}), true);
+    const bool of_u = ref.dresidual.present();  // else it is dx
+    Meter dresidual("dresidual", narrow, tolerance(planewise_bounds, of_u ? "u" : "dresidual", narrow, {when}), !of_u);
     Sums weights("dweight", t["dweight"], ref.dweight), biases("dbias", t["dbias"], ref.dbias);
     Sums scales("dscale", t["dscale"], ref.dscale), shifts("dshift", t["dshift"], ref.dshift);
     int64_t beyond = 0;
@@ -118,7 +145,7 @@ struct Judge {
         const long double w = std::fabs(of.w), f = std::fabs(of.f), b = std::fabs(of.b);
         for (int64_t i = 0; i < sharing.places; ++i) {
           const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, d = dy.at(s, k, i);
-          const PlaneJudged::Slope slope = ref.slope(z, of, h);
+          const PlaneJudged::Slope slope = ref.slope(z, of, h, ref.behind(s, k, i));
           const long double size = std::fabs(d) * (slope.either ? std::max(slope.size, 1.0L) : slope.size);
           const Element e{h, d * slope.value * of.f * of.w, size, slope.either ? std::fabs(d) : 0};
           const long double a = std::fabs(h), rms = std::max(a, least);
@@ -127,8 +154,13 @@ struct Judge {
           weights.add(s, k, e.u * f * rms, e.either * f * a), biases.add(s, k, e.u * f, e.either * f);
           scales.add(s, k, e.u * (rms * w + b), e.either * (a * w + b)), shifts.add(s, k, e.u, e.either);
           elements.push_back({h, e.g, e.u * w * f, e.either * w * f});
+          if (of_u && got_dresidual.present()) {
+            const double want = ref.dresidual.at(s, k, i);
+            dresidual.add(within(got_dresidual.at(s, k, i), want, e.either), want, ulp(narrow, e.u), s, index(k, i));
+          }
         }
       });
+      if (!ref.training) c1 = c2 = either = either_h = 0;  // x moves neither
       long double most = 0, most_upstream = 0;
       for (const Element& e : elements) most = std::max(most, e.u + std::fabs(c2) + std::fabs(e.h * c1));
       if (upstream.present())
@@ -141,7 +173,8 @@ struct Judge {
         const double want = ref.dx.at(s, k, i);
         const long double slack = z.rstd * (e->either + either + std::fabs(e->h) * either_h);
         for (const auto& [meter, got] : {std::pair{&dx, &got_dx}, {&dresidual, &got_dresidual}})
-          if (got->present()) meter->add(within(got->at(s, k, i), want, slack), want, ulp(got->dtype(), size), s, index(k, i));
+          if (got->present() && !(of_u && meter == &dresidual))
+            meter->add(within(got->at(s, k, i), want, slack), want, ulp(got->dtype(), size), s, index(k, i));
         ++e;
       });
     }
@@ -166,22 +199,6 @@ void judge_planewise(const PlaneNorm& op, const Case& c, const Tensors& t, Repor
   const Judge judge{ref};
   judge.forward(r);
   if (c.backward) judge.backward(r);
-}
-
-void vary_planewise(Case* c, int variant) {
-  const DType x = c->x;
-  Case& v = *c;
-  const bool scaled = field_of(*function_of(v.op, false)->schema, "scale");
-  if (variant == 1) v["weight"] = v["bias"] = x;
-  if (variant == 2) v["weight"] = v["bias"] = v["residual"] = v["dresidual"] = DType::f32, v["dresidual_out"] = x;
-  if (variant == 3) v["weight"] = v["dweight"] = x, v["dbias"] = DType::f32, v.numbers["activation"] = KILTER_ACTIVATION_SILU;
-  if (variant == 3 && scaled) v["scale"] = v["shift"] = v["dscale"] = x, v.numbers["scale_offset"] = 1;
-  if (variant == 4) {
-    constexpr int kOthers[] = {KILTER_ACTIVATION_GELU, KILTER_ACTIVATION_RELU, KILTER_ACTIVATION_GELU_TANH};
-    v["bias"] = v["residual"] = x, v["dweight"] = DType::none;
-    v.numbers["activation"] = kOthers[v.seed % 3], v.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
-    if (scaled) v["shift"] = DType::f32;
-  }
 }
 
 }  // namespace kilter::check

@@ -21,7 +21,12 @@ ActivationSizes activation_sizes(int32_t activation, long double v, long double 
 }
 
 PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors& tensors)
-    : c(case_of), t(tensors), sharing(sharing_of(case_of)), activation_(int32_t(c.number("activation"))), wide_(c.x == DType::f64) {
+    : c(case_of),
+      t(tensors),
+      sharing(sharing_of(case_of)),
+      training(trains(case_of)),
+      activation_(int32_t(c.number("activation"))),
+      wide_(c.x == DType::f64) {
   PlaneForward p;
   set_problem(c, false, t, &p);
   p.op = c.op.c_str();
@@ -29,7 +34,10 @@ PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors
   mean = make(false, "mean"), rstd = make(false, "rstd");
   residual_out = make(false, "residual_out", t["residual"].dtype());
   p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
+  if (t["running_mean_out"].present()) running_mean = make(false, "running_mean_out"), p.running_mean_out = running_mean.view();
+  if (t["running_var_out"].present()) running_var = make(false, "running_var_out"), p.running_var_out = running_var.view();
   status = op.finish_forward(&p);
+  if (p.residual_behind && t["residual"].present()) behind_ = &t["residual"];
   if (status == KILTER_OK) status = op.forward(p, nullptr);
   if (status == KILTER_OK && c.backward) backward(op);
 }
@@ -45,6 +53,7 @@ void PlaneJudged::backward(const PlaneNorm& op) {
   std::vector<char> sums(plane_reference_workspace(p));
   p.workspace = sums.data(), p.workspace_size = sums.size();
   status = op.finish_backward(&p);
+  if (p.residual_behind) dresidual = make(true, "dresidual"), p.dresidual = dresidual.view();
   if (status == KILTER_OK) status = op.backward(p, nullptr);
 }
 
@@ -77,10 +86,11 @@ PlaneJudged::Channel PlaneJudged::channel(int64_t sample, int64_t channel) const
   return k;
 }
 
-PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h) const {
+PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, long double behind) const {
   if (!activation_) return {1, 1, false};
-  const long double v = (h * k.w + k.b) * k.f + k.shift;
-  const long double terms = (std::fabs(h) + std::fabs(z.mean) * z.rstd) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift);
+  const long double v = (h * k.w + k.b) * k.f + k.shift + behind;
+  const long double lost = training ? std::fabs(z.mean) * z.rstd : 0;
+  const long double terms = (std::fabs(h) + lost) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift) + std::fabs(behind);
   const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);
   const bool either = s.jumps && terms > 0;
   const long double least = either ? 1 : wide_ ? 0x1p-900L : 0x1p-100L;

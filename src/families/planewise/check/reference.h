@@ -29,19 +29,22 @@ class PlaneJudged {
     long double w, b, f, shift;
   };
   Channel channel(int64_t sample, int64_t channel) const;
+  // A residual's part in what the activation is of.
+  long double behind(int64_t sample, int64_t channel, int64_t place) const { return behind_ ? behind_->at(sample, channel, place) : 0; }
 
-  // An activation's at xhat = h: as it is, as it counts, and whether another one will do.
+  // An activation's at xhat = h and so much behind it: as it is, as it counts, and whether another one will do.
   struct Slope {
     long double value, size;
     bool either;
   };
-  Slope slope(const Unit& z, const Channel& k, long double h) const;
+  Slope slope(const Unit& z, const Channel& k, long double h, long double behind) const;
 
   const Case& c;
   const Tensors& t;
   const Sharing sharing;
+  const bool training;
   kilter_status status;
-  Buffer y, mean, rstd, residual_out, dx, dweight, dbias, dscale, dshift;
+  Buffer y, mean, rstd, residual_out, running_mean, running_var, dx, dresidual, dweight, dbias, dscale, dshift;
 
  private:
   Buffer make(bool backward, const char* name, DType type = DType::f64) const;
@@ -49,6 +52,7 @@ class PlaneJudged {
 
   const int32_t activation_;
   const bool wide_;
+  const Buffer* behind_ = nullptr;
 };
 
 }  // namespace kilter::check
