@@ -93,7 +93,7 @@ bool same_unit(const Field& f, const Sharing& sharing, int64_t unit, const Buffe
     else if (like_x(f))
       compare(sample, 0, a.row_length());
     else
-      compare(by_row(f) ? sample : 0, a.row_length() == sharing.channels ? channel : channel / sharing.width, 1);
+      compare(by_row(f) ? sample : 0, a.row_length() == 1 ? 0 : a.row_length() == sharing.channels ? channel : channel / sharing.width, 1);
   });
   return same;
 }
@@ -154,6 +154,14 @@ double Case::number(std::string_view name) const {
 int64_t Case::size(std::string_view name) const {
   if (const auto given = sizes.find(name); given != sizes.end()) return given->second;
   return name == "rows" ? rows : name == "n" ? n : usual_size(name);
+}
+
+std::vector<DType> types_of_t(std::string_view op) {
+  const Schema& s = *function_of(op, false)->schema;
+  std::vector<DType> types;
+  for (const DType t : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    if (s.fields[s.t].types.fixed >> int(t) & 1) types.push_back(t);
+  return types;
 }
 
 int64_t usual_size(std::string_view name) {

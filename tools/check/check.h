@@ -50,6 +50,9 @@ struct Case {
   int64_t size(std::string_view name) const;
 };
 
+// What an op's T can be, the usual one first.
+std::vector<DType> types_of_t(std::string_view op);
+
 // A size where none is given.
 int64_t usual_size(std::string_view name);
 

@@ -152,8 +152,9 @@ void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* 
 }
 
 Moderate moderate(std::string_view name) {
-  constexpr std::pair<std::string_view, Moderate> kOthers[] = {{"weight", {1, 0.25}}, {"bias", {0, 0.5}},  {"alpha", {0.75, 0.25}},
-                                                               {"scale", {1, 0.25}},  {"shift", {0, 0.5}}, {"running_var", {1.5, 0.25}}};
+  constexpr std::pair<std::string_view, Moderate> kOthers[] = {
+      {"weight", {1, 0.25}},        {"bias", {0, 0.5}},   {"alpha", {0.75, 0.25}}, {"scale", {1, 0.25}}, {"shift", {0, 0.5}},
+      {"running_var", {1.5, 0.25}}, {"rstd", {1, 0.125}}, {"count", {2000, 200}},  {"counts", {50, 5}},  {"m2s", {50, 5}}};
   for (const auto& [other, m] : kOthers)
     if (name == other) return m;
   return {};
@@ -162,7 +163,11 @@ Moderate moderate(std::string_view name) {
 void fill_moderate(std::string_view name, uint64_t seed, int64_t row, DType type, int64_t n, double center, double spread, char* out) {
   const Random random(seed, name, row);
   RowWriter w(type, out);
-  for (int64_t i = 0; i < n; ++i) w.set(i, center + spread * random.normal(uint64_t(i)));
+  const bool whole = name.substr(0, 5) == "count";
+  for (int64_t i = 0; i < n; ++i) {
+    const double v = center + spread * random.normal(uint64_t(i));
+    w.set(i, whole ? std::nearbyint(v) : v);
+  }
 }
 
 bool is_poisoned(std::string_view name, uint64_t seed, int64_t row, int64_t n) {

@@ -91,7 +91,7 @@ std::vector<Case> sweep(const Case& base) {
   const bool planes = has_planes(base.op);
   std::vector<Case> cases;
   for (const bool backward : {false, true})
-    for (const DType x : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    for (const DType x : check::types_of_t(base.op))
       for (const check::Fill fill : check::kFills)
         for (size_t size = 0; size < std::size(kSizes); ++size)
           for (int variant = 0; variant < check::kVariants; ++variant) {
@@ -205,6 +205,7 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
   auto o = std::make_shared<CheckOptions>();
   o->call.op = op;
   Case& c = o->c;
+  c.x = check::types_of_t(op)[0];
   const std::string t = fmt::format("--{}-dtype", t_name(op));
   std::vector<std::string> fills;
   for (check::Fill fill : check::kFills) fills.push_back(check::fill_name(fill));
@@ -218,7 +219,7 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
     add_number(command, "--n", &c.n, "Row length");
     add_number(command, "--first-row", &c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
   }
-  add_dtype(command, t, &c.x, "T [fp32]");
+  add_dtype(command, t, &c.x, fmt::format("T [{}]", dtype_name(c.x)));
   command->add_option("--fill", o->fill, fmt::format("Kind of numbers in {}", t_name(op)))
       ->capture_default_str()
       ->check(CLI::IsMember(fills));

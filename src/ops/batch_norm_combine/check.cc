@@ -90,6 +90,7 @@ void judge_combine(const Case& c, const Tensors& t, Report* r) {
 }
 
 void vary_combine(Case* c, int variant) {
+  (*c)["running_mean"] = (*c)["running_var"] = DType::f32;
   if (variant == 1) (*c)["running_mean"] = (*c)["running_var"] = DType::none;
   if (variant == 2)
     (*c)["running_mean"] = (*c)["running_var"] = DType::bf16, c->numbers["averaging"] = 1, c->numbers["batches_tracked"] = 7;

@@ -12,6 +12,8 @@ constexpr const char* kRstdUnit = "ulp(rstd)";
 constexpr const char* kDxUnit = "ulp(rstd * max(\\|u * f * w\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|)";
 constexpr const char* kUUnit = "ulp(u)";
 constexpr const char* kRunningUnit = "ulp(max(\\|out\\|, \\|old\\|, \\|new\\|))";
+constexpr const char* kMeanInUnit = "max(std * 2^-23, ulp64(mean)); T fp64: 2^-52";
+constexpr const char* kM2Unit = "max(m2 * 2^-23, count * ulp64(mean)^2); T fp64: 2^-52";
 constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2)))";
 
 const std::vector<Tolerance>& rows() {
@@ -35,6 +37,11 @@ const std::vector<Tolerance>& rows() {
       {"running_mean_out", f32, nullptr, 4, kRunningUnit, "the batch's: 2; one rounding: 0.5; momentum in fp32: 0.5"},
       {"running_mean_out", f16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
       {"running_mean_out", bf16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
+      {"count", f64, nullptr, 0, "bits", "the sizes' product"},
+      {"mean in fp64", f64, nullptr, 4, kMeanInUnit, "as mean"},
+      {"mean in fp64", f32, nullptr, 4, kMeanInUnit, "that of sum(x - mean) / m"},
+      {"m2", f64, nullptr, 8, kM2Unit, "as fp32, in fp64"},
+      {"m2", f32, nullptr, 8, kM2Unit, "x - mean, twice: 2; its square: 0.5; tens of terms in fp32: 1.5; the mean's: 4"},
       {"residual_out", f64, nullptr, 0, "bits", kBits},
       {"residual_out", f32, nullptr, 0, "bits", kBits},
       {"residual_out", f16, nullptr, 0, "bits", kBits},
@@ -69,10 +76,12 @@ const std::vector<Tolerance>& rows() {
 
 const Bounds planewise_bounds = {
     "Norms of planes", rows(),
-    "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, running_var_out as running_mean_out",
+    "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, running_var_out as running_mean_out, "
+    "sum_u as dweight, sum_u_xhat as dweight",
     "- f = scale_offset + scale, r is a residual that is added behind the affine. c1 and c2 are the means over a group of g * xhat and g,\n"
     "  g = u * f * weight, and 0 where running statistics were used. A channel of batch_norm is a group.\n"
     "- u is the dresidual of a residual that is added behind the affine; another one's is dx.\n"
+    "- Steps of batch_norm: mean, m2, sum_u and sum_u_xhat are fp64, their units those of fp32 unless T is fp64.\n"
     "- Where running statistics were used, mean is theirs to the bit.\n"
     "- Of running statistics new is what the batch brings: the unbiased variance; of the mean max(\\|mean\\|, std), since no mean is as "
     "exact\n"

@@ -17,45 +17,58 @@ double within(double got, double want, long double slack) {
 // Sums over places, of each channel or each sample's.
 class Sums {
  public:
-  Sums(const char* name, const Buffer& got, const Buffer& want)
-      : name_(name), got_(got), want_(want), n_(want.row_length()), sizes_(want.row_count() * n_), slack_(size_t(want.row_count() * n_)) {}
+  // in: whose last place counts; none: got's.
+  Sums(const char* name, const Buffer& got, const Buffer& want, DType in = DType::none)
+      : name_(name),
+        got_(got),
+        want_(want),
+        in_(in == DType::none ? got.dtype() : in),
+        n_(want.row_length()),
+        sizes_(want.row_count() * n_),
+        slack_(size_t(want.row_count() * n_)) {}
   void add(int64_t sample, int64_t channel, long double term, long double slack) {
-    if (!got_.present()) return;
+    if (!judged()) return;
     const int64_t k = (want_.row_count() > 1 ? sample * n_ : 0) + channel;
-    const long double least = got_.dtype() == DType::f64 ? 0x1p-1022L : 0x1p-126L;
+    const long double least = in_ == DType::f64 ? 0x1p-1022L : 0x1p-126L;
     sizes_.add(k, std::max(term, least)), slack_[size_t(k)] += slack;
   }
   void judge(const char* when, bool over_samples, Report* r) const {
-    if (!got_.present()) return;
-    Meter meter(name_, got_.dtype(), tolerance(planewise_bounds, name_, got_.dtype(), {when}), true);
+    if (!judged()) return;
+    Meter meter(name_, got_.dtype(), tolerance(planewise_bounds, name_, in_, {when}), true);
     for (int64_t row = 0; row < want_.row_count(); ++row)
       for (int64_t i = 0; i < n_; ++i) {
         const double got = got_.at(row, i), want = want_.at(row, i);
-        meter.add(within(got, want, slack_[size_t(row * n_ + i)]), want, ulp(got_.dtype(), sizes_.size(row * n_ + i, want)), row, i);
+        meter.add(within(got, want, slack_[size_t(row * n_ + i)]), want, ulp(in_, sizes_.size(row * n_ + i, want)), row, i);
       }
     meter.report(r, over_samples);
   }
 
  private:
+  bool judged() const { return got_.present() && want_.present(); }  // a step's inputs are not
+
   const char* name_;
   const Buffer &got_, &want_;
+  const DType in_;
   int64_t n_;
   ColumnSizes sizes_;
   std::vector<long double> slack_;
 };
+
+constexpr long double kLargestDeviation = 0x1p60L;  // of xhat, whose squares and products do not overflow then
 
 struct Judge {
   const PlaneJudged& ref;
   const Case& c = ref.c;
   const Tensors& t = ref.t;
   const Sharing& sharing = ref.sharing;
+  const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
   const char* const when = c.number("activation") != 0 ? kWithActivation : "";
 
   int64_t index(int64_t channel, int64_t place) const { return channel * sharing.places + place; }
 
   void forward(Report* r) const {
     const Buffer &got_y = t["y"], &got_mean = t["mean"], &got_rstd = t["rstd"], &got_sum = t["residual_out"];
-    const DType stats = c.x == DType::f64 ? DType::f64 : DType::f32;
+    if (ref.step == PlaneStep::statistics) return c.backward ? void() : moments(r);
     Meter y("y", c.x, tolerance(planewise_bounds, "y", c.x, {when}));
     Meter mean("mean", stats, tolerance(planewise_bounds, "mean", stats, {}), true);
     Meter rstd("rstd", stats, tolerance(planewise_bounds, "rstd", stats, {}));
@@ -65,11 +78,11 @@ struct Judge {
       const auto statistic = [&](Meter& m, const Buffer& got, const Buffer& want, long double size) {
         if (got.present()) m.add(got.at(z.row, z.index), want.at(z.row, z.index), ulp(stats, size), z.row, z.index);
       };
-      if (ref.training)
+      if (ref.training && ref.step == PlaneStep::whole)
         statistic(mean, got_mean, ref.mean, std::max(std::fabs(z.mean), z.std));
-      else if (got_mean.present())
+      else if (got_mean.present() && ref.step == PlaneStep::whole)
         mean.add_exact(got_mean.at(z.row, z.index), ref.mean.at(z.row, z.index), z.row, z.index);
-      statistic(rstd, got_rstd, ref.rstd, z.rstd);
+      if (ref.step == PlaneStep::whole) statistic(rstd, got_rstd, ref.rstd, z.rstd);
       if (got_sum.present())
         ref.each(
             u, [&](int64_t s, int64_t k, int64_t i) { sum.add_exact(got_sum.at(s, k, i), ref.residual_out.at(s, k, i), s, index(k, i)); });
@@ -79,6 +92,21 @@ struct Judge {
     }
     for (const Meter* m : {&y, &mean, &rstd, &sum}) m->report(r);
     running(r);
+  }
+
+  // What later steps get, in fp64 whatever was computed in.
+  void moments(Report* r) const {
+    Meter count("count", DType::f64, tolerance(planewise_bounds, "count", DType::f64, {}));
+    Meter mean("mean", DType::f64, tolerance(planewise_bounds, "mean in fp64", stats, {}), true);
+    Meter m2("m2", DType::f64, tolerance(planewise_bounds, "m2", stats, {}), true);
+    const double n = ref.count.at(0, 0), epsilon = std::ldexp(1.0, 1 - format_of(stats).precision);
+    count.add_exact(t["count"].at(0, 0), n, 0, 0);
+    for (int64_t u = 0; u < sharing.count(); ++u) {
+      const double around = ref.mean.at(0, u), squares = ref.m2.at(0, u), own = ulp(DType::f64, around);
+      mean.add(t["mean"].at(0, u), around, std::max(double(ref.unit(u).std) * epsilon, own), 0, u);
+      m2.add(t["m2"].at(0, u), squares, std::max(squares * epsilon, n * own * own), 0, u);
+    }
+    count.report(r), mean.report(r), m2.report(r);
   }
 
   void running(Report* r) const {
@@ -127,12 +155,14 @@ struct Judge {
     const bool of_u = ref.dresidual.present();  // else it is dx
     Meter dresidual("dresidual", narrow, tolerance(planewise_bounds, of_u ? "u" : "dresidual", narrow, {when}), !of_u);
     Sums weights("dweight", t["dweight"], ref.dweight), biases("dbias", t["dbias"], ref.dbias);
+    Sums sums("sum_u", t["sum_u"], ref.sum_u, stats), sums_h("sum_u_xhat", t["sum_u_xhat"], ref.sum_u_xhat, stats);
     Sums scales("dscale", t["dscale"], ref.dscale), shifts("dshift", t["dshift"], ref.dshift);
     int64_t beyond = 0;
     std::vector<Element> elements;
     for (int64_t u = 0; u < sharing.count(); ++u) {
       const Unit z = ref.unit(u);
-      if (z.rstd > max_of(c.x == DType::f64 ? DType::f64 : DType::f32)) {  // backward starts from the saved one, and this cannot be
+      // Backward starts from the saved rstd, and this cannot be; one that is given may have nothing to do with x.
+      if (z.rstd > max_of(stats) || ((ref.step != PlaneStep::whole || !ref.training) && z.std * z.rstd > kLargestDeviation)) {
         ++beyond;
         continue;
       }
@@ -152,6 +182,7 @@ struct Judge {
           c1 += e.g * h / m, c2 += e.g / m;
           either += e.either * w * f / m, either_h += e.either * w * f * a / m;
           weights.add(s, k, e.u * f * rms, e.either * f * a), biases.add(s, k, e.u * f, e.either * f);
+          sums.add(s, k, e.u, e.either), sums_h.add(s, k, e.u * rms, e.either * a);
           scales.add(s, k, e.u * (rms * w + b), e.either * (a * w + b)), shifts.add(s, k, e.u, e.either);
           elements.push_back({h, e.g, e.u * w * f, e.either * w * f});
           if (of_u && got_dresidual.present()) {
@@ -160,6 +191,11 @@ struct Judge {
           }
         }
       });
+      if (ref.step == PlaneStep::statistics) continue;
+      if (ref.step == PlaneStep::apply) {
+        const long double w = ref.channel(0, u).w / (long double)(t["count"].at(0, 0));
+        c1 = w * t["sum_u_xhat"].at(0, u), c2 = w * t["sum_u"].at(0, u), either = either_h = 0;
+      }
       if (!ref.training) c1 = c2 = either = either_h = 0;  // x moves neither
       long double most = 0, most_upstream = 0;
       for (const Element& e : elements) most = std::max(most, e.u + std::fabs(c2) + std::fabs(e.h * c1));
@@ -181,9 +217,10 @@ struct Judge {
     dx.report(r), dresidual.report(r);
     if (beyond) {
       r->notes.push_back(std::to_string(beyond) +
-                         " group(s) with an rstd beyond the saved type's range: their gradients, and all sums, were not judged");
+                         " plane(s) with an rstd or xhat beyond the saved type's range: their gradients, and all sums, were not judged");
       return;
     }
+    sums.judge(when, true, r), sums_h.judge(when, true, r);
     weights.judge(when, true, r), biases.judge(when, true, r), scales.judge(when, false, r), shifts.judge(when, false, r);
   }
 };

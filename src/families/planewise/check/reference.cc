@@ -33,11 +33,15 @@ PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors
   y = make(false, "y", c.backward ? DType::none : DType::f64);
   mean = make(false, "mean"), rstd = make(false, "rstd");
   residual_out = make(false, "residual_out", t["residual"].dtype());
+  count = make(false, "count"), m2 = make(false, "m2");
+  p.count = count.view(), p.m2 = m2.view();
   p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
   if (t["running_mean_out"].present()) running_mean = make(false, "running_mean_out"), p.running_mean_out = running_mean.view();
   if (t["running_var_out"].present()) running_var = make(false, "running_var_out"), p.running_var_out = running_var.view();
   status = op.finish_forward(&p);
   if (p.residual_behind && t["residual"].present()) behind_ = &t["residual"];
+  step = p.step;
+  if (step == PlaneStep::apply) mean = t["mean"], rstd = t["rstd"], p.mean = mean.view(), p.rstd = rstd.view();
   if (status == KILTER_OK) status = op.forward(p, nullptr);
   if (status == KILTER_OK && c.backward) backward(op);
 }
@@ -48,6 +52,9 @@ void PlaneJudged::backward(const PlaneNorm& op) {
   p.op = c.op.c_str();
   dx = make(true, "dx"), dweight = make(true, "dweight"), dbias = make(true, "dbias");
   dscale = make(true, "dscale"), dshift = make(true, "dshift");
+  if (step != PlaneStep::whole) mean = t["mean"], rstd = t["rstd"];
+  if (step == PlaneStep::statistics) sum_u = make(true, "sum_u"), sum_u_xhat = make(true, "sum_u_xhat");
+  if (step == PlaneStep::statistics) p.sum_u = sum_u.view(), p.sum_u_xhat = sum_u_xhat.view();
   p.x = x().view(), p.mean = mean.view(), p.rstd = rstd.view();
   p.dx = dx.view(), p.dweight = dweight.view(), p.dbias = dbias.view(), p.dscale = dscale.view(), p.dshift = dshift.view();
   std::vector<char> sums(plane_reference_workspace(p));
@@ -67,7 +74,7 @@ Buffer PlaneJudged::make(bool backward, const char* name, DType type) const {
 PlaneJudged::Unit PlaneJudged::unit(int64_t u) const {
   Unit z;
   z.row = u / mean.row_length(), z.index = u % mean.row_length();
-  z.mean = mean.at(z.row, z.index), z.rstd = rstd.at(z.row, z.index);
+  z.mean = mean.at(z.row, z.index), z.rstd = rstd.present() ? rstd.at(z.row, z.index) : 0;
   each(u, [&](int64_t sample, int64_t channel, int64_t i) {
     const long double d = x().at(sample, channel, i) - z.mean;
     z.std += d * d;

@@ -44,6 +44,8 @@ class PlaneJudged {
   const Sharing sharing;
   const bool training;
   kilter_status status;
+  PlaneStep step = PlaneStep::whole;
+  Buffer count, m2, sum_u, sum_u_xhat;  // of a step's
   Buffer y, mean, rstd, residual_out, running_mean, running_var, dx, dresidual, dweight, dbias, dscale, dshift;
 
  private:
