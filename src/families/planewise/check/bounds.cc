@@ -33,8 +33,11 @@ const std::vector<Tolerance>& rows() {
       {"mean", f32, nullptr, 4, kMeanUnit, "one rounding of the saved mean; that of sum(x - mean) / m"},
       {"rstd", f64, nullptr, 4, kRstdUnit, kRoot},
       {"rstd", f32, nullptr, 4, kRstdUnit, kRoot},
-      {"running_mean_out", f64, nullptr, 4, kRunningUnit, "the batch's: 2; 1 - momentum, two products, their sum: 2"},
-      {"running_mean_out", f32, nullptr, 4, kRunningUnit, "the batch's: 2; one rounding: 0.5; momentum in fp32: 0.5"},
+      {"running_mean_out", f64, kMostlyNew, 8, kRunningUnit, "as fp32; the products and their sum: 1"},
+      {"running_mean_out", f32, kMostlyNew, 7, kRunningUnit,
+       "the batch's variance: 6, twice rstd's bound without root and division; one rounding, momentum"},
+      {"running_mean_out", f64, nullptr, 4, kRunningUnit, "as fp32, in fp64"},
+      {"running_mean_out", f32, nullptr, 4, kRunningUnit, "half of the batch's at most: 3; one rounding: 0.5; momentum in fp32: 0.5"},
       {"running_mean_out", f16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
       {"running_mean_out", bf16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
       {"count", f64, nullptr, 0, "bits", "the sizes' product"},
@@ -98,7 +101,9 @@ const Bounds planewise_bounds = {
     "  not counted as an error.\n"
     "- In mean, gradients and sums NaN and infinity stand for each other.\n"
     "- Groups whose rstd is beyond the saved type's range (eps near 0, subnormal groups) have no gradients to judge, and their call no\n"
-    "  sums.\n"
+    "  sums; nor those whose xhat or V is beyond the range computed in, as running statistics allow. Where the terms of a group's sums "
+    "add\n"
+    "  up to more than that, the call has no sums to judge.\n"
     "- A term of a sum counts at least as fp32's (fp64's) smallest normal number. The bounds are for eps >= 0 and for groups whose terms\n"
     "  do not underflow against one another.\n"};
 

@@ -9,7 +9,9 @@ namespace kilter::check {
 
 extern const Bounds planewise_bounds;
 
-constexpr const char* kWithActivation = "with an activation";  // when a bound applies
+// When a bound applies.
+constexpr const char* kWithActivation = "with an activation";
+constexpr const char* kMostlyNew = "momentum above 1/2";
 
 // For the units: an activation's slope at v, the largest of its second derivative at distances from 0 of at least |v| - around (never
 // less than the truth), and whether the slope jumps within `around`.

@@ -54,8 +54,6 @@ class Sums {
   std::vector<long double> slack_;
 };
 
-constexpr long double kLargestDeviation = 0x1p60L;  // of xhat, whose squares and products do not overflow then
-
 struct Judge {
   const PlaneJudged& ref;
   const Case& c = ref.c;
@@ -110,6 +108,8 @@ struct Judge {
   }
 
   void running(Report* r) const {
+    const bool cumulative = int(c.number("averaging")) == KILTER_AVERAGING_CUMULATIVE;
+    const bool mostly_new = (cumulative ? 1 / (c.number("batches_tracked") + 1) : c.number("momentum")) > 0.5;
     std::vector<long double> means(size_t(sharing.channels)), variances(size_t(sharing.channels));  // what a batch brings, as it counts
     const long double m = sharing.length(), sets = sharing.all_samples ? 1 : sharing.samples;
     for (int64_t u = 0; u < sharing.count() && (ref.running_mean.present() || ref.running_var.present()); ++u) {
@@ -119,7 +119,7 @@ struct Judge {
     const auto judge = [&](const char* name, const Buffer& got, const Buffer& want, const Buffer& old,
                            const std::vector<long double>& sizes) {
       if (!got.present()) return;
-      Meter meter(name, got.dtype(), tolerance(planewise_bounds, name, got.dtype(), {}), true);
+      Meter meter(name, got.dtype(), tolerance(planewise_bounds, name, got.dtype(), {mostly_new ? kMostlyNew : ""}), true);
       for (int64_t k = 0; k < sharing.channels; ++k)
         meter.add(
             got.at(0, k), want.at(0, k),
@@ -143,6 +143,28 @@ struct Judge {
     return most;
   }
 
+  // What of finite x is beyond the range computed in: an rstd (backward starts from the saved one, and this cannot be); by running
+  // statistics an xhat, what an activation is of, the terms of a channel's sums together.
+  struct Beyond {
+    bool elements = false, sums = false;
+  };
+  Beyond beyond_range(int64_t u, const Unit& z) const {
+    const long double range = max_of(c.x == DType::f64 ? DType::f64 : DType::f32);
+    Beyond over;
+    over.elements = z.rstd > range;
+    if (ref.training && ref.step == PlaneStep::whole) return over;
+    long double sum = 0;
+    ref.each(u, [&](int64_t s, int64_t k, int64_t i) {
+      const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, term = h * t["dy"].at(s, k, i);
+      if (std::isinf(h) || term != term) return;
+      const long double terms = ref.slope(z, ref.channel(s, k), h, ref.behind(s, k, i)).terms;
+      over.elements = over.elements || std::fabs(h) > range || terms > range;
+      sum += std::fabs(term);
+    });
+    over.sums = sum > range;
+    return over;
+  }
+
   // What an element brings to the gradients: xhat, g as it is, u as it counts, and what of u may be or not.
   struct Element {
     long double h, g, u, either;
@@ -158,11 +180,13 @@ struct Judge {
     Sums sums("sum_u", t["sum_u"], ref.sum_u, stats), sums_h("sum_u_xhat", t["sum_u_xhat"], ref.sum_u_xhat, stats);
     Sums scales("dscale", t["dscale"], ref.dscale), shifts("dshift", t["dshift"], ref.dshift);
     int64_t beyond = 0;
+    bool sums_beyond = false;
     std::vector<Element> elements;
     for (int64_t u = 0; u < sharing.count(); ++u) {
       const Unit z = ref.unit(u);
-      // Backward starts from the saved rstd, and this cannot be; one that is given may have nothing to do with x.
-      if (z.rstd > max_of(stats) || ((ref.step != PlaneStep::whole || !ref.training) && z.std * z.rstd > kLargestDeviation)) {
+      const Beyond over = beyond_range(u, z);
+      sums_beyond = sums_beyond || over.sums;
+      if (over.elements) {
         ++beyond;
         continue;
       }
@@ -216,8 +240,13 @@ struct Judge {
     }
     dx.report(r), dresidual.report(r);
     if (beyond) {
-      r->notes.push_back(std::to_string(beyond) +
-                         " plane(s) with an rstd or xhat beyond the saved type's range: their gradients, and all sums, were not judged");
+      r->notes.push_back(
+          std::to_string(beyond) +
+          " group(s) with an rstd, an xhat or a V beyond the range computed in: their gradients, and all sums, were not judged");
+      return;
+    }
+    if (sums_beyond) {
+      r->notes.push_back("terms add up to more than the range computed in: no sums were judged");
       return;
     }
     sums.judge(when, true, r), sums_h.judge(when, true, r);

@@ -9,6 +9,7 @@ ActivationSizes activation_sizes(int32_t activation, long double v, long double 
   long double value;
   reference_activation(activation, v, &value, &s.slope);
   s.slope = std::fabs(s.slope);
+  if (std::isinf(v)) return s;
   const long double a = std::max(std::fabs(v) - around, 0.0L);  // both envelopes fall with it
   if (activation == KILTER_ACTIVATION_SILU) {
     const long double e = std::exp(-a);
@@ -94,14 +95,14 @@ PlaneJudged::Channel PlaneJudged::channel(int64_t sample, int64_t channel) const
 }
 
 PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, long double behind) const {
-  if (!activation_) return {1, 1, false};
+  if (!activation_) return {1, 1, false, 0};
   const long double v = (h * k.w + k.b) * k.f + k.shift + behind;
   const long double lost = training ? std::fabs(z.mean) * z.rstd : 0;
   const long double terms = (std::fabs(h) + lost) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift) + std::fabs(behind);
   const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);
   const bool either = s.jumps && terms > 0;
   const long double least = either ? 1 : wide_ ? 0x1p-900L : 0x1p-100L;
-  return {s.slope, std::max(s.slope + s.bend * terms, least), either};
+  return {s.slope, std::max(s.slope + (s.bend > 0 ? s.bend * terms : 0), least), either, terms};
 }
 
 }  // namespace kilter::check

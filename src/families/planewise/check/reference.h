@@ -32,10 +32,11 @@ class PlaneJudged {
   // A residual's part in what the activation is of.
   long double behind(int64_t sample, int64_t channel, int64_t place) const { return behind_ ? behind_->at(sample, channel, place) : 0; }
 
-  // An activation's at xhat = h and so much behind it: as it is, as it counts, and whether another one will do.
+  // An activation's at xhat = h and so much behind it: as it is, as it counts, whether another one will do, and of how large terms.
   struct Slope {
     long double value, size;
     bool either;
+    long double terms;
   };
   Slope slope(const Unit& z, const Channel& k, long double h, long double behind) const;
 

@@ -107,15 +107,21 @@ class PlaneForwardRun {
     };
     double sum = 0;
     each([&](const Cell<C>& cell, double n) { sum += value_of(cell.mean) * (n / all); });
-    Wide<C> mean = {}, off = {}, square = {};
+    Wide<C> mean = {}, off, square;
     add_number(mean, sum);
-    each([&](const Cell<C>& cell, double n) {
-      const double apart = difference(cell.mean, mean);
-      add_number(off, apart * n);
-      add_to(square, cell.square);
-      add_number(square, apart * apart * n);
-    });
-    const double lost = value_of(off) / all;
+    const auto around = [&] {
+      off = square = {};
+      each([&](const Cell<C>& cell, double n) {
+        const double apart = difference(cell.mean, mean);
+        add_number(off, apart * n);
+        add_to(square, cell.square);
+        add_number(square, apart * apart * n);
+      });
+      return value_of(off) / all;
+    };
+    double lost = around();
+    // The mean's rounding makes up most of a nearly constant plane of fp64: then once more.
+    if (lost * lost * all * 4 > value_of(square)) add_number(mean, lost), lost = around();
     add_number(mean, lost);
     add_number(square, -(value_of(off) * lost));
     return {mean, value_of(square) / all};
