@@ -28,15 +28,24 @@ __device__ __forceinline__ SumsCoefficients<C> sums_coefficients(const SumsParam
 }
 
 // dy times the slope, and h: in place.  Halves: the difference of the largest numbers overflows.
-template <class C, int W, class F>
-__device__ __forceinline__ void to_terms(int32_t activation, C (&x)[W], C (&dy)[W], F coefficients) {
+template <class T, class P, class F>
+__device__ __forceinline__ void to_terms(const P& p, int step, const Place& place, typename PlaneAccess<T>::C (&x)[PlaneAccess<T>::kWidth],
+                                         typename PlaneAccess<T>::C (&dy)[PlaneAccess<T>::kWidth], F coefficients) {
+  using C = typename PlaneAccess<T>::C;
+  constexpr int W = PlaneAccess<T>::kWidth;
 #pragma unroll
   for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], C(0.5), -coefficients(j).half_mean) * coefficients(j).twice_rstd;
-  if (activation == KILTER_ACTIVATION_NONE) return;
-  C slope[W];
+  if (p.activation == KILTER_ACTIVATION_NONE) return;
+  C slope[W], behind[1][W];
+  if (p.residual.data)
+    load<T>(
+        p.residual, p.shape.vectors, step, [&](int) { return place; }, behind);
 #pragma unroll
   for (int j = 0; j < W; ++j) slope[j] = Approximate::mad(x[j], coefficients(j).factor, coefficients(j).term);
-  activation_slopes<Approximate>(activation, slope);
+  if (p.residual.data)
+#pragma unroll
+    for (int j = 0; j < W; ++j) slope[j] = slope[j] + behind[0][j];
+  activation_slopes<Approximate>(p.activation, slope);
 #pragma unroll
   for (int j = 0; j < W; ++j) dy[j] = dy[j] * slope[j];
 }
@@ -50,7 +59,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   __shared__ C memory[3][kPlaneThreads / 32];
   wait_for_predecessor(true);
   const RunPlan& runs = p.runs;
-  const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
+  const int team = runs.team, slots = runs.sum_slots(), lane = threadIdx.x & (team - 1);
   const RunPlace first = first_run(runs);
   const RunPlaces<A> own(runs, p.shape.batch, first);
   const auto at = [&](int k) { return own.place(k); };
@@ -63,7 +72,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     sums[0][k] = sums[1][k] = sums[2][k] = 0;
     if (!place.any(W, 1)) continue;
     const SumsCoefficients<C> c = sums_coefficients(p, place.sample, run_of(runs, p.shape.batch, first, k).in_sample);
-    to_terms(p.activation, x[k], dy[k], [&](int) { return c; });
+    to_terms<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
 #pragma unroll
     for (int j = 0; j < W; ++j) {
       const bool is = place.has(j, 1);
@@ -74,10 +83,10 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   team_sums(sums, team, slots, memory);
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    if ((k & (slots - 1)) || lane != (k >> runs.slot_bits & (team - 1))) continue;
+    if ((k & (slots - 1)) || lane != (k >> runs.sum_bits() & (team - 1))) continue;
     const RunPlace r = run_of(runs, p.shape.batch, first, k);
     if (r.sample >= p.shape.batch) continue;
-    const int64_t cell = (r.sample * runs.in_sample + r.in_sample) * runs.chunks + r.chunk;
+    const int64_t cell = p.strides.of(r.sample >> runs.sample_bits, r.in_sample, r.chunk);
 #pragma unroll
     for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = sums[q][k];
   }
@@ -117,8 +126,9 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     load<T>(p.dy, vectors, step, at, dy);
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
-      if (!at(k).any(W, step)) continue;
-      to_terms(p.activation, x[k], dy[k], [&](int j) { return c[j]; });
+      const Place place = at(k);
+      if (!place.any(W, step)) continue;
+      to_terms<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         sums[0][j] = sums[0][j] + dy[k][j];
@@ -138,7 +148,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     const int64_t channel = b.tile * tiles.channels() + i;
     if (channel >= p.shape.channels) continue;
     const int j = vectors ? i % W : i / tiles.across, column = vectors ? i / W : i % tiles.across;
-    const int64_t cell = (b.sample * tiles.chunks + b.chunk) * p.shape.channels + channel;
+    const int64_t cell = p.strides.of(b.sample, channel, b.chunk);
 #pragma unroll
     for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = columns[q][j][column];
   }
