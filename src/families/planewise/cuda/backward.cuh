@@ -10,15 +10,16 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = rstd (factor u - (of_h h + level))
-  C half_mean, twice_rstd, factor, term, of_h, level, rstd;
+struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = of_all (factor u - (of_h h + level))
+  C mean, rstd, factor, term, of_h, level, of_all;
 };
 template <class C>
 __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
   const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
   const C mean = load_of<C>(p.mean, sample, in_sample, C(0)), rstd = load_of<C>(p.rstd, sample, in_sample, C(0));
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
-  GradientCoefficients<C> c = {mean / 2, 2 * rstd, load_of<C>(p.weight, 0, channel, C(1)) * f, C(0), C(0), C(0), p.lone ? C(0) : rstd};
+  const C s = scale_for(rstd);
+  GradientCoefficients<C> c = {mean * s, rstd / s, load_of<C>(p.weight, 0, channel, C(1)) * f, C(0), C(0), C(0), p.lone ? C(0) : rstd};
   C lost = 0;
   if (p.planes)
     c.level = p.planes[3 * plane], c.of_h = p.planes[3 * plane + 1], lost = p.planes[3 * plane + 2];
@@ -28,7 +29,7 @@ __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const G
     const double m = load_of<double>(p.count, 0, 0, 0.0), w = double(c.factor);
     const double b = w * load_of<double>(p.sum_uh, 0, channel, 0.0) / m;
     c.of_h = C(b), c.level = C(w * load_of<double>(p.sum_u, 0, channel, 0.0) / m - double(lost) * b);
-    if (m == 1) c.rstd = 0;
+    if (m == 1) c.of_all = 0;
   }
   if (p.activation != KILTER_ACTIVATION_NONE)
     c.term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - lost * c.factor;
@@ -45,7 +46,7 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     const GradientCoefficients<C> c = coefficients(j);
-    x[j] = c.rstd * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
+    x[j] = c.of_all * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
   }
   if (p.dresidual_out.data) {
     C up[1][W];

@@ -13,28 +13,38 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(4 * sizeof(C)) SumsCoefficients {  // h = (x / 2 - half_mean) twice_rstd, v = h factor + term
-  C half_mean, twice_rstd, factor, term;
+struct alignas(4 * sizeof(C)) SumsCoefficients {  // h = (s x - mean) rstd, v = h factor + term, mean times s, rstd over s
+  C mean, rstd, factor, term;
 };
+// s, told by rstd: differences of the largest numbers overflow, halves of the smallest vanish.
+template <class C>
+__device__ __forceinline__ C scale_of(C rstd) {
+  return rstd > 0 ? C(1) : C(-0.5);
+}
+template <class C>
+__device__ __forceinline__ C scale_for(C rstd) {
+  return rstd > C(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900) ? C(1) : C(-0.5);
+}
 template <class C>
 __device__ __forceinline__ SumsCoefficients<C> sums_coefficients(const SumsParameters<C>& p, int64_t sample, int64_t channel) {
   const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
   const C rstd = load_of<C>(p.rstd, sample, in_sample, C(0)), mean = load_of<C>(p.mean, sample, in_sample, C(0));
-  if (p.activation == KILTER_ACTIVATION_NONE) return {mean / 2, 2 * rstd, C(0), C(0)};
+  const C s = scale_for(rstd);
+  if (p.activation == KILTER_ACTIVATION_NONE) return {mean * s, rstd / s, C(0), C(0)};
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C factor = load_of<C>(p.weight, 0, channel, C(1)) * f;
   const C term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0)));
-  return {mean / 2, 2 * rstd, factor, term - p.statistics[3 * plane + 1] * rstd * factor};
+  return {mean * s, rstd / s, factor, term - p.statistics[3 * plane + 1] * rstd * factor};
 }
 
-// dy times the slope, and h: in place.  Halves: the difference of the largest numbers overflows.
+// dy times the slope, and h: in place.
 template <class T, class P, class F>
 __device__ __forceinline__ void to_terms(const P& p, int step, const Place& place, typename PlaneAccess<T>::C (&x)[PlaneAccess<T>::kWidth],
                                          typename PlaneAccess<T>::C (&dy)[PlaneAccess<T>::kWidth], F coefficients) {
   using C = typename PlaneAccess<T>::C;
   constexpr int W = PlaneAccess<T>::kWidth;
 #pragma unroll
-  for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], C(0.5), -coefficients(j).half_mean) * coefficients(j).twice_rstd;
+  for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], scale_of(coefficients(j).rstd), -coefficients(j).mean) * coefficients(j).rstd;
   if (p.activation == KILTER_ACTIVATION_NONE) return;
   C slope[W], behind[1][W];
   if (p.residual.data)
