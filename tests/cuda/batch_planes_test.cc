@@ -44,13 +44,18 @@ class BatchRun {
 
   void forward() {
     fill("y", c_.t, 5, 0);
-    if (c_.saved) fill("mean", stat_, 5, 0), fill("rstd", stat_, 5, 0);
+    fill("mean", stat_, 5, 0), fill("rstd", stat_, 5, 0);
     if (c_.running && c_.training) fill("running_mean_out", stat_, 5, 0), fill("running_var_out", stat_, 5, 0);
+    Values& x = v_["x"];
+    const std::vector<double> given = x.host;
+    const bool summed = c_.norm == Norm::instance && v_["residual"].present();  // which fp64 does not round
+    for (size_t i = 0; summed && i < given.size(); ++i) x.host[i] = rounded<double>(c_.residual, given[i] + residual(i));
     run<PlaneForward>([&](PlaneForward& p, bool device) {
       p.x = view("x", device), p.weight = view("weight", device), p.bias = view("bias", device);
-      p.residual = view("residual", device), p.running_mean = view("running_mean", device), p.running_var = view("running_var", device);
+      p.residual = summed && !device ? View{} : view("residual", device), p.running_mean = view("running_mean", device), p.running_var = view("running_var", device);
       p.y = out("y", device), p.mean = out("mean", device), p.rstd = out("rstd", device);
       p.running_mean_out = out("running_mean_out", device), p.running_var_out = out("running_var_out", device);
+      if (!c_.saved && device) p.mean = p.rstd = {};
       if (c_.in_place && device) p.y = p.x, p.running_mean_out = p.running_mean, p.running_var_out = p.running_var;
     });
     expect_y(c_.in_place ? "x" : "y");
@@ -210,8 +215,7 @@ class BatchRun {
   }
   double residual(size_t i) { return v_["residual"].present() ? v_["residual"].host[i] : 0; }
   double hat(size_t c, size_t i, size_t plane) {
-    const bool behind = c_.norm == Norm::batch;
-    const double s = v_["x"].host[i] + (behind ? 0 : residual(i));
+    const double s = v_["x"].host[i];
     if (want_.count("mean") && !want_["mean"].empty()) return (s - want_["mean"][plane]) * want_["rstd"][plane];
     return (s - v_["running_mean"].host[c]) / std::sqrt(v_["running_var"].host[c] + 1e-5);
   }
@@ -284,17 +288,19 @@ void check_steps(const BatchCase& c) {
 
 class BatchPlanes : public PlanesOnDevice {};
 
-// Several samples to a chunk, some of them; several blocks to a plane; places that are samples.
-constexpr int64_t kShapes[][3] = {{2, 8, 49}, {21, 6, 7}, {300, 16, 1}, {5, 33, 1}, {1, 3, 9500}, {3, 2, 9000}, {19, 1, 5}, {700, 2, 2}};
+// Several samples to a chunk, the last with fewer; several blocks to a plane; places that are samples.
+constexpr int64_t kShapes[][3] = {{2, 8, 49}, {21, 6, 7}, {300, 16, 1}, {5, 33, 1}, {1, 2, 8300}, {2, 2, 8400}, {19, 1, 5}, {700, 2, 2}};
+bool is_large(int64_t batch, int64_t channels, int64_t spatial) { return batch * channels * spatial > 10000; }
 
 TEST_F(BatchPlanes, ShapesLayoutsTypes) {
   for (const auto& [batch, channels, spatial] : kShapes)
     for (const DType t : kPlaneTypes)
       for (const bool last : {false, true}) {
+        if (is_large(batch, channels, spatial) && t != (last ? DType::f64 : DType::f32)) continue;
         BatchCase c = {.batch = batch, .channels = channels, .spatial = spatial, .t = t, .last = last};
         check(c);
         c.norm = Norm::instance;
-        if (batch * spatial < 3000) check(c);
+        if (!is_large(batch, channels, spatial)) check(c);
       }
 }
 
