@@ -92,6 +92,11 @@ inline bool has_device() {
   return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
 }
 
+// Which statistics the case's norm uses, where it may use running ones.
+inline void use_own_statistics(check::Case* c) {
+  if (check::field_of(*check::function_of(c->op, false)->schema, "training")) c->numbers["training"] = 1;
+}
+
 class Device : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
@@ -107,6 +112,7 @@ class Device : public ::testing::TestWithParam<std::string> {
       c.sizes = {{"batch", std::min<int64_t>(rows, 3)}, {"channels", 12}, {"spatial", std::min<int64_t>(n, 16384) / 12}, {"groups", 3}};
       c.layout = n / 12 % 2 ? kChannelsLast : kChannelsFirst;
     }
+    use_own_statistics(&c);
     if (c.op == "rms_norm") c["dbias"] = DType::none;  // whose kernel for aligned rows has none
     return c;
   }
@@ -171,6 +177,7 @@ inline std::vector<std::string> device_ops() {
   for (const std::string& op : check::op_names()) {
     check::Case c;
     c.op = op;
+    use_own_statistics(&c);
     check::Tensors t = check::make_tensors(c);
     std::vector<kilter_candidate> list;
     if (check::arguments(c, false, t).explain(&list) != KILTER_OK) continue;

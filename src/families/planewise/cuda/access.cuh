@@ -209,6 +209,10 @@ __device__ __forceinline__ Place tile_place(const PlaneShape& shape, const TileP
                                             int64_t place, bool inside) {
   const int64_t begin = tile * tiles.channels(), left = shape.channels - begin;
   const int first = shape.vectors ? across * A::kWidth : across, have = left < tiles.channels() ? int(left) : tiles.channels();
+  if (shape.in_sample < shape.spatial) {
+    const Quotient at = shape.in_sample == 1 ? Quotient{place, 0} : divided(place, shape.in_sample);
+    sample = at.whole, place = at.rest;
+  }
   return {sample, place * shape.channels + begin + first, first, 0, inside ? have : 0};
 }
 

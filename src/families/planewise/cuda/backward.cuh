@@ -10,20 +10,30 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = rstd (factor u - (of_h h + level))
-  C half_mean, twice_rstd, factor, term, of_h, level;
+struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = of_all (factor u - (of_h h + level))
+  C mean, rstd, factor, term, of_h, level, of_all;
 };
 template <class C>
 __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
   const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
-  const C* const of_plane = p.planes + 3 * plane;
-  const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
-  const C factor = load_of<C>(p.weight, 0, channel, C(1)) * f;
-  C term = 0;
-  if (p.activation != KILTER_ACTIVATION_NONE)
-    term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - of_plane[2] * factor;
   const C mean = load_of<C>(p.mean, sample, in_sample, C(0)), rstd = load_of<C>(p.rstd, sample, in_sample, C(0));
-  return {mean / 2, 2 * rstd, factor, term, of_plane[1], of_plane[0]};
+  const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
+  const C s = scale_for(rstd);
+  GradientCoefficients<C> c = {mean * s, rstd / s, load_of<C>(p.weight, 0, channel, C(1)) * f, C(0), C(0), C(0), p.lone ? C(0) : rstd};
+  C lost = 0;
+  if (p.planes)
+    c.level = p.planes[3 * plane], c.of_h = p.planes[3 * plane + 1], lost = p.planes[3 * plane + 2];
+  else if (p.statistics)
+    lost = p.statistics[3 * plane + 1] * rstd;
+  if (p.count.data) {
+    const double m = load_of<double>(p.count, 0, 0, 0.0), w = double(c.factor);
+    const double b = w * load_of<double>(p.sum_uh, 0, channel, 0.0) / m;
+    c.of_h = C(b), c.level = C(w * load_of<double>(p.sum_u, 0, channel, 0.0) / m - double(lost) * b);
+    if (m == 1) c.of_all = 0;
+  }
+  if (p.activation != KILTER_ACTIVATION_NONE)
+    c.term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - lost * c.factor;
+  return c;
 }
 
 template <class T, class F>
@@ -32,11 +42,11 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
                                                typename PlaneAccess<T>::C (&dy)[PlaneAccess<T>::kWidth], F coefficients) {
   using C = typename PlaneAccess<T>::C;
   constexpr int W = PlaneAccess<T>::kWidth;
-  to_terms(p.activation, x, dy, coefficients);
+  to_terms<T>(p, step, place, x, dy, coefficients);
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     const GradientCoefficients<C> c = coefficients(j);
-    x[j] = (c.twice_rstd * C(0.5)) * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
+    x[j] = c.of_all * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
   }
   if (p.dresidual_out.data) {
     C up[1][W];
@@ -46,7 +56,10 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
     for (int j = 0; j < W; ++j) x[j] = x[j] + up[0][j];
   }
   if (p.dx.data) store<T>(p.dx, p.shape.vectors, step, place, x);
-  if (p.dresidual.data) store<T>(p.dresidual, p.shape.vectors, step, place, x);
+  if (!p.dresidual.data) return;
+#pragma unroll
+  for (int j = 0; j < W; ++j) x[j] = p.residual_behind ? dy[j] : x[j];
+  store<T>(p.dresidual, p.shape.vectors, step, place, x);
 }
 
 template <class T>

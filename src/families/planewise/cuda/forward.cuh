@@ -41,14 +41,27 @@ struct alignas(4 * sizeof(C)) Coefficients {  // y = activation((s - mean - lo) 
 template <class C>
 __device__ __forceinline__ Coefficients<C> coefficients(const ApplyParameters<C>& p, int64_t sample, int64_t channel) {
   const C* const plane = p.statistics + 3 * p.planes_of.of(sample, channel);
+  const PlaneNumbers<C> of = p.statistics ? PlaneNumbers<C>{plane[0], plane[1], plane[2]} : given_numbers<C>(p.given, channel);
   const C w = load_of<C>(p.weight, 0, channel, C(1)), b = load_of<C>(p.bias, 0, channel, C(0));
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C shift = load_of<C>(p.shift, sample, channel, C(0));
-  return {plane[0], plane[1], plane[2] * w * f, Approximate::mad(b, f, shift)};
+  return {of.mean, of.lo, of.rstd * w * f, Approximate::mad(b, f, shift)};
 }
 template <class C, int W>
 __device__ __forceinline__ void normalize(C (&v)[W], int j, const Coefficients<C>& c) {
   v[j] = Approximate::mad((v[j] - c.mean) - c.lo, c.factor, c.term);
+}
+// A residual that is added to what the activation is of.
+template <class T, int N, class At>
+__device__ __forceinline__ void add_behind(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, At at,
+                                           typename PlaneAccess<T>::C (&v)[N][PlaneAccess<T>::kWidth]) {
+  if (!p.residual_behind || !p.residual.data) return;
+  typename PlaneAccess<T>::C r[N][PlaneAccess<T>::kWidth];
+  load<T>(p.residual, p.shape.vectors, step, at, r);
+#pragma unroll
+  for (int k = 0; k < N; ++k)
+#pragma unroll
+    for (int j = 0; j < PlaneAccess<T>::kWidth; ++j) v[k][j] = v[k][j] + r[k][j];
 }
 
 template <class T>
@@ -69,7 +82,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::type == DType::
   C v[kSlots][W];
   load<T>(p.x, vectors, 1, at, v);
   for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = coefficients(p, b.sample, b.channel + i);
-  if (p.residual.data) {
+  if (p.residual.data && !p.residual_behind) {
     C r[kSlots][W];
     load<T>(p.residual, vectors, 1, at, r);
 #pragma unroll
@@ -89,6 +102,12 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::type == DType::
       for (int j = 0; j < W; ++j)
         if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
     }
+  }
+  add_behind<T>(p, 1, at, v);
+#pragma unroll
+  for (int k = 0; k < kSlots; ++k) {
+    const Place place = at(k);
+    if (!place.any(W, 1)) continue;
     activate<Approximate>(p.activation, v[k]);
     store<T>(p.y, vectors, 1, place, v[k]);
   }
@@ -122,18 +141,21 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     };
     C v[kAtOnce][W];
     load<T>(p.x, vectors, step, at, v);
-    if (p.residual.data) {
+    if (p.residual.data && !p.residual_behind) {
       C r[kAtOnce][W];
       load<T>(p.residual, vectors, step, at, r);
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k) add_residual<T>(p.residual, r[k], v[k]);
     }
 #pragma unroll
+    for (int k = 0; k < kAtOnce; ++k)
+#pragma unroll
+      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
+    add_behind<T>(p, step, at, v);
+#pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const Place place = at(k);
       if (!place.any(W, step)) continue;
-#pragma unroll
-      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
       activate<Approximate>(p.activation, v[k]);
       store<T>(p.y, vectors, step, place, v[k]);
     }

@@ -29,15 +29,29 @@ bool is_dependent(const Problem& p) {
   return (p.launch_flags & KILTER_LAUNCH_DEPENDENT) && traits_of(p.device.id).has_dependent_launch();
 }
 
-// Whether all samples of all tensors of x's shape lie at multiples of 16 bytes, and channels last the channels of every place.
-inline bool has_vectors(int64_t batch, int64_t channels, int64_t spatial, bool first, DType t, std::initializer_list<const View*> views) {
-  if ((first ? channels * spatial : channels) % plane_width(t) != 0) return false;
+// Samples as a kernel sees them, whose tensors of x's shape are `views`.
+template <class Problem>
+PlaneShape shape_of(const Problem& p, bool first, DType t, std::initializer_list<const View*> views) {
   uint64_t bits = 0;
+  bool dense = true;
   for (const View* v : views) {
     const PlaneTensor tensor(*v);
-    bits |= reinterpret_cast<uintptr_t>(tensor.data) | (batch > 1 ? uint64_t(tensor.stride) : 0);
+    bits |= reinterpret_cast<uintptr_t>(tensor.data) | (p.batch > 1 ? uint64_t(tensor.stride) : 0);
+    dense = dense && (!tensor.data || p.batch <= 1 || tensor.stride == p.channels * p.spatial * item_size(tensor.type));
   }
-  return bits % 16 == 0;
+  const bool vectors = bits % 16 == 0 && (first ? p.channels * p.spatial : p.channels) % plane_width(t) == 0;
+  if (first) return {p.batch, p.channels, p.spatial, p.spatial, vectors};
+  const int64_t places = places_of_set(p);
+  return {sets_of(p), p.channels, places, dense ? places : p.spatial, vectors};
+}
+// Planes as cells and sums have them.
+template <class Problem>
+PlanesOf planes_of(const Problem& p) {
+  return {p.over_batch ? 0 : p.groups, p.channels / p.groups};
+}
+template <class Problem>
+int64_t planes_in(const Problem& p) {
+  return p.over_batch ? p.channels : p.batch * p.groups;
 }
 
 template <class Problem>
@@ -49,20 +63,59 @@ kilter_status take_workspace(const Problem& p, char** aligned) {
   return KILTER_OK;
 }
 
-// The statistics of (sample, group) planes: of x + residual, which is written if residual_out is there.
+// The statistics of planes: of x + residual, which is written if residual_out is there.
 template <class C>
 struct StatisticsCall {
   CellPlan plan;
   StatisticsMemory memory;
   char* workspace;
   PlaneShape shape;
-  int64_t groups;
+  PlanesOf planes_of;
+  int64_t planes, samples;  // samples: that share planes
+  double elements;          // of a plane
   DType x_type;
   PlaneTensor x, residual, residual_out;
   PlaneResults<C> results;
+  PlaneMoments moments;
   bool dependent;
+  template <class Problem>
+  StatisticsCall(const Problem& p, const CellPlan& cells, const StatisticsMemory& at, char* aligned)
+      : plan(cells),
+        memory(at),
+        workspace(aligned),
+        shape(),
+        planes_of(cuda::planes_of(p)),
+        planes(planes_in(p)),
+        samples(samples_of_set(p)),
+        elements(double(samples) * double(planes_of.width) * double(p.spatial)),
+        x_type(p.x.dtype),
+        x(p.x),
+        results(),
+        moments(),
+        dependent(is_dependent(p)) {}
 };
 void launch_statistics(const StatisticsCall<float>& call, cudaStream_t stream);
 void launch_statistics(const StatisticsCall<double>& call, cudaStream_t stream);
+
+// A list of given statistics.
+template <class C>
+struct GivenCall {
+  GivenStatistics given;
+  PlaneResults<C> results;
+  PlanesOf planes_of;
+  int64_t planes;
+  bool dependent;
+};
+void launch_given(const GivenCall<float>& call, cudaStream_t stream);
+void launch_given(const GivenCall<double>& call, cudaStream_t stream);
+
+void launch_finish(const SumsFinishParameters<float>& parameters, cudaStream_t stream);
+void launch_finish(const SumsFinishParameters<double>& parameters, cudaStream_t stream);
+
+template <class C, class Problem>
+GivenStatistics given_statistics(const Problem& p) {
+  if (p.step != PlaneStep::whole) return {PlaneTensor(p.mean), PlaneTensor(p.rstd), {}, 0};
+  return {PlaneTensor(p.running_mean), {}, PlaneTensor(p.running_var), double(C(p.eps))};
+}
 
 }  // namespace kilter::cuda

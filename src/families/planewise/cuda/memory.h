@@ -13,26 +13,49 @@ bool is_too_large(const Problem& p) {
 }
 inline size_t compute_size(DType t) { return t == DType::f64 ? sizeof(double) : sizeof(float); }
 
+inline bool is_asked(const View& v) { return v.dtype != DType::none; }
+
+// Statistics that the call brings: running ones, or all ranks'.
+template <class Problem>
+bool are_given(const Problem& p) {
+  return p.step == PlaneStep::whole ? !p.training : p.step == PlaneStep::apply;
+}
+
 struct ForwardMemory {
   Arena arena;
+  bool given, listed;  // listed: the workspace has the planes' statistics, else each block reads the given ones by itself
   CellPlan plan;
   StatisticsMemory statistics;
   explicit ForwardMemory(const PlaneForward& p)
-      : plan(statistics_plan(p.channels, p.spatial, p.groups, p.x.layout, p.x.dtype)),
-        statistics(arena, plan.cells(p.batch, p.channels), p.batch * p.groups, compute_size(p.x.dtype)) {}
+      : given(are_given(p)),
+        listed(!given || (p.step == PlaneStep::whole && (is_asked(p.mean) || is_asked(p.rstd)))),
+        plan(statistics_plan(p)),
+        statistics(arena, given ? 0 : plan.cells, listed ? sets_of(p) * p.groups : 0,
+                   !p.over_batch && (is_asked(p.running_mean_out) || is_asked(p.running_var_out)) ? sets_of(p) * p.groups : 0,
+                   compute_size(p.x.dtype)) {}
 };
 struct BackwardMemory {
   Arena arena;
-  bool again;  // what the saved mean lost has to be known beforehand: an activation's slope depends on it
+  bool given;
+  bool again;   // what the saved mean lost has to be known beforehand: an activation's slope depends on it
+  bool summed;  // else no output needs sums of this call
   CellPlan statistics_plan, sums_plan;
   StatisticsMemory statistics;
+  size_t given_mean, given_rstd;  // by channel, in the type that is computed in
   SumsMemory sums;
   explicit BackwardMemory(const PlaneBackward& p)
-      : again(p.activation != KILTER_ACTIVATION_NONE),
-        statistics_plan(cuda::statistics_plan(p.channels, p.spatial, p.groups, p.x.layout, p.x.dtype)),
-        sums_plan(cuda::sums_plan(p.channels, p.spatial, p.groups, p.dy.layout, p.dy.dtype)),
-        statistics(arena, again ? statistics_plan.cells(p.batch, p.channels) : 0, again ? p.batch * p.groups : 0, compute_size(p.x.dtype)),
-        sums(arena, sums_plan.cells(p.batch, p.channels), p.batch * p.channels, p.batch * p.groups, compute_size(p.dy.dtype)) {}
+      : given(p.step != PlaneStep::whole || !p.training),
+        again(p.activation != KILTER_ACTIVATION_NONE && !given),
+        summed(p.step == PlaneStep::whole ? p.training || is_asked(p.dweight) || is_asked(p.dbias) || is_asked(p.dscale) || is_asked(p.dshift)
+                                          : p.step == PlaneStep::statistics),
+        statistics_plan(cuda::statistics_plan(p)),
+        sums_plan(cuda::sums_plan(p)),
+        statistics(arena, again ? statistics_plan.cells : 0, given ? p.channels : again ? sets_of(p) * p.groups : 0, 0,
+                   compute_size(p.x.dtype)),
+        given_mean(arena.take(given ? p.channels : 0, compute_size(p.dy.dtype))),
+        given_rstd(arena.take(given ? p.channels : 0, compute_size(p.dy.dtype))),
+        sums(arena, summed ? sums_plan.cells : 0, summed ? sets_of(p) * p.channels : 0, summed ? sets_of(p) * p.groups : 0,
+             compute_size(p.dy.dtype)) {}
 };
 
 constexpr size_t kWorkspaceAlignment = 16;

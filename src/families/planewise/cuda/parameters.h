@@ -16,9 +16,9 @@ struct PlaneTensor {
   KILTER_INLINE char* sample(int64_t n) const { return data + n * stride; }
 };
 
-// Where sums lie, and which elements a block has of a plane or channel.
+// Samples, and what they hold.  Channels last, all samples that share planes are one, whose places lie in samples of `in_sample` places.
 struct PlaneShape {
-  int64_t batch, channels, spatial;
+  int64_t batch, channels, spatial, in_sample;
   bool vectors;  // all samples lie at multiples of 16 bytes, and so do channels last their places
 };
 
@@ -35,6 +35,17 @@ struct StatisticsCells {
   double* square;
 };
 
+// Statistics by channel that a call brings: a mean with its rstd, or with its variance.
+struct GivenStatistics {
+  PlaneTensor mean, rstd, variance;
+  double eps;
+};
+
+// new = (1 - momentum) old + momentum * value.
+struct Running {
+  PlaneTensor old, out;
+};
+
 // Of planes: `planes` in the workspace, three values each.
 template <class C>
 struct PlaneResults {
@@ -42,6 +53,13 @@ struct PlaneResults {
   PlaneTensor mean, rstd;
   PlaneTensor saved_mean;  // present, in backward: what becomes the mean, and what it lost the second value
   double eps;
+};
+// And what else becomes of statistics, in fp64.
+struct PlaneMoments {
+  PlaneTensor count, mean, m2;         // of a step
+  double* moments;                     // [2][plane]: mean, unbiased variance
+  Running running_mean, running_var;   // of planes that are all samples'
+  double momentum;
 };
 
 template <class C>
@@ -51,14 +69,15 @@ struct StatisticsParameters {
   TilePlan tiles;
   PlaneTensor x, residual, residual_out;
   StatisticsCells<C> cells;
+  CellStrides strides;
   PlaneResults<C> results;  // planes: null unless a run is a plane with one cell, whose statistics are complete
   bool dependent;
 };
 
 // Cells of a plane: `outer` times `inner`.
 struct CellWalk {
-  bool first;  // channels first: chunks are the inner ones
-  int64_t outer, inner, outer_stride, sample_stride, plane_stride, chunks;
+  bool first;  // channels first: outer are sets of samples, inner their chunks; else chunks and channels
+  int64_t outer, inner, outer_stride, sample_stride, plane_stride;
 };
 
 template <class C>
@@ -68,10 +87,13 @@ struct MergeParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   CellWalk walk;
-  int64_t planes;
-  int team;  // threads of a plane
+  int64_t planes, samples;  // samples: that share planes
+  double elements;          // of a plane
+  int team;                 // threads of a plane
   StatisticsCells<C> cells;
+  GivenStatistics given;  // present: there are no cells
   PlaneResults<C> results;
+  PlaneMoments moments;
 };
 
 template <class C>
@@ -81,9 +103,11 @@ struct ApplyParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, residual, weight, bias, scale, shift, y;
-  const C* statistics;
+  const C* statistics;    // null: they are given
+  GivenStatistics given;
   C scale_offset;
   int32_t activation;
+  bool residual_behind;
   bool dependent;
 };
 
@@ -94,35 +118,44 @@ struct SumsParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift;
-  const C* statistics;  // with an activation: the second value is what the saved mean lost
+  PlaneTensor residual;  // behind the affine
+  const C* statistics;   // with an activation: the second value is what the saved mean lost
   C scale_offset;
   int32_t activation;
   C* cells;  // [3][cell]
   int64_t cell_count;
+  CellStrides strides;
 };
 
 template <class C>
 struct SumsMergeParameters {
   PlaneShape shape;
   PlanesOf planes_of;
-  bool first;                             // cells: [sample][channel][chunk], else [sample][chunk][channel]
-  int team, sharers;                      // threads of a plane; of a channel, at most a warp
-  int64_t chunks, planes, plane_samples;  // of how many samples a plane's sums are
+  int team, sharers;       // threads of a plane; of a channel
+  int64_t chunks, planes;  // chunks: of a channel
+  double elements;         // of a plane
   const C* cells;
   int64_t cell_count;
-  PlaneTensor weight, bias, scale, dscale, dshift;
+  CellStrides strides;
+  bool rounded;         // the saved mean lost what sums of h tell; else `statistics` say what
+  bool moves;           // x its plane's statistics
+  const C* statistics;  // or null
+  PlaneTensor rstd, weight, bias, scale, dscale, dshift;
+  PlaneTensor sum_u, sum_uh, dweight, dbias;  // of planes that are all samples'
   C scale_offset;
   double* channels;  // [2][sample][channel]: sums of u h, of u
   C* planes_out;     // three values each: A - lost B, B, what h lost
 };
 
+// Over samples, of numbers [2][sample][channel].
 template <class C>
 struct SumsFinishParameters {
-  PlaneShape shape;
-  const double* channels;
+  int64_t batch, channels;
+  const double* numbers;
   PlaneTensor scale;
   C scale_offset;
-  PlaneTensor dweight, dbias;
+  Running out[2];
+  double momentum;  // where something was there before; in it a share of the samples
 };
 
 template <class C>
@@ -131,8 +164,12 @@ struct GradientParameters {
   SlabPlan slabs;
   TilePlan tiles;
   PlanesOf planes_of;
-  PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift, dresidual_out, dx, dresidual;
-  const C* planes;
+  PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift, residual, dresidual_out, dx, dresidual;
+  const C* statistics;               // the second value is what the saved mean lost, unless the planes say so
+  const C* planes;                   // null: x moves no statistics, or
+  PlaneTensor count, sum_u, sum_uh;  // sums by channel
+  bool lone;                         // planes are of one element, and no y depends on it
+  bool residual_behind;
   C scale_offset;
   int32_t activation;
 };

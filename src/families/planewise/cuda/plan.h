@@ -41,25 +41,35 @@ struct RunChunk {
 };
 
 // Channels first: runs of `length` neighbouring elements, `in_sample` of them to a sample.  A team of threads owns a chunk of a run; or
-// several runs at once, where they are so short that each leaves slots free.
+// several runs at once, where they are so short that each leaves slots free: of a plane of all samples first those of some samples, which
+// are one chunk, then others.
 struct RunPlan {
   int64_t length = 0, in_sample = 0;
   int team = 1, slots = 1;  // threads of a team, a power of two up to 32, or the block; slots of each for a run
   int width = 1, all_slots = 1;
-  int team_bits = 0, slot_bits = 0, width_bits = 0;  // powers of two: no division by a number that a kernel has at run time
+  int samples = 1;                                                    // of a chunk, a power of two
+  int team_bits = 0, slot_bits = 0, width_bits = 0, sample_bits = 0;  // no division by a number that a kernel has at run time
   int64_t chunks = 0, accesses = 0;                  // of a chunk
 
   KILTER_INLINE constexpr bool ragged() const { return (length & (width - 1)) != 0; }
   KILTER_INLINE constexpr int teams() const { return kPlaneThreads >> team_bits; }
-  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots >> slot_bits); }
-  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(batch * in_sample * chunks, runs_of_block()); }
+  KILTER_INLINE constexpr int sum_bits() const { return slot_bits + sample_bits; }
+  KILTER_INLINE constexpr int sum_slots() const { return 1 << sum_bits(); }  // of a thread, for a chunk
+  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots >> sum_bits()); }
+  KILTER_INLINE constexpr int64_t sets(int64_t batch) const { return ceil_div(batch, samples); }
+  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(sets(batch) * in_sample * chunks, runs_of_block()); }
+  // Of the set of samples that `sample` is of.
+  KILTER_INLINE constexpr int samples_of(int64_t sample, int64_t batch) const {
+    const int64_t left = batch - (sample & ~int64_t(samples - 1));
+    return left < samples ? int(left) : samples;
+  }
   KILTER_INLINE constexpr RunChunk chunk(int64_t run_in_sample, int64_t k) const {
     const int64_t begin = run_in_sample * length, first = begin >> width_bits, start = (first + k * accesses) << width_bits;
     const int64_t from = begin - start, to = begin + length - start, most = accesses << width_bits;
     return {start, from > 0 ? int(from) : 0, to > most ? int(most) : to > 0 ? int(to) : 0};
   }
 };
-KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t) {
+KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t, int64_t batch = 1) {
   RunPlan p;
   p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.all_slots = plane_slots(t);
   p.width_bits = bits_of(p.width);
@@ -74,7 +84,8 @@ KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DTyp
     p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
     p.accesses = ceil_div(accesses, p.chunks);
   }
-  p.team_bits = bits_of(p.team), p.slot_bits = bits_of(p.slots);
+  p.samples = power_of_two(batch < p.all_slots / p.slots ? batch : p.all_slots / p.slots);
+  p.team_bits = bits_of(p.team), p.slot_bits = bits_of(p.slots), p.sample_bits = bits_of(p.samples);
   return p;
 }
 
@@ -133,33 +144,61 @@ KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DT
 }
 
 // What a call computes with: the layout of each kind of kernel.  Without other places a sample is both; then its statistics are of
-// neighbours, and its coefficients too.
-KILTER_INLINE constexpr bool sums_lie_first(uint8_t layout) { return layout & kChannelsFirst; }
-KILTER_INLINE constexpr bool writes_lie_first(uint8_t layout, int64_t spatial) {
-  return (layout & kChannelsFirst) && !(spatial == 1 && (layout & kChannelsLast));
+// neighbours, and its coefficients too, unless its channels are planes that it shares with others, whose places samples are.
+template <class Problem>
+constexpr bool writes_lie_first(const Problem& p) {
+  return (p.x.layout & kChannelsFirst) && !(p.spatial == 1 && (p.x.layout & kChannelsLast));
+}
+template <class Problem>
+constexpr bool statistics_lie_first(const Problem& p) {
+  return p.over_batch ? writes_lie_first(p) : bool(p.x.layout & kChannelsFirst);
+}
+// Channels last, all samples that share planes are one, of so many places.
+template <class Problem>
+constexpr int64_t places_of_set(const Problem& p) {
+  return samples_of_set(p) * p.spatial;
 }
 
-// Of statistics: cells per plane and sample.
+// Where a cell lies: of a set of samples, a run or a channel, a chunk.
+struct CellStrides {
+  int64_t set, run, chunk;
+  KILTER_INLINE constexpr int64_t of(int64_t n, int64_t r, int64_t k) const { return n * set + r * run + k * chunk; }
+};
+// Of statistics, of a plane's parts; of backward's sums, of a channel's.
 struct CellPlan {
   bool first;
   RunPlan runs;
   TilePlan tiles;
-  int64_t planes_in_sample;  // groups
-  KILTER_INLINE constexpr int64_t cells(int64_t batch, int64_t channels) const {
-    return batch * (first ? runs.in_sample * runs.chunks : tiles.chunks * channels);
-  }
+  CellStrides strides;
+  int64_t sets, parts;  // of the cells; of a run or channel of a set
+  int64_t cells;
 };
 constexpr int64_t kBatchesOfSample = 512;
-KILTER_INLINE constexpr CellPlan statistics_plan(int64_t channels, int64_t spatial, int64_t groups, uint8_t layout, DType x) {
-  const bool first = sums_lie_first(layout);
-  return {first, first ? run_plan(channels / groups * spatial, groups, x) : RunPlan{},
-          first ? TilePlan{} : tile_plan(channels, spatial, x, kBatchesOfSample), groups};
+template <class Problem>
+constexpr CellPlan cell_plan(const Problem& p, bool first, int64_t runs, DType t) {
+  CellPlan plan = {first, {}, {}, {}, sets_of(p), 0, 0};
+  if (p.empty()) return plan;
+  if (first)
+    plan.runs = run_plan(p.channels / runs * p.spatial, runs, t, samples_of_set(p));
+  else
+    plan.tiles = tile_plan(p.channels, places_of_set(p), t, kBatchesOfSample);
+  const int64_t units = first ? runs : p.channels, chunks = first ? plan.runs.chunks : plan.tiles.chunks;
+  plan.parts = p.over_batch && first ? plan.runs.sets(p.batch) * chunks : chunks;
+  plan.cells = plan.sets * units * plan.parts;
+  if (p.over_batch)  // a plane's behind one another
+    plan.strides = {chunks, plan.parts, 1};
+  else
+    plan.strides = first ? CellStrides{units * chunks, chunks, 1} : CellStrides{units * chunks, 1, units};
+  return plan;
 }
-// Of backward's sums: a cell per channel, sample and chunk.
-KILTER_INLINE constexpr CellPlan sums_plan(int64_t channels, int64_t spatial, int64_t groups, uint8_t layout, DType t) {
-  const bool first = sums_lie_first(layout) && !(spatial == 1 && (layout & kChannelsLast));
-  return {first, first ? run_plan(spatial, channels, t) : RunPlan{}, first ? TilePlan{} : tile_plan(channels, spatial, t, kBatchesOfSample),
-          groups};
+template <class Problem>
+constexpr CellPlan statistics_plan(const Problem& p) {
+  return cell_plan(p, statistics_lie_first(p), p.groups, p.x.dtype);
+}
+constexpr CellPlan sums_plan(const PlaneBackward& p) { return cell_plan(p, writes_lie_first(p), p.channels, p.dy.dtype); }
+template <class Problem>
+constexpr TilePlan write_tiles(const Problem& p, DType t) {
+  return tile_plan(p.channels, places_of_set(p), t, kBatchesOfSample);
 }
 
 // The workspace: arrays behind one another, each at a multiple of 16 bytes.
@@ -175,11 +214,13 @@ struct Arena {
 struct StatisticsMemory {
   size_t mean, lo, square;  // of cells: their mean, what it lost, the sum of the squares of what is left
   size_t planes;            // three values each: mean, what it lost, rstd
-  StatisticsMemory(Arena& arena, int64_t cells, int64_t plane_count, size_t item)
+  size_t moments;           // means and variances in fp64, for running statistics of several sets
+  StatisticsMemory(Arena& arena, int64_t cells, int64_t plane_count, int64_t moment_count, size_t item)
       : mean(arena.take(cells, item)),
         lo(arena.take(cells, item)),
         square(arena.take(cells, sizeof(double))),
-        planes(arena.take(3 * plane_count, item)) {}
+        planes(arena.take(3 * plane_count, item)),
+        moments(arena.take(2 * moment_count, sizeof(double))) {}
 };
 struct SumsMemory {
   size_t cells;     // three sums each: of u, of u h, of h

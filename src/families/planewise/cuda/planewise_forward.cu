@@ -11,71 +11,105 @@ template <class C>
 void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
   const CellPlan& plan = c.plan;
   StatisticsParameters<C> o = {};
-  o.shape = c.shape, o.runs = plan.runs, o.tiles = plan.tiles, o.dependent = c.dependent;
+  o.shape = c.shape, o.runs = plan.runs, o.tiles = plan.tiles, o.strides = plan.strides, o.dependent = c.dependent;
   o.x = c.x, o.residual = c.residual, o.residual_out = c.residual_out;
   o.cells = {reinterpret_cast<C*>(c.workspace + c.memory.mean), reinterpret_cast<C*>(c.workspace + c.memory.lo),
              reinterpret_cast<double*>(c.workspace + c.memory.square)};
-  const bool complete = plan.first && plan.runs.chunks == 1;
+  const bool complete = plan.first && plan.parts == 1 && c.planes_of.sample_planes && !c.moments.moments;
   if (complete) o.results = c.results;
   with_type(c.x_type, [&](auto t) {
     using T = decltype(t);
     if constexpr (sizeof(typename PlaneAccess<T>::C) == sizeof(C)) {
-      if (plan.first && plan.runs.chunks > 0)
+      if (plan.first && plan.cells > 0)
         Launch(plan.runs.blocks(c.shape.batch), kPlaneThreads, stream).dependent(c.dependent)(&run_statistics_kernel<T>, o);
-      else if (!plan.first && plan.tiles.chunks > 0)
+      else if (!plan.first && plan.cells > 0)
         Launch(plan.tiles.blocks(c.shape.batch), plan.tiles.threads(), stream).dependent(c.dependent)(&tile_statistics_kernel<T>, o);
     }
   });
-  if (complete) return;
+  if (complete || (c.planes == 0 && !c.moments.count.data)) return;
   MergeParameters<C> m = {};
-  m.shape = c.shape, m.runs = plan.runs, m.tiles = plan.tiles, m.cells = o.cells, m.results = c.results;
-  const int64_t width = c.shape.channels / c.groups;
-  m.planes_of = {c.groups, width}, m.planes = c.shape.batch * c.groups;
-  if (plan.first)
-    m.walk = {true, 1, plan.runs.chunks, 0, c.groups * plan.runs.chunks, plan.runs.chunks, plan.runs.chunks};
-  else
-    m.walk = {false, plan.tiles.chunks, width, c.shape.channels, plan.tiles.chunks * c.shape.channels, width, plan.tiles.chunks};
+  m.shape = c.shape, m.runs = plan.runs, m.tiles = plan.tiles, m.cells = o.cells, m.results = c.results, m.moments = c.moments;
+  m.planes_of = c.planes_of, m.planes = c.planes, m.samples = c.samples, m.elements = c.elements;
+  const int64_t width = c.planes_of.width;
+  if (plan.cells > 0 && plan.first)
+    m.walk = {true, plan.parts / plan.runs.chunks, plan.runs.chunks, plan.strides.set, plan.strides.set, plan.strides.run};
+  else if (plan.cells > 0)
+    m.walk = {false, plan.parts, width, plan.strides.chunk, plan.strides.set, width * plan.strides.run};
   m.team = m.walk.outer * m.walk.inner > 256 ? kPlaneThreads : 32;
-  Launch(ceil_div(m.planes, kPlaneThreads / m.team), kPlaneThreads, stream).dependent(true)(&statistics_merge_kernel<C>, m);
+  const int64_t blocks = ceil_div(m.planes, kPlaneThreads / m.team);
+  Launch(blocks > 0 ? blocks : 1, kPlaneThreads, stream).dependent(plan.cells > 0 || c.dependent)(&statistics_merge_kernel<C>, m);
+}
+template <class C>
+void launch(const GivenCall<C>& c, cudaStream_t stream) {
+  MergeParameters<C> m = {};
+  m.planes_of = c.planes_of, m.planes = c.planes, m.team = 1, m.given = c.given, m.results = c.results;
+  Launch(ceil_div(m.planes, kPlaneThreads), kPlaneThreads, stream).dependent(c.dependent)(&statistics_merge_kernel<C>, m);
+}
+
+template <class C>
+PlaneMoments moments_of(const PlaneForward& p, const StatisticsMemory& memory, char* workspace) {
+  PlaneMoments m = {};
+  if (p.step == PlaneStep::statistics) m.count = PlaneTensor(p.count), m.mean = PlaneTensor(p.mean), m.m2 = PlaneTensor(p.m2);
+  if (p.running_mean_out.present()) m.running_mean = {PlaneTensor(p.running_mean), PlaneTensor(p.running_mean_out)};
+  if (p.running_var_out.present()) m.running_var = {PlaneTensor(p.running_var), PlaneTensor(p.running_var_out)};
+  m.momentum = p.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / (double(p.batches_tracked) + 1) : p.momentum;
+  if (!p.over_batch && (m.running_mean.out.data || m.running_var.out.data))
+    m.moments = reinterpret_cast<double*>(workspace + memory.moments);
+  return m;
+}
+
+// What is known of the planes before anything is written: their statistics, or where they are given.
+template <class C>
+void statistics(const PlaneForward& p, const ForwardMemory& memory, char* workspace, cudaStream_t stream) {
+  if (!memory.listed) return;
+  PlaneResults<C> results = {reinterpret_cast<C*>(workspace + memory.statistics.planes), {}, {}, {}, p.eps};
+  if (p.step == PlaneStep::whole) results.mean = PlaneTensor(p.mean), results.rstd = PlaneTensor(p.rstd);
+  if (memory.given && !p.empty())
+    return launch(GivenCall<C>{given_statistics<C>(p), results, planes_of(p), planes_in(p), is_dependent(p)}, stream);
+  StatisticsCall<C> c(p, memory.plan, memory.statistics, workspace);
+  const View none = {};
+  const View& residual = p.residual_behind ? none : p.residual;
+  c.shape = shape_of(p, memory.plan.first, p.x.dtype, {&p.x, &residual, &p.residual_out});
+  c.residual = PlaneTensor(residual), c.residual_out = PlaneTensor(p.residual_out), c.results = results;
+  PlaneMoments moments = moments_of<C>(p, memory.statistics, workspace);
+  const Running mean = moments.running_mean, var = moments.running_var;
+  if (!p.over_batch) moments.running_mean = moments.running_var = {};
+  c.moments = moments;
+  launch(c, stream);
+  if (moments.moments && p.channels > 0)
+    launch_finish(SumsFinishParameters<C>{p.empty() ? 0 : p.batch, p.channels, moments.moments, {}, C(1), {mean, var}, moments.momentum},
+                  stream);
 }
 
 template <class C>
 void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   const ForwardMemory memory(p);
+  statistics<C>(p, memory, workspace, stream);
+  if (p.empty() || p.step == PlaneStep::statistics) return;
   const View& s = p.residual_out.present() ? p.residual_out : p.x;
-  const bool first = writes_lie_first(p.x.layout, p.spatial);
-  StatisticsCall<C> c = {memory.plan,
-                         memory.statistics,
-                         workspace,
-                         {p.batch, p.channels, p.spatial, false},
-                         p.groups,
-                         p.x.dtype,
-                         PlaneTensor(p.x),
-                         PlaneTensor(p.residual),
-                         PlaneTensor(p.residual_out),
-                         {},
-                         is_dependent(p)};
-  c.shape.vectors = has_vectors(p.batch, p.channels, p.spatial, first, p.x.dtype, {&p.x, &p.residual, &p.residual_out, &p.y});
-  c.results = {reinterpret_cast<C*>(workspace + memory.statistics.planes), PlaneTensor(p.mean), PlaneTensor(p.rstd), PlaneTensor(), p.eps};
-  launch(c, stream);
-  if (p.empty()) return;
+  const bool first = writes_lie_first(p);
   ApplyParameters<C> o = {};
-  o.shape = c.shape, o.planes_of = {p.groups, p.channels / p.groups};
+  o.shape = shape_of(p, first, p.x.dtype, {&s, &p.residual, &p.y}), o.planes_of = planes_of(p);
   o.x = PlaneTensor(s);
   if (!p.residual_out.present()) o.residual = PlaneTensor(p.residual);
   o.weight = PlaneTensor(p.weight), o.bias = PlaneTensor(p.bias), o.scale = PlaneTensor(p.scale), o.shift = PlaneTensor(p.shift);
-  o.y = PlaneTensor(p.y), o.statistics = c.results.planes, o.scale_offset = C(p.scale_offset), o.activation = p.activation;
+  o.y = PlaneTensor(p.y), o.scale_offset = C(p.scale_offset), o.activation = p.activation, o.residual_behind = p.residual_behind;
+  if (memory.listed)
+    o.statistics = reinterpret_cast<C*>(workspace + memory.statistics.planes);
+  else
+    o.given = given_statistics<C>(p), o.planes_of = {0, 1};
   if (first)
     o.slabs = slab_plan(p.channels, p.spatial, p.x.dtype);
   else
-    o.tiles = tile_plan(p.channels, p.spatial, p.x.dtype, kBatchesOfSample);
+    o.tiles = write_tiles(p, p.x.dtype);
+  const bool dependent = memory.listed || is_dependent(p);
   with_type(p.x.dtype, [&](auto t) {
     using T = decltype(t);
     if constexpr (sizeof(typename PlaneAccess<T>::C) == sizeof(C)) {
       if (first)
-        Launch(p.batch * o.slabs.slabs, kPlaneThreads, stream).dependent(true)(&slab_apply_kernel<T>, o);
+        Launch(p.batch * o.slabs.slabs, kPlaneThreads, stream).dependent(dependent)(&slab_apply_kernel<T>, o);
       else
-        Launch(o.tiles.blocks(p.batch), o.tiles.threads(), stream).dependent(true)(&tile_apply_kernel<T>, o);
+        Launch(o.tiles.blocks(o.shape.batch), o.tiles.threads(), stream).dependent(dependent)(&tile_apply_kernel<T>, o);
     }
   });
 }
@@ -84,11 +118,12 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
 
 void launch_statistics(const StatisticsCall<float>& call, cudaStream_t stream) { launch(call, stream); }
 void launch_statistics(const StatisticsCall<double>& call, cudaStream_t stream) { launch(call, stream); }
+void launch_given(const GivenCall<float>& call, cudaStream_t stream) { launch(call, stream); }
+void launch_given(const GivenCall<double>& call, cudaStream_t stream) { launch(call, stream); }
 
 }  // namespace cuda
 
 kilter_status planewise_cuda_forward(const PlaneForward& p, kilter_stream stream) {
-  if (p.batch == 0) return KILTER_OK;
   char* workspace = nullptr;
   KILTER_RETURN_IF_ERROR(cuda::take_workspace(p, &workspace));
   cuda::DeviceCall call(p.op, p.device);

@@ -11,7 +11,7 @@ namespace kilter::cuda {
 
 // Which run and chunk a thread's slots are of, and its elements.
 struct RunPlace {
-  int64_t sample, in_sample, chunk;
+  int64_t sample, in_sample, chunk;  // of a first one, sample is a set's number
   RunChunk part;
 };
 __device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
@@ -23,8 +23,8 @@ __device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
 // Of slot k, from the first's.
 __device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, const RunPlace& first, int k) {
   RunPlace r = first;
-  if (runs.slots < runs.all_slots) {
-    r.in_sample += (k >> runs.slot_bits) * runs.teams();
+  if (runs.sum_slots() < runs.all_slots) {
+    r.in_sample += (k >> runs.sum_bits()) * runs.teams();
     if (runs.in_sample > runs.all_slots * kPlaneThreads) {
       if (r.in_sample >= runs.in_sample) r.in_sample -= runs.in_sample, ++r.sample;
     } else {
@@ -32,6 +32,7 @@ __device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, c
       r.sample += samples, r.in_sample -= samples * uint32_t(runs.in_sample);
     }
   }
+  r.sample = (r.sample << runs.sample_bits) + (k >> runs.slot_bits & (runs.samples - 1));
   r.part = r.sample < batch ? runs.chunk(r.in_sample, r.chunk) : RunChunk{0, 0, 0};
   return r;
 }
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   __shared__ double wide[2][1][kPlaneThreads / 32];
   wait_for_predecessor(p.dependent);
   const RunPlan& runs = p.runs;
-  const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
+  const int team = runs.team, slots = runs.sum_slots(), lane = threadIdx.x & (team - 1);
   const bool ragged = runs.ragged();
   const RunPlace first = first_run(runs);
   const RunPlaces<A> own(runs, p.shape.batch, first);
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
     const Place place = own.place(k);
-    count[k] = C(own.count(k));
+    count[k] = C(own.count(k) * runs.samples_of(place.sample, p.shape.batch));
     if (!ragged && !place.any(W, 1)) continue;
 #pragma unroll
     for (int j = 0; j < W; ++j)
@@ -161,17 +162,16 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     if (group * slots >= kSlots) continue;
     const RunPlace r = run_of(runs, p.shape.batch, first, group * slots);
     if (r.sample >= p.shape.batch) continue;
-    const int n = r.part.count();
+    const int n = r.part.count() * runs.samples_of(r.sample, p.shape.batch);
     Cell<C> cell = {0, 0, 0};
     if (n > 0) {
       cell = cell_of(own_mean, own_d, own_square, n);
       if constexpr (sizeof(C) == 4) cell = wide_cell(cell, own_square, own_wide_mean, own_wide_square);
     }
-    const int64_t run = r.sample * runs.in_sample + r.in_sample;
     if (p.results.planes) {
-      write_plane(p.results, run, r.sample, r.in_sample, cell, double(n));
+      write_plane(p.results, r.sample * runs.in_sample + r.in_sample, r.sample, r.in_sample, cell, double(n));
     } else {
-      const int64_t at_cell = run * runs.chunks + r.chunk;
+      const int64_t at_cell = p.strides.of(r.sample >> runs.sample_bits, r.in_sample, r.chunk);
       p.cells.mean[at_cell] = cell.mean, p.cells.lo[at_cell] = cell.lo, p.cells.square[at_cell] = cell.square;
     }
   }

@@ -13,30 +13,49 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(4 * sizeof(C)) SumsCoefficients {  // h = (x / 2 - half_mean) twice_rstd, v = h factor + term
-  C half_mean, twice_rstd, factor, term;
+struct alignas(4 * sizeof(C)) SumsCoefficients {  // h = (s x - mean) rstd, v = h factor + term, mean times s, rstd over s
+  C mean, rstd, factor, term;
 };
+// s, told by rstd: differences of the largest numbers overflow, halves of the smallest vanish.
+template <class C>
+__device__ __forceinline__ C scale_of(C rstd) {
+  return rstd > 0 ? C(1) : C(-0.5);
+}
+template <class C>
+__device__ __forceinline__ C scale_for(C rstd) {
+  return rstd > C(sizeof(C) == 4 ? 0x1p-100 : 0x1p-900) ? C(1) : C(-0.5);
+}
 template <class C>
 __device__ __forceinline__ SumsCoefficients<C> sums_coefficients(const SumsParameters<C>& p, int64_t sample, int64_t channel) {
   const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
   const C rstd = load_of<C>(p.rstd, sample, in_sample, C(0)), mean = load_of<C>(p.mean, sample, in_sample, C(0));
-  if (p.activation == KILTER_ACTIVATION_NONE) return {mean / 2, 2 * rstd, C(0), C(0)};
+  const C s = scale_for(rstd);
+  if (p.activation == KILTER_ACTIVATION_NONE) return {mean * s, rstd / s, C(0), C(0)};
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C factor = load_of<C>(p.weight, 0, channel, C(1)) * f;
   const C term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0)));
-  return {mean / 2, 2 * rstd, factor, term - p.statistics[3 * plane + 1] * rstd * factor};
+  return {mean * s, rstd / s, factor, term - p.statistics[3 * plane + 1] * rstd * factor};
 }
 
-// dy times the slope, and h: in place.  Halves: the difference of the largest numbers overflows.
-template <class C, int W, class F>
-__device__ __forceinline__ void to_terms(int32_t activation, C (&x)[W], C (&dy)[W], F coefficients) {
+// dy times the slope, and h: in place.
+template <class T, class P, class F>
+__device__ __forceinline__ void to_terms(const P& p, int step, const Place& place, typename PlaneAccess<T>::C (&x)[PlaneAccess<T>::kWidth],
+                                         typename PlaneAccess<T>::C (&dy)[PlaneAccess<T>::kWidth], F coefficients) {
+  using C = typename PlaneAccess<T>::C;
+  constexpr int W = PlaneAccess<T>::kWidth;
 #pragma unroll
-  for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], C(0.5), -coefficients(j).half_mean) * coefficients(j).twice_rstd;
-  if (activation == KILTER_ACTIVATION_NONE) return;
-  C slope[W];
+  for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], scale_of(coefficients(j).rstd), -coefficients(j).mean) * coefficients(j).rstd;
+  if (p.activation == KILTER_ACTIVATION_NONE) return;
+  C slope[W], behind[1][W];
+  if (p.residual.data)
+    load<T>(
+        p.residual, p.shape.vectors, step, [&](int) { return place; }, behind);
 #pragma unroll
   for (int j = 0; j < W; ++j) slope[j] = Approximate::mad(x[j], coefficients(j).factor, coefficients(j).term);
-  activation_slopes<Approximate>(activation, slope);
+  if (p.residual.data)
+#pragma unroll
+    for (int j = 0; j < W; ++j) slope[j] = slope[j] + behind[0][j];
+  activation_slopes<Approximate>(p.activation, slope);
 #pragma unroll
   for (int j = 0; j < W; ++j) dy[j] = dy[j] * slope[j];
 }
@@ -50,7 +69,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   __shared__ C memory[3][kPlaneThreads / 32];
   wait_for_predecessor(true);
   const RunPlan& runs = p.runs;
-  const int team = runs.team, slots = runs.slots, lane = threadIdx.x & (team - 1);
+  const int team = runs.team, slots = runs.sum_slots(), lane = threadIdx.x & (team - 1);
   const RunPlace first = first_run(runs);
   const RunPlaces<A> own(runs, p.shape.batch, first);
   const auto at = [&](int k) { return own.place(k); };
@@ -63,7 +82,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     sums[0][k] = sums[1][k] = sums[2][k] = 0;
     if (!place.any(W, 1)) continue;
     const SumsCoefficients<C> c = sums_coefficients(p, place.sample, run_of(runs, p.shape.batch, first, k).in_sample);
-    to_terms(p.activation, x[k], dy[k], [&](int) { return c; });
+    to_terms<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
 #pragma unroll
     for (int j = 0; j < W; ++j) {
       const bool is = place.has(j, 1);
@@ -74,10 +93,10 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   team_sums(sums, team, slots, memory);
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
-    if ((k & (slots - 1)) || lane != (k >> runs.slot_bits & (team - 1))) continue;
+    if ((k & (slots - 1)) || lane != (k >> runs.sum_bits() & (team - 1))) continue;
     const RunPlace r = run_of(runs, p.shape.batch, first, k);
     if (r.sample >= p.shape.batch) continue;
-    const int64_t cell = (r.sample * runs.in_sample + r.in_sample) * runs.chunks + r.chunk;
+    const int64_t cell = p.strides.of(r.sample >> runs.sample_bits, r.in_sample, r.chunk);
 #pragma unroll
     for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = sums[q][k];
   }
@@ -117,8 +136,9 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     load<T>(p.dy, vectors, step, at, dy);
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
-      if (!at(k).any(W, step)) continue;
-      to_terms(p.activation, x[k], dy[k], [&](int j) { return c[j]; });
+      const Place place = at(k);
+      if (!place.any(W, step)) continue;
+      to_terms<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         sums[0][j] = sums[0][j] + dy[k][j];
@@ -138,7 +158,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     const int64_t channel = b.tile * tiles.channels() + i;
     if (channel >= p.shape.channels) continue;
     const int j = vectors ? i % W : i / tiles.across, column = vectors ? i / W : i % tiles.across;
-    const int64_t cell = (b.sample * tiles.chunks + b.chunk) * p.shape.channels + channel;
+    const int64_t cell = p.strides.of(b.sample, channel, b.chunk);
 #pragma unroll
     for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = columns[q][j][column];
   }

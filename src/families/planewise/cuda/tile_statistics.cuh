@@ -32,7 +32,6 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   const TilePlace b = tile_of_block(tiles);
   const int across = tiles.across, down = tiles.down, t = threadIdx.x, step = p.shape.vectors ? 1 : across;
   const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
-  const int64_t at_cell = (b.sample * tiles.chunks + b.chunk) * p.shape.channels + b.tile * tiles.channels();
   for (int64_t first = begin; first < end; first += down * kSlots) {
     const int n = end - first < down * kSlots ? int(end - first) : down * kSlots;
     const auto at = [&](int k) {
@@ -76,8 +75,9 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     add_rows(sums[1], across, down, b.row);
     add_rows(sums[2], across, down, b.row);
     const auto put = [&](int in_tile, Cell<C> cell) {
-      if (b.tile * tiles.channels() + in_tile >= p.shape.channels) return;
-      const int64_t at = at_cell + in_tile;
+      const int64_t channel = b.tile * tiles.channels() + in_tile;
+      if (channel >= p.shape.channels) return;
+      const int64_t at = p.strides.of(b.sample, channel, b.chunk);
       if (first > begin) {  // one more of what lies there
         const Cell<C> before = {p.cells.mean[at], p.cells.lo[at], p.cells.square[at]};
         cell = merged(before, double(first - begin), cell, double(n));
