@@ -50,20 +50,16 @@ struct Judge {
     if (t["running_var_out"].present()) p.running_var_out = running_var.view();
     if (batch_norm_combine_reference_forward(p, nullptr) != KILTER_OK) return r->problems.push_back("the reference failed");
     judge("count", count, [&](int64_t) { return count.at(0, 0); });
-    judge("mean", mean, [&](int64_t i) {
+    const auto mean_size = [&](int64_t i) {
       double most = std::fabs(mean.at(0, i));
       for (int64_t k = 0; k < p.ranks; ++k) most = std::max(most, std::fabs(t["means"].at(k, i)));
       return most;
-    });
-    judge("rstd", rstd, [&](int64_t i) { return rstd.at(0, i); });
-    const auto size = [&](const char* name, const Buffer& want) {
-      return [&, name](int64_t i) {
-        const double before = std::fabs((1 - share_of(p)) * t[name].at(0, i));
-        return before + std::fabs(want.at(0, i) - (1 - share_of(p)) * t[name].at(0, i));
-      };
     };
-    judge("running_mean_out", running_mean, size("running_mean", running_mean));
-    judge("running_var_out", running_var, size("running_var", running_var));
+    judge("mean", mean, mean_size);
+    judge("rstd", rstd, [&](int64_t i) { return rstd.at(0, i); });
+    const double share = std::fabs(share_of(p)), kept = std::fabs(1 - share_of(p));
+    judge("running_mean_out", running_mean, [&](int64_t i) { return kept * std::fabs(t["running_mean"].at(0, i)) + share * mean_size(i); });
+    judge("running_var_out", running_var, [&](int64_t i) { return kept * t["running_var"].at(0, i) + std::fabs(running_var.at(0, i)); });
   }
 
   void backward() const {

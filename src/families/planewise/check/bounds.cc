@@ -96,7 +96,7 @@ const Bounds planewise_bounds = {
     "moves it by ulp(mean) / 2 * rstd * |w * f|, and "
     "from\n"
     "  terms that round each. act'' is the largest within 8 ulp(V) of v, for silu at most s (1 - s) max(2, |v|) with s its sigmoid, for\n"
-    "  gelu and gelu_tanh exp(-v^2 / 2) / sqrt(2 pi) max(2, v^2). act' counts at least 2^-100 (fp64: 2^-900): it may underflow.\n"
+    "  gelu and gelu_tanh exp(-v^2 / 2) / sqrt(2 pi) max(2, v^2). act' counts at least 2^-99 (fp64: 2^-900): it may underflow.\n"
     "- relu's slope is either 0 or 1 where v is within 8 ulp(V) of 0 (|u| counts as |dy|); what that changes in dx and in sums is\n"
     "  not counted as an error.\n"
     "- In mean, gradients and sums NaN and infinity stand for each other.\n"
