@@ -176,7 +176,7 @@ void Question::complete() {
   const check::Arguments before = arguments_;
   for (int i = 0; i < s.count; ++i) {
     const Field& f = s.fields[i];
-    if (!check::is_tensor(f) || f.output || arguments_.type_of(f) != DType::none) continue;
+    if (!check::is_tensor(f) || f.output || f.needs < 0 || arguments_.type_of(f) != DType::none) continue;
     add(f, dlpack_of(arguments_.usual_type(f)));
     if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
     arguments_ = before;

@@ -67,7 +67,8 @@ class Question {
 
   // Also the tensor without which this one must be absent.
   void add(const Field& field, kilter_dtype type);
-  // What the numbers need that the table does not: running statistics for inference, saved ones for a backward in training.
+  // What the numbers need that the table does not: running statistics for inference, saved ones for a backward in training,
+  // which come in twos, one of which needs the other.
   void complete();
   check::Arguments& arguments() { return arguments_; }
 
