@@ -38,7 +38,14 @@ TEST_P(BadInput, TheCallItself) {
       const auto choose = [&] { call.at<int32_t>(f.name) = int32_t(v); };
       call.attach();
       choose();
-      if (call.run() == KILTER_OK) continue;
+      const kilter_status status = call.run();
+      if (status == KILTER_OK) continue;
+      if (status == KILTER_INVALID_ARGUMENT) {  // beside other tensors: running statistics are not written where they are read
+        Making other;
+        other.choices[f.name] = int32_t(v);
+        EXPECT_EQ(Call(GetParam(), other).run(), KILTER_OK) << f.name << " " << words[v] << ": " << kilter_last_error();
+        continue;
+      }
       refused.insert(f.name + (" " + words[v]));
       expect_refused(call, KILTER_UNSUPPORTED, named(f), choose);
     }
@@ -58,9 +65,13 @@ TEST_P(BadInput, Absent) {
     }
     const kilter_field* dependent = nullptr;
     for (const kilter_field& other : call.fields())
-      if (std::string(f.name) == other.needs && call.has(other.name)) dependent = &other;
+      if (!dependent && std::string(f.name) == other.needs && call.has(other.name)) dependent = &other;
     if (dependent) {
       expect_refused(call, kInvalid, named(*dependent, ": expected none without a ") + f.name, remove);
+      continue;
+    }
+    if (*f.needs && !is_output(f) && call.has(f.name)) {  // one of two
+      expect_refused(call, kInvalid, f.name, remove);
       continue;
     }
     call.attach();
@@ -134,6 +145,13 @@ TEST_P(BadInput, Scalars) {
     const std::vector<std::string> words = words_of(f.words);
     if (kind == "real")
       for (const double v : {nan, inf, -inf}) expect_refused(call, kInvalid, named(f), [&] { call.at<double>(f.name) = v; });
+    if (kind == "integer") {
+      for (const int64_t v : {int64_t(-1), std::numeric_limits<int64_t>::min()})
+        expect_refused(call, kInvalid, named(f, ": expected a number >= 0"), [&] { call.at<int64_t>(f.name) = v; });
+      call.attach();
+      call.at<int64_t>(f.name) = std::numeric_limits<int64_t>::max();
+      EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+    }
     if (kind == "count")
       for (const int64_t v : {int64_t(0), int64_t(-1), std::numeric_limits<int64_t>::min()})
         expect_refused(call, kInvalid, named(f, ": expected at least 1"), [&] { call.at<int64_t>(f.name) = v; });

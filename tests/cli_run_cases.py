@@ -3,7 +3,7 @@ import json
 import math
 import struct
 
-from cli_case import CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm
+from cli_case import INVALID, USAGE, CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm
 
 
 class RunTest(CliTest):
@@ -143,3 +143,66 @@ class RunTest(CliTest):
             self.near(load(self.dir / "y.npy")[2], [-1, 1])
         self.put("v.npy", with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2,)}", data([1.0, 3.0])))
         self.kilter("run", "layer_norm", "--x", "v.npy", "--y", "y.npy")  # one dimension has one order
+
+    def batch_norm(self, *args, **kwargs):
+        return self.kilter("run", "batch_norm", "--x", "x.npy", *args, **kwargs)
+
+    # Of [rows, n], whose columns are the channels.
+    def column(self, c):
+        return self.x[c::self.n]
+
+    def test_batch_norm_in_training(self):
+        means, variances = [0.5] * self.n, [2.0] * self.n
+        self.put("m.npy", npy(means, (self.n,)))
+        self.put("v.npy", npy(variances, (self.n,)))
+        running = ("--running-mean", "m.npy", "--running_var", "v.npy")
+        for tracked, options in ((None, ("--momentum", 0.25)), (3, ("--averaging", "cumulative", "--batches-tracked", 3))):
+            share = 0.25 if tracked is None else 1 / (tracked + 1)
+            self.batch_norm("--training", *options, *running, "--running-mean-out", "mo.npy", "--running_var_out", "vo.npy", "--y", "y.npy", "--mean",
+                            "mean.npy", "--rstd", "rstd.npy")
+            mean = [math.fsum(self.column(c)) / self.rows for c in range(self.n)]
+            square = [math.fsum((v - mean[c]) ** 2 for v in self.column(c)) for c in range(self.n)]
+            self.near(load(self.dir / "mean.npy")[2], mean)
+            self.near(load(self.dir / "mo.npy")[2], [(1 - share) * 0.5 + share * v for v in mean])
+            self.near(load(self.dir / "vo.npy")[2], [(1 - share) * 2 + share * v / (self.rows - 1) for v in square])
+            y = [(v - mean[i % self.n]) / math.sqrt(square[i % self.n] / self.rows + 1e-5) for i, v in enumerate(self.x)]
+            self.near(load(self.dir / "y.npy")[2], y)
+        self.batch_norm("--training", "--weight", "w.npy", "--backward", "--mean", "mean.npy", "--rstd", "rstd.npy", "--dy", "dy.npy", "--dx", "dx.npy",
+                        "--dweight", "dw.npy", "--dbias", "db.npy")
+        db = [math.fsum(self.dy[c::self.n]) for c in range(self.n)]
+        dw = [math.fsum(a * b for a, b in zip(self.dy[c::self.n], y[c::self.n])) for c in range(self.n)]
+        self.near(load(self.dir / "db.npy")[2], db)
+        self.near(load(self.dir / "dw.npy")[2], dw, 1e-4)
+        scale = [self.w[c] / math.sqrt(square[c] / self.rows + 1e-5) for c in range(self.n)]
+        dx = [scale[i % self.n] * (d - (db[i % self.n] + y[i] * dw[i % self.n]) / self.rows) for i, d in enumerate(self.dy)]
+        self.near(load(self.dir / "dx.npy")[2], dx, 1e-3)
+
+    def test_inference_by_running_statistics(self):
+        self.put("m.npy", npy([0.5] * self.n, (self.n,)))
+        self.put("v.npy", npy([4.0] * self.n, (self.n,)))
+        running = ("--running-mean", "m.npy", "--running-var", "v.npy")
+        want = [(v - 0.5) / math.sqrt(4 + 1e-5) for v in self.x]
+        self.batch_norm(*running, "--y", "y.npy")
+        self.near(load(self.dir / "y.npy")[2], want)
+        self.put("x3.npy", npy(self.x, (self.rows, self.n, 1)))
+        self.kilter("run", "instance_norm", "--x", "x3.npy", "--inference", *running, "--y", "y.npy")
+        self.near(load(self.dir / "y.npy")[2], want)
+        self.batch_norm(*running, "--backward", "--dy", "dy.npy", "--dx", "dx.npy")
+        self.near(load(self.dir / "dx.npy")[2], [d / math.sqrt(4 + 1e-5) for d in self.dy])
+
+    def test_what_batch_norm_refuses(self):
+        self.put("m.npy", npy([0.5] * self.n, (self.n,)))
+        self.put("v.npy", npy([4.0] * self.n, (self.n,)))
+        running = ("--running-mean", "m.npy", "--running-var", "v.npy")
+        self.assertIn("where training is 0", self.batch_norm("--y", "y.npy", expect=INVALID).err)
+        self.assertIn("where training is 0", self.batch_norm(*running, "--running-mean-out", "mo.npy", "--y", "y.npy", expect=INVALID).err)
+        self.assertIn("--running_mean", self.batch_norm("--training", "--running-mean-out", "mo.npy", "--y", "y.npy", expect=USAGE).err)
+        # The library may update in place; files that are read stay as they are.
+        err = self.batch_norm("--training", *running, "--running-mean-out", "m.npy", "--running-var-out", "vo.npy", "--y", "y.npy", expect=INVALID).err
+        self.assertIn("running_mean_out", err)
+        self.put("one.npy", npy([1.0], (1, 1)))
+        self.assertIn("more than one value", self.kilter("run", "batch_norm", "--x", "one.npy", "--training", "--y", "y.npy", expect=INVALID).err)
+        for bad in (("--batches-tracked", "1.5"), ("--batches-tracked", ""), ("--training", "yes"), ("--averaging", "never")):
+            self.batch_norm("--y", "y.npy", *bad, expect=USAGE)
+        self.assertIn("batches_tracked", self.batch_norm("--training", "--batches-tracked", "-1", "--y", "y.npy", expect=INVALID).err)
+        self.kilter("run", "batch_norm", "--backward", "--x", "x.npy", "--dy", "dy.npy", "--momentum", 1, "--dx", "dx.npy", expect=USAGE)

@@ -225,6 +225,25 @@ class CommandTest(CliTest):
         alone = json.loads(self.kilter("check", "rms_norm", "--rows", 1, "--n", 65, "--fill", "offset", "--seed", 11, "--first-row", y["row"], "--json").out)
         self.assertEqual({k: alone["outputs"][0][k] for k in ("row", "element", "error", "got")}, {k: y[k] for k in ("row", "element", "error", "got")})
 
+    def test_running_statistics(self):
+        args = ("check", "batch_norm", "--batch", 2, "--channels", 3, "--spatial", 5, "--json")
+        names = lambda *flags: [o["name"] for o in json.loads(self.kilter(*args, *flags).out)["outputs"]]
+        self.assertEqual(names(), ["y", "mean", "rstd", "running_mean_out", "running_var_out"])
+        self.assertEqual(names("--no-training"), ["y", "mean", "rstd"])
+        self.assertEqual(names("--running-mean-dtype", "none", "--running-var-dtype", "none"), ["y", "mean", "rstd"])
+        for flags in (["--no-training", "--backward"], ["--averaging", "cumulative", "--batches-tracked", 7]):
+            command = json.loads(self.kilter(*args, *flags).out)["command"]
+            self.assertIn("--no_training " if flags[0] == "--no-training" else "--batches_tracked 7 ", command)
+            self.assertEqual(json.loads(self.kilter(*command.split()[1:], "--json").out)["command"], command)
+        self.assertTrue(json.loads(self.kilter("check", "instance_norm", *args[2:], "--inference").out)["passed"])
+        for flags in ([], ["--backward"], ["--no-training"], ["--no-training", "--backward"]):
+            self.assertTrue(json.loads(self.kilter("explain", "batch_norm", *flags, "--json").out)["chosen"])
+        for op in ("batch_norm", "instance_norm"):
+            self.assertEqual(len(json.loads(self.kilter("bench", op, "--backward", *args[2:-1], "--reps", 1, "--json").out)["results"]), 1)
+        one = self.kilter("schema", "--cpp", "batch_norm").out
+        for member in ("bool training = false;", "averaging_kind averaging = averaging_kind::exponential;", "int64_t batches_tracked = 0;"):
+            self.assertIn(member, one)
+
     def test_check_every_target_and_implementation(self):
         for target in json.loads(self.kilter("info", "--json").out)["targets"]:
             report = json.loads(self.kilter("check", "rms_norm", "--rows", 5, "--n", 300, "--target", target, "--json").out)

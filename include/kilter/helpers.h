@@ -24,8 +24,8 @@ static inline kilter_tensor kilter_cpu_tensor(void* data, kilter_dtype dtype, in
   return t;
 }
 
-/* Arguments to begin with: struct_size and eps (KILTER_DEFAULT_EPS) are set, all else is absent or neutral.  A group_norm
- * needs its groups as well. */
+/* Arguments to begin with: struct_size, eps (KILTER_DEFAULT_EPS) and momentum (KILTER_DEFAULT_MOMENTUM) are set, all else is absent or
+ * neutral.  A group_norm needs its groups as well, a batch_norm that trains its training. */
 static inline kilter_layer_norm_forward_args kilter_layer_norm_forward_defaults(void) {
   kilter_layer_norm_forward_args a;
   memset(&a, 0, sizeof a);
@@ -96,6 +96,40 @@ static inline kilter_group_norm_backward_args kilter_group_norm_backward_default
   kilter_group_norm_backward_args a;
   memset(&a, 0, sizeof a);
   a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_instance_norm_forward_args kilter_instance_norm_forward_defaults(void) {
+  kilter_instance_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  a.momentum = KILTER_DEFAULT_MOMENTUM;
+  return a;
+}
+
+static inline kilter_instance_norm_backward_args kilter_instance_norm_backward_defaults(void) {
+  kilter_instance_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  return a;
+}
+
+static inline kilter_batch_norm_forward_args kilter_batch_norm_forward_defaults(void) {
+  kilter_batch_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  a.momentum = KILTER_DEFAULT_MOMENTUM;
+  return a;
+}
+
+static inline kilter_batch_norm_backward_args kilter_batch_norm_backward_defaults(void) {
+  kilter_batch_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
   return a;
 }
 

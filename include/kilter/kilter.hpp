@@ -32,6 +32,8 @@ enum class activation_kind : int32_t {
   relu = KILTER_ACTIVATION_RELU
 };
 
+enum class averaging_kind : int32_t { exponential = KILTER_AVERAGING_EXPONENTIAL, cumulative = KILTER_AVERAGING_CUMULATIVE };
+
 namespace detail {
 
 [[nodiscard]] inline size_t workspace_of(kilter_function function, const void* args) {

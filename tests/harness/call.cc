@@ -72,25 +72,39 @@ Call::Call(kilter_function function, const Making& making) : making_(making) {
   }
   t_field_ = fields_.at(size_t(info_.t)).name;
   args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
-  const auto answer = [&] {
-    attach();
-    kilter_plan answered{};
-    answered.struct_size = sizeof answered;
-    return ask(&answered);
-  };
   for (const kilter_field& f : fields_)
     if (is_tensor(f) && f.required) give_memory(f);
-  EXPECT_EQ(answer(), KILTER_OK) << "the required tensors alone: " << kilter_last_error();
+  // By what is chosen more may be required: as one tensor and the one that it needs.
+  for (const kilter_field& f : fields_)
+    if (is_tensor(f) && !is_output(f) && !is_answered()) give_if(f);
+  EXPECT_TRUE(is_answered()) << "the required tensors alone: " << kilter_last_error();
   // Twice: a tensor may need one that follows.
   for (int turn = 0; turn < 2; ++turn)
     for (const kilter_field& f : fields_) {
-      if (!is_tensor(f) || has(f.name) || making_.without.count(f.name)) continue;
-      give_memory(f);
-      if (answer() != KILTER_OK) memory_.erase(f.name);
+      if (is_tensor(f) && !making_.without.count(f.name)) give_if(f);
     }
   attach();
   workspace_ = std::make_unique<GuardedBuffer>(plan().workspace_size);
   attach();
+}
+
+bool Call::is_answered() {
+  attach();
+  kilter_plan answered{};
+  answered.struct_size = sizeof answered;
+  return ask(&answered) == KILTER_OK;
+}
+
+// With the tensor that it needs, unless the call is refused then.
+void Call::give_if(const kilter_field& f) {
+  std::vector<std::string> given;
+  for (const std::string& name : {std::string(f.needs), std::string(f.name)}) {
+    if (name.empty() || has(name)) continue;
+    if (making_.without.count(name)) return;
+    give_memory(field(name)), given.push_back(name);
+  }
+  if (!given.empty() && !is_answered())
+    for (const std::string& name : given) memory_.erase(name);
 }
 
 const kilter_field& Call::field(const std::string& name) const {
@@ -206,6 +220,7 @@ void Call::attach() {
     if (is_tensor(f) && has(f.name)) at<kilter_tensor>(f.name) = memory_.at(f.name).tensor();
     if (std::strcmp(f.kind, "real") == 0) at<double>(f.name) = f.fallback;
     if (is_count(f)) at<int64_t>(f.name) = size_named(f.name);
+    if (const auto chosen = making_.choices.find(f.name); chosen != making_.choices.end()) at<int32_t>(f.name) = chosen->second;
     if (std::strcmp(f.kind, "memory") == 0 && workspace_) {
       at<void*>(f.name) = workspace_->data();
       at<size_t>(f.name + std::string("_size")) = workspace_->size();

@@ -24,15 +24,16 @@ namespace kilter::test {
 
 struct Making {
   DType t = DType::f32;
-  std::vector<int64_t> any = {2, 3};              // what "..." stands for
-  int64_t size = 12;                              // the first size that has a name; the others one less each, but for
-  int64_t batch = 2;                              // that of samples, where a sample is planes,
-  std::map<std::string, int64_t> counts = {};     // and counts: else a divisor of what they divide, near its square root
-  bool channels_last = false;                     // of planes
-  size_t shape = 0;                               // which alternative, where there are several
-  std::map<std::string, std::string> types = {};  // a tensor's, in words of its own; else the first that it has
-  std::set<std::string> without = {};             // tensors to leave out
-  std::map<std::string, Placed> placed = {};      // where a tensor lies; else plain.  Planes: pad and strides are those of samples
+  std::vector<int64_t> any = {2, 3};                           // what "..." stands for
+  int64_t size = 12;                                           // the first size that has a name; the others one less each, but for
+  int64_t batch = 2;                                           // that of samples, where a sample is planes,
+  std::map<std::string, int64_t> counts = {};                  // and counts: else a divisor of what they divide, near its square root
+  std::map<std::string, int32_t> choices = {{"training", 1}};  // of those that have such a field; else 0
+  bool channels_last = false;                                  // of planes
+  size_t shape = 0;                                            // which alternative, where there are several
+  std::map<std::string, std::string> types = {};               // a tensor's, in words of its own; else the first that it has
+  std::set<std::string> without = {};                          // tensors to leave out
+  std::map<std::string, Placed> placed = {};  // where a tensor lies; else plain.  Planes: pad and strides are those of samples
   const char* impl = nullptr;
 };
 
@@ -80,6 +81,8 @@ class Call {
     kilter_function function_;
   };
   void give_memory(const kilter_field& field);
+  void give_if(const kilter_field& field);
+  bool is_answered();
   Placed place_of(const kilter_field& field, const std::vector<int64_t>& shape) const;
   std::vector<int64_t> shape_of(const kilter_field& field) const;
 

@@ -16,6 +16,10 @@ kilter_status every_function(void* memory, float* input) {
   kilter_derf_backward_args derf_backward = kilter_derf_backward_defaults();
   kilter_group_norm_forward_args group_norm_forward = kilter_group_norm_forward_defaults();
   kilter_group_norm_backward_args group_norm_backward = kilter_group_norm_backward_defaults();
+  kilter_instance_norm_forward_args instance_norm_forward = kilter_instance_norm_forward_defaults();
+  kilter_instance_norm_backward_args instance_norm_backward = kilter_instance_norm_backward_defaults();
+  kilter_batch_norm_forward_args batch_norm_forward = kilter_batch_norm_forward_defaults();
+  kilter_batch_norm_backward_args batch_norm_backward = kilter_batch_norm_backward_defaults();
   kilter_plan plan;
   kilter_function_info info;
   kilter_field field;
@@ -40,5 +44,11 @@ kilter_status every_function(void* memory, float* input) {
   group_norm_forward.activation = KILTER_ACTIVATION_RELU;
   if (kilter_group_norm_forward(&group_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_group_norm_backward(&group_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  batch_norm_backward.training = batch_norm_forward.training = 1;
+  batch_norm_forward.averaging = instance_norm_forward.averaging = KILTER_AVERAGING_CUMULATIVE;
+  if (kilter_instance_norm_forward(&instance_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_instance_norm_backward(&instance_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_forward(&batch_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_backward(&batch_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   return kilter_rms_norm_forward(&rms_norm_forward, NULL);
 }

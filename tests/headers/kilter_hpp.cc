@@ -27,4 +27,5 @@ void every_shape(std::vector<float>& x, std::vector<float>& y) {
   const kilter::sizes kept = {rows, int_n};
   kilter::rms_norm_forward({.x = {x, plain}, .y = {y, kept}});
   kilter::group_norm_forward({.x = {x, {1, int_rows, 1, int_n}}, .y = {y, {1, int_rows, 1, int_n}}, .groups = int_rows});
+  kilter::batch_norm_forward({.x = {x, {1, int_rows, 1, int_n}}, .y = {y, {1, int_rows, 1, int_n}}, .training = true});
 }

@@ -84,13 +84,9 @@ class Bench {
     require_memory(bytes_, what);
     require(kilter_set_num_threads(threads));
     prepare(forward_);
-    if (c.backward) require(forward_.call()), prepare(backward_);
+    if (c.backward) give_workspace(forward_), require(forward_.call()), prepare(backward_);
     if (!impl.empty()) timed().set_impl(impl.c_str());
-    kilter_plan plan;
-    require(timed().ask(&plan));
-    impl_ = plan.impl;
-    workspace_ = make_array("workspace", DType::f64, {int64_t(plan.workspace_size / 8 + 1)});
-    timed().set_workspace(workspace_.data.get(), size_t(workspace_.bytes));
+    give_workspace(timed());
     require(timed().call());
   }
 
@@ -124,6 +120,13 @@ class Bench {
   }
 
  private:
+  void give_workspace(check::Arguments& call) {
+    kilter_plan plan;
+    require(call.ask(&plan));
+    impl_ = plan.impl;
+    workspace_ = make_array("workspace", DType::f64, {int64_t(plan.workspace_size / 8 + 1)});
+    call.set_workspace(workspace_.data.get(), size_t(workspace_.bytes));
+  }
   char* data(const std::string& name) { return arrays_[name].data.get(); }
   check::Arguments& timed() { return c_.backward ? backward_ : forward_; }
 
@@ -134,6 +137,8 @@ class Bench {
       const std::vector<std::string> words = check::words_of(check::find_op(c_.op)->usual);
       return std::find(words.begin(), words.end(), name) != words.end();
     };
+    const Field* const written = check::field_of(forward_.schema(), f.name);  // by forward, for backward
+    if (!f.output && written && written->output) return arrays_.count(f.name) != 0;
     if (f.required || !f.output) return f.required || usual(f.name);
     if (f.needs >= 0 && call.type_of(call.schema().fields[f.needs]) == DType::none) return false;
     const std::string_view of = std::string_view(f.name).substr(1);  // the parameter whose gradient a sum is

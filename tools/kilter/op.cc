@@ -166,6 +166,21 @@ Question::Question(check::Arguments arguments, DType t, kilter_device device, co
   add(s.fields[s.t], dlpack_of(t));
   for (int i = 0; i < s.count; ++i)
     if (s.fields[i].required && i != s.t) add(s.fields[i], dlpack_of(arguments_.usual_type(s.fields[i])));
+  complete();
+}
+
+void Question::complete() {
+  kilter_plan plan;
+  if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
+  const Schema& s = arguments_.schema();
+  const check::Arguments before = arguments_;
+  for (int i = 0; i < s.count; ++i) {
+    const Field& f = s.fields[i];
+    if (!check::is_tensor(f) || f.output || f.needs < 0 || arguments_.type_of(f) != DType::none) continue;
+    add(f, dlpack_of(arguments_.usual_type(f)));
+    if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
+    arguments_ = before;
+  }
 }
 
 void Question::add(const Field& field, kilter_dtype type) {
@@ -189,6 +204,11 @@ std::vector<Feature> features_of(const Schema& schema) {
   for (int i = 0; i < schema.count; ++i) {
     const Field& f = schema.fields[i];
     if (f.kind == Kind::real && f.fallback == 0) list.push_back({f.name, &f, 1});
+    if (check::is_switch(f)) {
+      const bool usual = check::usual_number(f) != 0;
+      list.push_back({(usual ? "no_" : "") + std::string(f.name), &f, usual ? 0.0 : 1.0});
+      continue;
+    }
     const std::vector<std::string> words = check::words_of(f.kind == Kind::choice ? f.words : "");
     for (size_t v = 1; v < words.size(); ++v)
       list.push_back({words[v].starts_with("then_") ? "round_" + words[v] : words[v], &f, double(v)});  // an order of rounding

@@ -58,7 +58,7 @@ bool has_planes(const std::string& op);
 // The tensor whose type is T; --x-dtype is called after the forward function's.
 std::string t_name(const std::string& op, bool backward = false);
 
-// A call whose tensors have no memory.  Those that must be there have their usual types from the start.
+// A call whose tensors have no memory.  Those that must be there, by the table or by the numbers, have their usual types.
 class Question {
  public:
   Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes, Layout layout = kChannelsFirst);
@@ -67,6 +67,9 @@ class Question {
 
   // Also the tensor without which this one must be absent.
   void add(const Field& field, kilter_dtype type);
+  // What the numbers need that the table does not: running statistics for inference, saved ones for a backward in training,
+  // which come in twos, one of which needs the other.
+  void complete();
   check::Arguments& arguments() { return arguments_; }
 
  private:

@@ -37,6 +37,7 @@ std::vector<Listed> listed(const std::vector<std::string>& ops) {
 }
 
 bool is(const kilter_field& f, std::string_view kind) { return kind == f.kind; }
+bool is_switch(const kilter_field& f) { return std::string_view(f.words) == "no yes"; }
 bool is_tensor(const kilter_field& f) { return is(f, "input") || is(f, "output"); }
 
 // ---------------------------------------------------------------- text
@@ -83,7 +84,8 @@ Json to_json(const Listed& l) {
 
 // The enumerations that kilter.hpp has for choices.
 std::string enumeration(const kilter_field& f) {
-  constexpr std::pair<const char*, const char*> kNames[] = {{"rounding", "rounding_order"}, {"activation", "activation_kind"}};
+  constexpr std::pair<const char*, const char*> kNames[] = {
+      {"rounding", "rounding_order"}, {"activation", "activation_kind"}, {"averaging", "averaging_kind"}};
   for (const auto& [field, name] : kNames)
     if (std::string_view(field) == f.name) return name;
   return "int32_t";
@@ -95,11 +97,15 @@ std::string member_of(const kilter_field& f) {
     const bool vector = check::words_of(check::words_of(f.shape, '|')[0]).size() == 1;
     return fmt::format("{}{}tensor {} = {{}};", is(f, "input") ? "const_" : "", vector ? "vector_" : "", f.name);
   }
-  if (is(f, "real"))
-    return fmt::format("double {} = {};", f.name, f.fallback == KILTER_DEFAULT_EPS ? "KILTER_DEFAULT_EPS" : fmt::format("{}", f.fallback));
+  if (is(f, "real")) {
+    const std::string fallback = f.fallback == KILTER_DEFAULT_EPS        ? "KILTER_DEFAULT_EPS"
+                                 : f.fallback == KILTER_DEFAULT_MOMENTUM ? "KILTER_DEFAULT_MOMENTUM"
+                                                                         : fmt::format("{}", f.fallback);
+    return fmt::format("double {} = {};", f.name, fallback);
+  }
+  if (is_switch(f)) return fmt::format("bool {} = false;", f.name);
   if (is(f, "count") || is(f, "integer")) return fmt::format("int64_t {} = 0;", f.name);
   if (is(f, "choice")) {
-    if (f.words == std::string_view("no yes")) return fmt::format("bool {} = false;", f.name);
     const std::string type = enumeration(f);
     return fmt::format("{} {} = {};", type, f.name, type == "int32_t" ? "0" : type + "::" + check::words_of(f.words)[0]);
   }

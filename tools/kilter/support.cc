@@ -23,6 +23,7 @@ Row ask(const Function& function, const Named& device) {
   const auto supported = [&](DType t, auto&& change) {
     Question q(check::Arguments(function), t, {device.value, 0}, example_sizes(schema));
     change(q, dlpack_of(t));
+    q.complete();
     kilter_plan plan;
     return q.arguments().ask(&plan) == KILTER_OK;
   };

@@ -139,7 +139,7 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
 
   void running(int64_t c, R mean, R var) const {
     const bool none = sets_of(p_) == 0 || this->elements() == 0;  // leaves them as they are
-    const R momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / R(p_.batches_tracked + 1) : R(p_.momentum);
+    const R momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / (R(p_.batches_tracked) + 1) : R(p_.momentum);
     const auto update = [&](const View& old, const View& out, R value) {
       if (!out.present()) return;
       const R before = read<R>(old, 0, c);

@@ -101,7 +101,7 @@ PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long doub
   const long double terms = (std::fabs(h) + lost) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift) + std::fabs(behind);
   const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);
   const bool either = s.jumps && terms > 0;
-  // Silu's loses 87 * 2^-126 where its exponential underflows, which is 12 units of this one.
+  // An exponential that underflows takes up to 88 * 2^-126 from a slope.
   const long double least = either ? 1 : wide_ ? 0x1p-900L : 0x1p-99L;
   return {s.slope, std::max(s.slope + (s.bend > 0 ? s.bend * terms : 0), least), either, terms};
 }

@@ -197,7 +197,7 @@ class PlaneForwardRun {
 
   // By the mean over sets of their means and unbiased variances; momentum is the weight of the new value.
   void update_running() const {
-    const double momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / double(p_.batches_tracked + 1) : p_.momentum;
+    const double momentum = p_.averaging == KILTER_AVERAGING_CUMULATIVE ? 1 / (double(p_.batches_tracked) + 1) : p_.momentum;
     const double unbiased = double(plan_.elements()) / double(plan_.elements() - 1);
     const auto update = [&](const View& old, const View& out, int64_t c, double value) {
       if (out.present()) write(out, 0, c, (1 - momentum) * read<double>(old, 0, c) + momentum * value);
