@@ -133,4 +133,48 @@ static inline kilter_batch_norm_backward_args kilter_batch_norm_backward_default
   return a;
 }
 
+static inline kilter_batch_norm_statistics_forward_args kilter_batch_norm_statistics_forward_defaults(void) {
+  kilter_batch_norm_statistics_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_batch_norm_statistics_backward_args kilter_batch_norm_statistics_backward_defaults(void) {
+  kilter_batch_norm_statistics_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_batch_norm_combine_forward_args kilter_batch_norm_combine_forward_defaults(void) {
+  kilter_batch_norm_combine_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  a.momentum = KILTER_DEFAULT_MOMENTUM;
+  return a;
+}
+
+static inline kilter_batch_norm_combine_backward_args kilter_batch_norm_combine_backward_defaults(void) {
+  kilter_batch_norm_combine_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_batch_norm_apply_forward_args kilter_batch_norm_apply_forward_defaults(void) {
+  kilter_batch_norm_apply_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_batch_norm_apply_backward_args kilter_batch_norm_apply_backward_defaults(void) {
+  kilter_batch_norm_apply_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
 #endif /* KILTER_HELPERS_H_ */

@@ -20,6 +20,12 @@ kilter_status every_function(void* memory, float* input) {
   kilter_instance_norm_backward_args instance_norm_backward = kilter_instance_norm_backward_defaults();
   kilter_batch_norm_forward_args batch_norm_forward = kilter_batch_norm_forward_defaults();
   kilter_batch_norm_backward_args batch_norm_backward = kilter_batch_norm_backward_defaults();
+  kilter_batch_norm_statistics_forward_args statistics_forward = kilter_batch_norm_statistics_forward_defaults();
+  kilter_batch_norm_statistics_backward_args statistics_backward = kilter_batch_norm_statistics_backward_defaults();
+  kilter_batch_norm_combine_forward_args combine_forward = kilter_batch_norm_combine_forward_defaults();
+  kilter_batch_norm_combine_backward_args combine_backward = kilter_batch_norm_combine_backward_defaults();
+  kilter_batch_norm_apply_forward_args apply_forward = kilter_batch_norm_apply_forward_defaults();
+  kilter_batch_norm_apply_backward_args apply_backward = kilter_batch_norm_apply_backward_defaults();
   kilter_plan plan;
   kilter_function_info info;
   kilter_field field;
@@ -50,5 +56,11 @@ kilter_status every_function(void* memory, float* input) {
   if (kilter_instance_norm_backward(&instance_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_batch_norm_forward(&batch_norm_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_batch_norm_backward(&batch_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_statistics_forward(&statistics_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_statistics_backward(&statistics_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_combine_forward(&combine_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_combine_backward(&combine_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_apply_forward(&apply_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_batch_norm_apply_backward(&apply_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   return kilter_rms_norm_forward(&rms_norm_forward, NULL);
 }
