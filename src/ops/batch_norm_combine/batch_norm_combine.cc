@@ -1,6 +1,5 @@
 // batch_norm_combine: 1. the implementation lists  2. the C entry points.
 #include <cmath>
-#include <limits>
 
 #include "core/dispatch.h"
 #include "cpu/entry.h"
@@ -19,7 +18,7 @@ kilter_status forward_on_cpu(const CombineForward& p, kilter_stream) {
   for (int64_t c = 0; c < p.channels; ++c) {
     const Combined all = combine_channel(
         p.ranks, [&](int which, int64_t r) { return which ? read<double>(*inputs[which], r, c) : read<double>(p.counts, 0, r); });
-    write(p.mean, 0, c, all.count > 0 ? all.mean : std::numeric_limits<double>::quiet_NaN());
+    write(p.mean, 0, c, all.count > 0 ? all.mean : 0 / all.count);
     write(p.rstd, 0, c, 1 / std::sqrt(all.m2 / all.count + p.eps));
     const auto update = [&](const View& before, const View& out, double value) {
       if (out.present()) write(out, 0, c, averaged(read<double>(before, 0, c), value, all.count > 1 ? share : 0));

@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const __grid_c
     store_of<double>(p.count, 0, 0, count);
   }
   if (!is) return;
-  store_of<double>(p.mean, 0, c, all.count > 0 ? all.mean : __longlong_as_double(0x7FF8000000000000));
+  store_of<double>(p.mean, 0, c, all.count > 0 ? all.mean : 0 / all.count);
   store_of<double>(p.rstd, 0, c, 1 / sqrt(all.m2 / all.count + p.eps));
   const bool any = all.count > 1;
   update(p.running_mean, p.running_mean_out, c, all.mean, any ? p.share : 0);
@@ -76,7 +76,8 @@ kilter_status combine_cuda_forward(const CombineForward& p, kilter_stream stream
   using cuda::PlaneTensor;
   cuda::DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
-  cuda::CombineParameters k = {p.ranks, p.channels};
+  cuda::CombineParameters k = {};
+  k.ranks = p.ranks, k.channels = p.channels;
   k.counts = PlaneTensor(p.counts), k.means = PlaneTensor(p.means), k.m2s = PlaneTensor(p.m2s);
   k.running_mean = PlaneTensor(p.running_mean), k.running_var = PlaneTensor(p.running_var);
   k.count = PlaneTensor(p.count), k.mean = PlaneTensor(p.mean), k.rstd = PlaneTensor(p.rstd);

@@ -1,5 +1,8 @@
 // batch_norm_statistics: 1. the implementation lists  2. the C entry points.
 #include "families/planewise/entry.h"
+#if defined(KILTER_ENABLE_CUDA)
+#include "families/planewise/cuda/run.h"
+#endif
 
 namespace kilter {
 namespace {
@@ -7,11 +10,17 @@ namespace {
 constexpr const char* kOp = "batch_norm_statistics";
 
 constexpr Implementation<PlaneForward> kForward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:planewise", planewise_cuda_refuses, planewise_cuda_forward, planewise_cuda_workspace},
+#endif
     {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
     {"reference:f64", cpu_refuses, batch_norm_statistics_reference_forward},
 };
 
 constexpr Implementation<PlaneBackward> kBackward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:planewise", planewise_cuda_refuses, planewise_cuda_backward, planewise_cuda_workspace},
+#endif
     {"cpu:planewise", cpu_refuses, run_cpu<kPlaneKernels>, plane_cpu_workspace, cpu_ready},
     {"reference:f64", cpu_refuses, batch_norm_statistics_reference_backward, plane_reference_workspace},
 };
