@@ -131,7 +131,7 @@ class RanksTest {
   void compare(const char* name, const V& got, const W& want) {
     double largest = 0;
     for (const auto v : want) largest = std::max(largest, std::fabs(double(v)));
-    const bool wide = sizeof(T) == 8 && sizeof(got[0]) == 8;
+    const bool wide = sizeof(T) == 8 && sizeof(want[0]) == 8;
     const double least = wide ? 32 * 0x1p-52 : 32 * 0x1p-23;
     for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], least * largest) << name << " " << i;
   }
