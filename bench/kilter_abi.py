@@ -74,7 +74,7 @@ class Library:
 
     def arguments(self, info, listed, name):
         fields, values = [("struct_size", c_size_t)], {}
-        for field in listed:
+        for field in sorted(listed, key=lambda field: field.offset):
             fields.append((field.name.decode(), KINDS[field.kind.decode()]))
             values[fields[-1][0]] = field.offset, field.fallback
         made = type(name, (Sized,), {"_fields_": fields, "fallbacks": {k: v for k, (_, v) in values.items() if v}})

@@ -124,7 +124,7 @@ TEST_P(BadInput, Overlaps) {
           SCOPED_TRACE(std::string(o.name) + " at " + b.name + " + " + std::to_string(shift) + ", T " + dtype_name(t));
           expect(o, b, [&] { with[o.name].data = static_cast<char*>(with[b.name].data) + shift; });
         }
-        if (!exact) continue;
+        if (!exact || words_of(o.shape).size() == 1) continue;  // a vector has no other stride
         std::vector<int64_t> strides;
         expect(o, b, [&] {
           with[o.name].data = with[b.name].data;

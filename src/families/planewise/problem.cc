@@ -53,7 +53,7 @@ kilter_status finish_instance_norm(PlaneForward* p) {
   KILTER_RETURN_IF_ERROR(finish_running_out(*p, kInference));
   if (p->spatial == 1 && (given(p->running_mean_out) || given(p->running_var_out)))
     return fail(KILTER_INVALID_ARGUMENT, p->op,
-                "x.shape: expected more than one value per plane beside running statistics to write, got one");
+                "x.shape: expected more than one value per plane beside running statistics to write, got 1");
   return KILTER_OK;
 }
 
@@ -68,7 +68,7 @@ kilter_status finish_batch_norm(PlaneForward* p) {
   over_batch(p);
   KILTER_RETURN_IF_ERROR(finish_running_out(*p, kNotTraining));
   if (p->training && p->batch == 1 && p->spatial == 1)
-    return fail(KILTER_INVALID_ARGUMENT, p->op, "x.shape: expected more than one value per channel in training, got one");
+    return fail(KILTER_INVALID_ARGUMENT, p->op, "x.shape: expected more than one value per channel in training, got 1");
   return KILTER_OK;
 }
 

@@ -136,6 +136,8 @@ class PlaneBackwardRun {
       SumCell<C>& sums = total(n, c);
       const ChannelNumbers<C, PlaneBackward> of(p_, n, c);
       add_number(sums.uh, -(low * value_of(sums.u)));
+      // The xhat of a plane of one element is 0, unless that is not finite.
+      if (p_.training && plan_.elements() == 1 && std::isfinite(value_of(sums.uh))) sums.uh = {};
       const double u = value_of(sums.u), uh = value_of(sums.uh), factor = double(of.weight) * double(of.factor);
       add_number(sum_g, factor * u), add_number(sum_gh, factor * uh);
       write(p_.dscale, n, c, C(double(of.weight) * uh + of.bias * u));

@@ -338,7 +338,7 @@ KILTER_INLINE const C* load_x(const PlaneBackward& p, int64_t sample, int64_t st
 template <class C, class Of>
 KILTER_INLINE void differentiate(const PlaneBackward& p, int64_t sample, int64_t start, int m, const Differentiating<C>& numbers,
                                  const Of& of, C* h, C* u) {
-  constexpr int kAtOnce = kSmallPiece;
+  constexpr int kAtOnce = kSmallPiece / 2;
   if (!p.residual.present()) {
     const C *const x = load_x(p, sample, start, m, numbers, of, h), *const dy = load(p.dy, sample, start, m, u);
     return differentiate_run(p.activation, x, dy, static_cast<const C*>(nullptr), m, of, h, u);
