@@ -209,11 +209,11 @@ struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
       write(p_.dscale, set, c, sum_uh * w + sum_u * this->of_channel(p_.bias, c, 0));
       write(p_.dshift, set, c, sum_u);
     }
-    if (!p_.training) sum_g = sum_gh = 0;  // x moves neither
     if (p_.step == PlaneStep::statistics) return;
     this->each(set, g, [&](int64_t n, int64_t c, int64_t i) {
       const Element e = element(n, c, i);
-      R dx = rstd * (e.u * this->factor(set, c) * this->of_channel(p_.weight, c, 1) - sum_g / m - e.h * (sum_gh / m));
+      const R g = e.u * this->factor(set, c) * this->of_channel(p_.weight, c, 1);
+      R dx = rstd * (p_.training ? g - sum_g / m - e.h * (sum_gh / m) : g);
       if (p_.dresidual_out.present()) dx += this->get(p_.dresidual_out, n, c, i);
       write(p_.dx, n, this->at(p_.x, c, i), dx);
       write(p_.dresidual, n, this->at(p_.x, c, i), p_.residual_behind ? e.u : dx);

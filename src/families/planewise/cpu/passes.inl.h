@@ -405,7 +405,10 @@ void gradient(const PlaneBackward& p, const PlanePart& part, const Differentiati
     const bool behind = p.dresidual.present() && p.residual_behind;
     if (behind) store(p.dresidual, sample, start, m, u, past_caches);
     if (!p.dx.present() && behind) return;
-    for (int i = 0; i < m; ++i) u[i] = (u[i] * of[N::kOfU][i] - of[N::kConstant][i]) - (h[i] - of[N::kLow][i]) * of[N::kOfH][i];
+    if (p.training)
+      for (int i = 0; i < m; ++i) u[i] = (u[i] * of[N::kOfU][i] - of[N::kConstant][i]) - (h[i] - of[N::kLow][i]) * of[N::kOfH][i];
+    else  // h may be infinite, and is nothing that dx depends on
+      for (int i = 0; i < m; ++i) u[i] = u[i] * of[N::kOfU][i];
     if (p.dresidual_out.present()) add_residual(p.dresidual_out, sample, start, m, u, false, u);
     if (p.dx.present()) store(p.dx, sample, start, m, u, past_caches);
     if (p.dresidual.present() && !behind) store(p.dresidual, sample, start, m, u, past_caches);
