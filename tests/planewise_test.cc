@@ -1,99 +1,15 @@
-// The norms of planes on small inputs with the right values beside them, computed in float64: a row of kCases each, run in every type
-// that holds the inputs, channels first and last, by every implementation that takes the call.
+// The norms of planes on small inputs with the right values beside them (planes_cases.h), run in every type that holds the inputs,
+// channels first and last, by every implementation that takes the call.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <ostream>
 
 #include "check/units.h"
 #include "harness/call.h"
+#include "planes_cases.h"
 
 namespace kilter::test {
 namespace {
-
-using Values = std::vector<double>;
-
-struct Wanted {
-  Values values;
-  double units = -1;  // of the last place of the largest value; 0: exactly; negative: docs/numerics.md's bound
-};
-
-struct Case {
-  std::string name, op;
-  std::vector<int64_t> shape;                   // x's
-  std::vector<DType> types;                     // T
-  std::map<std::string, double> numbers = {};   // reals and counts, where they are not the table's
-  std::map<std::string, Values> given = {};     // inputs, of forward and backward; one value: everywhere
-  std::map<std::string, Wanted> forward = {};   // outputs to ask for
-  std::map<std::string, Wanted> backward = {};  // likewise, after forward has handed over its own; none: forward alone
-  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.op << ", " << c.name; }
-};
-
-const std::vector<DType> kEveryType = {DType::f64, DType::f32, DType::f16, DType::bf16};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  all.push_back(
-      {.name = "two_groups",
-       .op = "group_norm",
-       .shape = {1, 4, 1, 2},
-       .types = kEveryType,
-       .numbers = {{"groups", 2}, {"eps", 0}},
-       .given = {{"x", {1, 3, 5, 7, -2, 0, 4, 6}}, {"weight", {1, 2, 3, 4}}, {"bias", {0, 10, 20, 30}}, {"dy", {1, 0, 0, 2, 0, 3, 4, 0}}},
-       .forward = {{"y",
-                    {{-1.341640786, -0.447213595, 10.894427191, 12.683281573, 16.205266808, 18.102633404, 32.529822128, 35.059644256}}},
-                   {"mean", {{4, 2}, 0}},
-                   {"rstd", {{0.447213595, 0.316227766}}}},
-       .backward = {{"dx", {{0.491934955, -0.357770876, -0.760263112, 0.626099034, -1.533704665, 1.090985793, 2.861861282, -2.419142410}}},
-                    {"dweight", {{-1.341640786, 2.683281573, -1.897366596, 2.529822128}}},
-                    {"dbias", {{1, 2, 3, 4}, 0}}}});
-  const double far = 1048576;
-  const Case large_mean = {
-      .name = "far_from_zero",
-      .op = "group_norm",
-      .shape = {1, 1, 8},
-      .types = {DType::f64, DType::f32},
-      .numbers = {{"groups", 1}},
-      .given = {{"x", {far, far + 0.125, far + 0.25, far + 0.375, far + 0.5, far + 0.625, far + 0.75, far + 0.875}}},
-      .forward = {{"y", {{-1.527432134, -1.091022953, -0.654613772, -0.218204591, 0.218204591, 0.654613772, 1.091022953, 1.527432134}, 4}},
-                  {"rstd", {{3.49127345}, 4}}}};
-  for (const std::vector<int64_t>& shape : {std::vector<int64_t>{1, 1, 8}, {1, 8}, {1, 2, 4}, {1, 2, 1, 2, 2}}) {
-    all.push_back(large_mean);
-    all.back().name += "_" + std::to_string(shape[1]) + "_channels_rank_" + std::to_string(shape.size()), all.back().shape = shape;
-  }
-  const Wanted rstd_of_nothing = {{316.227766}, 1};
-  all.push_back({.name = "large_planes_of_ones",
-                 .op = "group_norm",
-                 .shape = {1, 32, 513, 1025},
-                 .types = {DType::f32},
-                 .numbers = {{"groups", 32}},
-                 .given = {{"x", {1}}, {"bias", {0.3f}}},
-                 .forward = {{"y", {{0.3f}, 0}}, {"mean", {{1}, 0}}, {"rstd", rstd_of_nothing}}});
-  for (const double groups : {1, 2, 4})
-    all.push_back({.name = "constant_planes_in_" + std::to_string(int(groups)),
-                   .op = "group_norm",
-                   .shape = {2, 4, 57, 59},
-                   .types = {DType::f64, DType::f32, DType::bf16},
-                   .numbers = {{"groups", groups}},
-                   .given = {{"x", {4096.7f}}, {"weight", {3}}, {"bias", {-0.75}}},
-                   .forward = {{"y", {{-0.75}, 0}}, {"rstd", rstd_of_nothing}}});
-  const Case one_element = {
-      .name = "one_element_a_group",
-      .op = "group_norm",
-      .shape = {2, 3, 1, 1},
-      .types = {DType::f64, DType::f32, DType::bf16},
-      .numbers = {{"groups", 3}},
-      .given = {{"x", {3, -7, 1e30, 5, 0, 2}}, {"weight", {2, 3, 4}}, {"bias", {1, 2, 3}}, {"dy", {1, 2, 3, 4, 5, -6}}},
-      .forward = {{"y", {{1, 2, 3, 1, 2, 3}, 0}}, {"rstd", rstd_of_nothing}},
-      .backward = {{"dx", {{0}, 0}}, {"dweight", {{0}, 0}}, {"dbias", {{5, 7, -3}, 0}}}};
-  all.push_back(one_element);
-  all.push_back(one_element);
-  Case& alone = all.back();
-  alone.name += "_of_one_sample", alone.shape[0] = 1;
-  alone.given["x"].resize(3), alone.given["dy"].resize(3);
-  alone.forward["y"].values.resize(3), alone.backward["dbias"].values = {1, 2, 3};
-  return all;
-}
 
 kilter_function function_of(const std::string& op, kilter_direction direction) {
   kilter_function_info info{};
@@ -107,6 +23,8 @@ kilter_function function_of(const std::string& op, kilter_direction direction) {
 // The case's call of one direction: the tensors that it gives and asks for, and no others.
 Making making_of(const Case& c, kilter_direction direction, DType t, bool last) {
   Making m = {.t = t, .any = {c.shape.begin() + 2, c.shape.end()}, .size = c.shape[1], .batch = c.shape[0], .channels_last = last};
+  for (const auto& [name, value] : c.choices) m.choices[name] = value;
+  if (direction == KILTER_BACKWARD) m.without = c.without_in_backward;
   const auto& wanted = direction == KILTER_FORWARD ? c.forward : c.backward;
   const Call all(function_of(c.op, direction));
   for (const kilter_field& f : all.fields()) {
@@ -120,6 +38,7 @@ Making making_of(const Case& c, kilter_direction direction, DType t, bool last) 
 void fill(const Case& c, Call& call) {
   for (const kilter_field& f : call.fields()) {
     if (std::strcmp(f.kind, "real") == 0 && c.numbers.count(f.name)) call.at<double>(f.name) = c.numbers.at(f.name);
+    if (std::strcmp(f.kind, "integer") == 0 && c.numbers.count(f.name)) call.at<int64_t>(f.name) = int64_t(c.numbers.at(f.name));
     if (!is_tensor(f) || is_output(f) || !call.has(f.name) || !c.given.count(f.name)) continue;
     const Values& values = c.given.at(f.name);
     Matrix& m = call.memory(f.name);
@@ -195,6 +114,50 @@ TEST_P(PlaneCases, HaveTheRightValues) {
         }
       }
     }
+}
+
+// The new running statistics are the only thing that momentum and the old ones move.
+TEST(BatchNorm, RunningStatisticsDoNotMoveTheResult) {
+  const Values x = {1, 2, 4, 9, 3, 3, 5, 5};
+  const auto y_of = [&](bool running, double before, double momentum, int32_t averaging) {
+    Making m = {.any = {2}, .size = 2, .choices = {{"training", 1}, {"averaging", averaging}}, .without = {"residual", "weight", "bias"}};
+    if (!running) m.without.insert({"running_mean", "running_var", "running_mean_out", "running_var_out"});
+    Call call(KILTER_BATCH_NORM_FORWARD, m);
+    call.memory("x").fill([&](int64_t r, int64_t i) { return x[size_t(r * 2 + i)]; });
+    for (const char* name : {"running_mean", "running_var"})
+      if (running) call.memory(name).fill([&](int64_t, int64_t) { return before; });
+    call.at<double>("momentum") = momentum;
+    EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+    Values y;
+    for (int64_t r = 0; r < 4; ++r)
+      for (int64_t i = 0; i < 2; ++i) y.push_back(call.memory("y").get(r, i));
+    return y;
+  };
+  const Values want = y_of(false, 0, 0, KILTER_AVERAGING_EXPONENTIAL);
+  for (const double before : {0.5, double(NAN)})
+    for (const double momentum : {0.0, 0.1, 1.0})
+      for (const int32_t averaging : {KILTER_AVERAGING_EXPONENTIAL, KILTER_AVERAGING_CUMULATIVE})
+        EXPECT_EQ(y_of(true, before, momentum, averaging), want) << before << ", " << momentum << ", " << averaging;
+}
+
+// An unbiased variance of one value is 0 / 0.
+TEST(BatchNorm, OneValuePerChannelIsRefusedInTraining) {
+  Call one(KILTER_BATCH_NORM_FORWARD, {.any = {1, 1}, .size = 3, .batch = 1, .choices = {{"training", 0}}});
+  EXPECT_EQ(one.run(), KILTER_OK) << kilter_last_error();
+  for (const char* name : {"running_mean_out", "running_var_out"}) one[name] = {};
+  expect_refused(one, KILTER_INVALID_ARGUMENT, "expected more than one value per channel in training",
+                 [&] { one.at<int32_t>("training") = 1; });
+  Call two(KILTER_BATCH_NORM_FORWARD, {.any = {1, 1}, .size = 3, .batch = 2});
+  EXPECT_EQ(two.run(), KILTER_OK) << kilter_last_error();
+}
+
+TEST(InstanceNorm, RunningStatisticsOfOneValueAreRefused) {
+  for (const int64_t batch : {1, 2}) {
+    const Making making = {.any = {1, 1}, .size = 3, .batch = batch, .without = {"running_mean_out", "running_var_out"}};
+    Call call(KILTER_INSTANCE_NORM_FORWARD, making);
+    EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+    expect_refused(call, KILTER_INVALID_ARGUMENT, "expected more than one value per plane", [&] { (void)call["running_mean_out"]; });
+  }
 }
 
 // One weight per group, as other libraries' instance norms take it, is not one per channel.
