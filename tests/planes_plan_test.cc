@@ -40,6 +40,27 @@ TEST(PlanesPlan, RunsHaveEveryElementOnce) {
     }
 }
 
+TEST(PlanesPlan, SamplesOfAChannelShareAChunkWhereSlotsAreFree) {
+  for (const DType t : kTypes)
+    for (const int64_t length : kLengths)
+      for (const int64_t batch : {1, 2, 3, 8, 21, 1000}) {
+        SCOPED_TRACE(std::string(dtype_name(t)) + ", " + std::to_string(length) + ", " + std::to_string(batch));
+        const RunPlan p = run_plan(length, 5, t, batch);
+        EXPECT_EQ(p.samples & (p.samples - 1), 0);
+        EXPECT_LE(p.sum_slots(), p.all_slots);
+        EXPECT_TRUE(p.samples == 1 || p.chunks == 1);
+        int64_t samples = 0;
+        for (int64_t set = 0; set < p.sets(batch); ++set) {
+          EXPECT_GT(p.samples_of(set * p.samples, batch), 0);
+          samples += p.samples_of(set * p.samples, batch);
+        }
+        EXPECT_EQ(samples, batch);
+        EXPECT_GE(p.blocks(batch) * p.runs_of_block(), p.sets(batch) * 5 * p.chunks);
+      }
+  EXPECT_EQ(run_plan(49, 64, DType::bf16, 256).samples, 4);
+  EXPECT_EQ(run_plan(49, 64, DType::bf16, 256).sets(256) * 64, 64 * 64);
+}
+
 TEST(PlanesPlan, TilesHaveEveryChannelAndPlace) {
   for (const DType t : kTypes)
     for (const int64_t channels : {1, 3, 8, 31, 64, 320, 1000, 2048, 5000})

@@ -71,6 +71,8 @@ Call::Call(kilter_function function, const Making& making) : making_(making) {
     fields_.push_back(field);
   }
   t_field_ = fields_.at(size_t(info_.t)).name;
+  const std::vector<std::string> types = words_of(field(t_field_).types, '|');
+  if (std::find(types.begin(), types.end(), dtype_name(making_.t)) == types.end()) making_.t = type_named(types.front());
   args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
   for (const kilter_field& f : fields_)
     if (is_tensor(f) && f.required) give_memory(f);

@@ -23,7 +23,7 @@
 namespace kilter::test {
 
 struct Making {
-  DType t = DType::f32;
+  DType t = DType::f32;  // where the function has it, else the first that it has
   std::vector<int64_t> any = {2, 3};                           // what "..." stands for
   int64_t size = 12;                                           // the first size that has a name; the others one less each, but for
   int64_t batch = 2;                                           // that of samples, where a sample is planes,

@@ -7,7 +7,7 @@ bool given(const View& v) { return v.dtype != DType::none; }  // it may be empty
 
 template <class Problem>
 void by_channel(Problem* p) {
-  p->groups = p->channels > 0 ? p->channels : 1;
+  p->by_channel = true, p->groups = p->channels > 0 ? p->channels : 1;
 }
 
 // when: "where training is 0"

@@ -29,6 +29,7 @@ struct PlaneForward {
   const char* op = "";
   // By finish().
   PlaneStep step = PlaneStep::whole;
+  bool by_channel = false;  // a group is a channel; without channels there is no plane, though groups is 1
   bool over_batch = false;
   bool residual_behind = false;  // residual is added to what the activation is of, instead of to x
   // Without places or channels: nothing is read, and statistics, if asked for, are NaN.
@@ -50,12 +51,18 @@ struct PlaneBackward {
   const char* op = "";
   // By finish().
   PlaneStep step = PlaneStep::whole;
+  bool by_channel = false;  // a group is a channel; without channels there is no plane, though groups is 1
   bool over_batch = false;
   bool residual_behind = false;  // residual is added to what the activation is of, instead of to x
   // Without places or channels: nothing is read, and statistics, if asked for, are NaN.
   bool empty() const { return batch == 0 || channels == 0 || spatial == 0; }
 };
 
+// Planes of a set.
+template <class Problem>
+constexpr int64_t planes_of_set(const Problem& p) {
+  return p.by_channel ? p.channels : p.groups;
+}
 // Sets of samples, each with a plane for each group, and the samples of one.
 template <class Problem>
 constexpr int64_t sets_of(const Problem& p) {

@@ -86,7 +86,7 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
   kilter_status run() const {
     const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
     const R sets = R(sets_of(p_));
-    for (int64_t g = 0; g < p_.groups && any; ++g) {
+    for (int64_t g = 0; g < planes_of_set(p_) && any; ++g) {
       R mean = 0, var = 0;  // the sets' means of theirs
       for (int64_t n = 0; n < sets_of(p_); ++n) {
         const Moments m = plane(n, g);

@@ -63,7 +63,7 @@ class PlaneForwardRun {
     if (p_.step == PlaneStep::apply) return KILTER_OK;
     const double none = p_.step == PlaneStep::statistics ? 0 : std::numeric_limits<double>::quiet_NaN();
     for (int64_t n = 0; n < plan_.sets; ++n)
-      for (int64_t g = 0; g < p_.groups && p_.channels > 0 && (p_.mean.present() || p_.rstd.present()); ++g)
+      for (int64_t g = 0; g < planes_of_set(p_) && (p_.mean.present() || p_.rstd.present()); ++g)
         write(p_.mean, n, g, none), write(p_.rstd, n, g, none), write(p_.m2, n, g, none);
     write(p_.count, 0, 0, 0.0);
     for (int64_t c = 0; c < p_.channels; ++c) {

@@ -65,7 +65,7 @@ __device__ __forceinline__ void add_behind(const ApplyParameters<typename PlaneA
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::type == DType::f32 ? 2 : 3)
+__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kSlots > 4 ? 2 : 3)
     slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;

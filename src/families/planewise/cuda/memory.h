@@ -46,12 +46,16 @@ struct BackwardMemory {
   explicit BackwardMemory(const PlaneBackward& p)
       : given(p.step != PlaneStep::whole || !p.training),
         again(p.activation != KILTER_ACTIVATION_NONE && !given),
-        summed(p.step == PlaneStep::whole ? p.training || is_asked(p.dweight) || is_asked(p.dbias) || is_asked(p.dscale) || is_asked(p.dshift)
-                                          : p.step == PlaneStep::statistics),
+        summed(p.step == PlaneStep::whole
+                   ? p.training || is_asked(p.dweight) || is_asked(p.dbias) || is_asked(p.dscale) || is_asked(p.dshift)
+                   : p.step == PlaneStep::statistics),
         statistics_plan(cuda::statistics_plan(p)),
         sums_plan(cuda::sums_plan(p)),
-        statistics(arena, again ? statistics_plan.cells : 0, given ? p.channels : again ? sets_of(p) * p.groups : 0, 0,
-                   compute_size(p.x.dtype)),
+        statistics(arena, again ? statistics_plan.cells : 0,
+                   given   ? p.channels
+                   : again ? sets_of(p) * p.groups
+                           : 0,
+                   0, compute_size(p.x.dtype)),
         given_mean(arena.take(given ? p.channels : 0, compute_size(p.dy.dtype))),
         given_rstd(arena.take(given ? p.channels : 0, compute_size(p.dy.dtype))),
         sums(arena, summed ? sums_plan.cells : 0, summed ? sets_of(p) * p.channels : 0, summed ? sets_of(p) * p.groups : 0,

@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(kPlaneThreads) statistics_merge_kernel(const _
     const PlaneNumbers<C> numbers = given_numbers<C>(p.given, q.rest);
     store_of<C>(p.results.mean, q.whole, q.rest, numbers.mean);
     store_of<C>(p.results.rstd, q.whole, q.rest, numbers.rstd);
-    p.results.planes[3 * plane] = numbers.mean, p.results.planes[3 * plane + 1] = numbers.lo, p.results.planes[3 * plane + 2] = numbers.rstd;
+    p.results.planes[3 * plane] = numbers.mean, p.results.planes[3 * plane + 1] = numbers.lo,
+                         p.results.planes[3 * plane + 2] = numbers.rstd;
     return;
   }
   const int64_t base = q.whole * p.walk.sample_stride + q.rest * p.walk.plane_stride, cells = is ? p.walk.outer * p.walk.inner : 0;

@@ -56,9 +56,9 @@ struct PlaneResults {
 };
 // And what else becomes of statistics, in fp64.
 struct PlaneMoments {
-  PlaneTensor count, mean, m2;         // of a step
-  double* moments;                     // [2][plane]: mean, unbiased variance
-  Running running_mean, running_var;   // of planes that are all samples'
+  PlaneTensor count, mean, m2;        // of a step
+  double* moments;                    // [2][plane]: mean, unbiased variance
+  Running running_mean, running_var;  // of planes that are all samples'
   double momentum;
 };
 
@@ -103,7 +103,7 @@ struct ApplyParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, residual, weight, bias, scale, shift, y;
-  const C* statistics;    // null: they are given
+  const C* statistics;  // null: they are given
   GivenStatistics given;
   C scale_offset;
   int32_t activation;

@@ -49,7 +49,7 @@ struct RunPlan {
   int width = 1, all_slots = 1;
   int samples = 1;                                                    // of a chunk, a power of two
   int team_bits = 0, slot_bits = 0, width_bits = 0, sample_bits = 0;  // no division by a number that a kernel has at run time
-  int64_t chunks = 0, accesses = 0;                  // of a chunk
+  int64_t chunks = 0, accesses = 0;                                   // of a chunk
 
   KILTER_INLINE constexpr bool ragged() const { return (length & (width - 1)) != 0; }
   KILTER_INLINE constexpr int teams() const { return kPlaneThreads >> team_bits; }
