@@ -174,7 +174,9 @@ TEST_P(BadInput, Scalars) {
     if (kind == "memory") {
       call.attach();
       if (call.plan().workspace_size == 0) {
-        EXPECT_EQ(*call.field("y").kind, 'o') << "a backward call that sums, and needs no memory";
+        const bool has_y =
+            std::any_of(call.fields().begin(), call.fields().end(), [](const auto& g) { return g.name == std::string("y"); });
+        EXPECT_TRUE(!has_y || is_output(call.field("y"))) << "a backward call that sums, and needs no memory";
         continue;
       }
       expect_refused(

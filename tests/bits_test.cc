@@ -19,7 +19,7 @@ class Bits : public ::testing::TestWithParam<std::string> {
   }
   Case base(DType x, int64_t rows, int64_t n, Fill fill = Fill::normal) {
     Case c;
-    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 7;
+    c.op = GetParam(), c.x = check::type_of_t(c.op, x), c.rows = rows, c.n = n, c.fill = fill, c.seed = 7;
     c["weight"] = c["bias"] = DType::f32, c.backward = true;
     if (has_planes()) {  // samples of about n elements, in every layout
       c.sizes = {{"batch", std::min<int64_t>(rows, 7)}, {"channels", 12}, {"spatial", n / 12 + 1}, {"groups", 3}};
@@ -37,12 +37,10 @@ class Bits : public ::testing::TestWithParam<std::string> {
   }
 };
 
-constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
-
 TEST_P(Bits, EveryTarget) {
   ASSERT_NE(kilter_cpu_target_at(0), nullptr);
   bool scalar = false;
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const int64_t n : {1, 7, 129, 384, 1000, 1024, 1025, 4096, 5001})
       for (const Fill fill : check::kFills) {
         Case c = base(x, 19, n, fill);
@@ -60,7 +58,7 @@ TEST_P(Bits, EveryTarget) {
 }
 
 TEST_P(Bits, EveryThreadCount) {
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1300, 384}, {517, 1025}, {4097, 96}, {9, 40000}, {20011, 5}, {203, 16385}}) {
       if (!has_rows() && rows * n > 540000) continue;
       Case c = base(x, rows, n);
@@ -96,7 +94,7 @@ TEST_P(Bits, EveryRowCountAndPosition) {
 }
 
 TEST_P(Bits, EveryLayout) {
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const int64_t n : {1, 3, 31, 64, 255, 384, 1023, 1024, 1025, 2500, 4097}) {
       Case c = base(x, 9, n);
       c.layout = kChannelsFirst;  // strides of planes: layouts_test
@@ -118,7 +116,7 @@ TEST_P(Bits, EveryLayout) {
 }
 
 TEST_P(Bits, EveryLayoutWithAllFeatures) {
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const DType other : {x, DType::f32}) {
       Case c = base(x, 11, 1300);
       c.layout = kChannelsFirst;

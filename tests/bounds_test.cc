@@ -25,20 +25,18 @@ class Bounds : public ::testing::TestWithParam<std::string> {
     Case c = base(DType::f32, rows, n, Fill::normal);
     c.backward = true, c["weight"] = c["bias"] = DType::f32;
     expect_within(c);
-    c.x = DType::bf16;
+    c.x = check::type_of_t(c.op, DType::bf16);
     expect_within(c);
   }
   Case base(DType x, int64_t rows, int64_t n, Fill fill) {
     Case c;
-    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = uint64_t(n) * 31 + uint64_t(rows);
+    c.op = GetParam(), c.x = check::type_of_t(c.op, x), c.rows = rows, c.n = n, c.fill = fill, c.seed = uint64_t(n) * 31 + uint64_t(rows);
     return c;
   }
 };
 
-constexpr DType kTypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64};
-
 TEST_P(Bounds, EveryFillTypeAndDirection) {
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const Fill fill : check::kFills)
       for (const int64_t n : {768, 1025, 4097}) {
         if (!has("eps") && n > 1025) continue;  // rows whose elements have nothing to do with one another
@@ -87,7 +85,7 @@ TEST_P(Bounds, ChunksOfSeveralBlocksInRowsOfSeveralSegments) { expect_rows_withi
 
 TEST_P(Bounds, Features) {
   if (!has("post_residual")) GTEST_SKIP() << "SetsOfFeatures has them";
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const DType other : {x, DType::f32})
       for (const Fill fill : {Fill::normal, Fill::offset, Fill::special}) {
         Case c = base(x, 37, 1500, fill);
@@ -106,7 +104,7 @@ TEST_P(Bounds, Features) {
 }
 
 TEST_P(Bounds, SetsOfFeatures) {
-  for (const DType x : kTypes)
+  for (const DType x : check::types_of_t(GetParam()))
     for (const Fill fill : check::kFills)
       for (int variant = 0; variant < check::kVariants; ++variant)
         for (const bool backward : {false, true}) {

@@ -114,6 +114,7 @@ TEST_P(Layouts, ChannelsFirstAndLastAreTheSameNumbers) {
 }
 
 TEST_P(Layouts, OneRowMayHaveAnyStride) {
+  if (!Call(GetParam()).has_any_rows()) GTEST_SKIP() << "its rows are counted by a size of its own";
   for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
     const bool planes = Call(GetParam()).has_planes();
     const Making one = {.any = {planes ? 2 : 1}, .batch = 1};
@@ -206,7 +207,7 @@ TEST_P(Layouts, Empty) {
         if (null) call[name].strides = any_strides;
       }
       EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
-      const bool no_rows = m.size != 0;
+      const bool no_rows = m.size != 0 && Call(GetParam()).has_any_rows();
       for (const kilter_field& f : call.fields()) {
         if (!is_output(f) || !call.has(f.name)) continue;
         const Matrix& all = call.memory(f.name);

@@ -91,7 +91,7 @@ class RanksTest {
       s.mean = std::span(&means[r * kChannels], kChannels), s.m2 = std::span(&m2s[r * kChannels], kChannels);
       call(s, batch_norm_statistics_forward, batch_norm_statistics_forward_workspace);
     }
-    batch_norm_combine_forward_args c = {.counts = counts, .means = {means, {n, kChannels}}, .m2s = {m2s, {n, kChannels}}};
+    batch_norm_combine_forward_args c = {.means = {means, {n, kChannels}}, .m2s = {m2s, {n, kChannels}}, .counts = counts};
     c.running_mean = running_mean_, c.running_var = running_var_, c.count = count_, c.mean = mean_, c.rstd = rstd_;
     c.running_mean_out = running_mean_, c.running_var_out = running_var_, c.momentum = 0.3;
     batch_norm_combine_forward(c);
@@ -165,6 +165,18 @@ TEST_P(Ranks, EqualOneRank) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Ranks, ::testing::ValuesIn(kSharings), [](const auto& info) { return info.param.name; });
+
+TEST(Combine, WithoutAnyValueRunningStatisticsStay) {
+  Doubles none(4), counts(2), count(1, 7), mean(2), rstd(2), running_mean = {1, 2}, running_var = {3, 4};
+  batch_norm_combine_forward_args c = {.means = {none, {2, 2}}, .m2s = {none, {2, 2}}, .counts = counts};
+  c.running_mean = running_mean, c.running_var = running_var, c.running_mean_out = running_mean, c.running_var_out = running_var;
+  c.count = count, c.mean = mean, c.rstd = rstd;
+  batch_norm_combine_forward(c);
+  EXPECT_EQ(count[0], 0);
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(std::isnan(mean[size_t(i)]) && std::isnan(rstd[size_t(i)]));
+  EXPECT_EQ(running_mean, (Doubles{1, 2}));
+  EXPECT_EQ(running_var, (Doubles{3, 4}));
+}
 
 }  // namespace
 }  // namespace kilter::test

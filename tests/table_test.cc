@@ -127,6 +127,7 @@ void expect_in_place(kilter_function function, const Making& m, const char* choi
 
 // Rows that go one by one, that are read twice, that are so many that y does not stay in the caches.
 TEST_P(Table, InPlaceWhereItIsLarge) {
+  if (!Call(GetParam()).has_any_rows()) GTEST_SKIP() << "its rows are as many as its columns here";
   for (const bool last : layouts_of(GetParam()))
     for (const auto& [rows, size] : {std::pair<int64_t, int64_t>(2, 20000), {1, 300001}, {2100, 1111}})
       expect_in_place(GetParam(), {.any = {rows}, .size = size, .channels_last = last});
@@ -140,12 +141,13 @@ TEST_P(Table, InPlaceWithEveryChoice) {
 }
 
 // Finite, and within the reference's bounds in units of the tensor's largest element.
-void expect_close(const std::string& op, const Matrix& expected, const Matrix& got, const std::string& name) {
+void expect_close(const std::string& op, DType t, const Matrix& expected, const Matrix& got, const std::string& name) {
   double largest = 0;
   for (int64_t r = 0; r < expected.rows(); ++r)
     for (int64_t i = 0; i < expected.n(); ++i) largest = std::max(largest, std::fabs(expected.get(r, i)));
   if (expected.rows() * expected.n() == 1) largest = std::max(largest, 1.0);  // a sum over all elements, whose terms may cancel
-  const double unit = check::ulp(got.dtype(), largest);
+  // Statistics of fp32, where what is normalized is no wider, may lie in fp64.
+  const double unit = check::ulp(t == DType::f64 ? got.dtype() : std::max(got.dtype(), DType::f32), largest);
   double bound = 4;
   const check::Bounds& bounds = *check::find_op(op)->bounds;
   for (const check::Tolerance& t : bounds.table)
@@ -187,7 +189,7 @@ void expect_implementations_agree(kilter_function function, Making m, int* compa
     ++*compared;
     for (const kilter_field& f : got.fields()) {
       ASSERT_EQ(got.has(f.name), expected.has(f.name)) << f.name;
-      if (is_output(f) && got.has(f.name)) expect_close(got.op(), expected.memory(f.name), got.memory(f.name), f.name);
+      if (is_output(f) && got.has(f.name)) expect_close(got.op(), m.t, expected.memory(f.name), got.memory(f.name), f.name);
     }
   }
 }

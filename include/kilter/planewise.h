@@ -278,9 +278,9 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_batch_norm_statistics_backward(
 
 typedef struct kilter_batch_norm_combine_forward_args {
   size_t struct_size;
-  kilter_tensor counts;           /* input, [ranks], fp64 */
   kilter_tensor means;            /* input, [ranks, channels], fp64; any stride between ranks */
   kilter_tensor m2s;              /* input, [ranks, channels], fp64; any stride between ranks */
+  kilter_tensor counts;           /* input, [ranks], fp64 */
   kilter_tensor running_mean;     /* input, optional, [channels], fp64, fp32, fp16 or bf16 */
   kilter_tensor running_var;      /* input, there where running_mean is, likewise */
   kilter_tensor count;            /* output, [1], fp64: the sum of counts */

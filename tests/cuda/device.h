@@ -106,7 +106,7 @@ class Device : public ::testing::TestWithParam<std::string> {
 
   check::Case base(DType x, int64_t rows, int64_t n, check::Fill fill = check::Fill::normal) {
     check::Case c;
-    c.op = GetParam(), c.x = x, c.rows = rows, c.n = n, c.fill = fill, c.seed = 11;
+    c.op = GetParam(), c.x = check::type_of_t(c.op, x), c.rows = rows, c.n = n, c.fill = fill, c.seed = 11;
     c["weight"] = c["bias"] = DType::f32, c.backward = true;
     if (has_planes()) {  // samples of about n elements, in every layout
       c.sizes = {{"batch", std::min<int64_t>(rows, 3)}, {"channels", 12}, {"spatial", std::min<int64_t>(n, 16384) / 12}, {"groups", 3}};

@@ -182,6 +182,7 @@ int64_t Call::size_named(const std::string& name) const {
       }
   return sizes.at(name);
 }
+bool Call::has_any_rows() const { return std::strstr(field(t_field_).shape, "..."); }
 
 // Planes: dense strides behind that of the samples.
 Placed Call::place_of(const kilter_field& f, const std::vector<int64_t>& shape) const {

@@ -23,7 +23,7 @@
 namespace kilter::test {
 
 struct Making {
-  DType t = DType::f32;  // where the function has it, else the first that it has
+  DType t = DType::f32;                                        // where the function has it, else the first that it has
   std::vector<int64_t> any = {2, 3};                           // what "..." stands for
   int64_t size = 12;                                           // the first size that has a name; the others one less each, but for
   int64_t batch = 2;                                           // that of samples, where a sample is planes,
@@ -63,6 +63,7 @@ class Call {
   bool has(const std::string& name) const { return memory_.count(name) != 0; }
   Matrix& memory(const std::string& name) { return memory_.at(name); }
   bool has_planes() const;
+  bool has_any_rows() const;                          // "..." counts them, or places of planes
   int64_t size_named(const std::string& word) const;  // of a shape
   std::vector<int64_t> memory_shape(const std::string& name) const { return shape_of(field(name)); }
   DType type_of(const std::string& name) const;              // T where it is absent

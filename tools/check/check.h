@@ -8,6 +8,7 @@
 // buffers, call, put the results back, then find_op(...)->judge.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <string_view>
@@ -52,6 +53,10 @@ struct Case {
 
 // What an op's T can be, the usual one first.
 std::vector<DType> types_of_t(std::string_view op);
+inline DType type_of_t(std::string_view op, DType wanted) {  // the usual one in the place of one that it cannot be
+  const std::vector<DType> types = types_of_t(op);
+  return std::find(types.begin(), types.end(), wanted) == types.end() ? types[0] : wanted;
+}
 
 // A size where none is given.
 int64_t usual_size(std::string_view name);

@@ -37,20 +37,27 @@ kilter_status backward_on_cpu(const CombineBackward& p, kilter_stream) {
   return KILTER_OK;
 }
 
+const char* refuses(const CombineForward& p) {
+  return p.device.type == KILTER_DEVICE_CPU ? nullptr : "means.device: expected the CPU (type 1)";
+}
+const char* refuses(const CombineBackward& p) {
+  return p.device.type == KILTER_DEVICE_CPU ? nullptr : "sums_u.device: expected the CPU (type 1)";
+}
+
 constexpr Implementation<CombineForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
     {"cuda:combine", combine_cuda_refuses, combine_cuda_forward},
 #endif
-    {"cpu:combine", cpu_refuses, forward_on_cpu, nullptr, cpu_ready},
-    {"reference:f64", cpu_refuses, batch_norm_combine_reference_forward},
+    {"cpu:combine", refuses, forward_on_cpu, nullptr, cpu_ready},
+    {"reference:f64", refuses, batch_norm_combine_reference_forward},
 };
 
 constexpr Implementation<CombineBackward> kBackward[] = {
 #if defined(KILTER_ENABLE_CUDA)
     {"cuda:combine", combine_cuda_refuses, combine_cuda_backward},
 #endif
-    {"cpu:combine", cpu_refuses, backward_on_cpu, nullptr, cpu_ready},
-    {"reference:f64", cpu_refuses, batch_norm_combine_reference_backward},
+    {"cpu:combine", refuses, backward_on_cpu, nullptr, cpu_ready},
+    {"reference:f64", refuses, batch_norm_combine_reference_backward},
 };
 
 constexpr Schema kForwardSchema = combine_forward<kilter_batch_norm_combine_forward_args>(kOp, KILTER_BATCH_NORM_COMBINE_FORWARD);

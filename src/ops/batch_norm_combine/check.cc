@@ -96,7 +96,13 @@ void vary_combine(Case* c, int variant) {
 }  // namespace
 
 extern const Op batch_norm_combine_check;
-const Op batch_norm_combine_check = {"batch_norm_combine", &combine_bounds, "running_mean running_var", true, true,
-                                     judge_combine,        vary_combine};
+const Op batch_norm_combine_check = {"batch_norm_combine",
+                                     &combine_bounds,
+                                     "running_mean running_var",
+                                     true,
+                                     true,
+                                     judge_combine,
+                                     vary_combine,
+                                     [](const Case&, Sharing* s) { s->all_samples = true; }};
 
 }  // namespace kilter::check

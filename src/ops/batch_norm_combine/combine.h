@@ -12,7 +12,7 @@ namespace kilter {
 struct CombineForward {
   kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t ranks = 0, channels = 0;
-  View counts, means, m2s, running_mean, running_var;
+  View means, m2s, counts, running_mean, running_var;
   View count, mean, rstd, running_mean_out, running_var_out;
   double eps = 0, momentum = 0;
   int64_t batches_tracked = 0;
@@ -35,9 +35,6 @@ struct CombineBackward {
   const char* op = "";
 };
 
-inline const char* family_refuses(const CombineForward&) { return nullptr; }
-inline const char* family_refuses(const CombineBackward&) { return nullptr; }
-
 [[nodiscard]] kilter_status batch_norm_combine_reference_forward(const CombineForward& problem, kilter_stream);
 [[nodiscard]] kilter_status batch_norm_combine_reference_backward(const CombineBackward& problem, kilter_stream);
 
@@ -55,9 +52,9 @@ constexpr Schema combine_forward(const char* op, kilter_function number) {
   Schema s(op, number, KILTER_FORWARD, offsetof(Problem, device));
   s.size("rows", offsetof(Problem, ranks));
   s.size("n", offsetof(Problem, channels));
-  s.need(KILTER_NAME(counts), "rows", "fp64", "of each rank's values of a channel");
-  s.need(KILTER_NAME(means), "rows n", "fp64", "theirs").is_t();
+  s.need(KILTER_NAME(means), "rows n", "fp64", "of each rank's values of a channel").is_t();
   s.need(KILTER_NAME(m2s), "rows n", "fp64", "the sums of (x - mean)^2");
+  s.need(KILTER_NAME(counts), "rows", "fp64", "of a channel's values");
   s.in(KILTER_NAME(running_mean), "n", kFloats, "over batches before this one");
   s.in(KILTER_NAME(running_var), "n", kFloats, "over batches before this one, unbiased").needs("running_mean");
   s.out(KILTER_NAME(count), "1", "fp64", "", "of all ranks' values of a channel").must();

@@ -61,6 +61,7 @@ class PlaneForwardRun {
 
   kilter_status write_empty() const {
     if (p_.step == PlaneStep::apply) return KILTER_OK;
+    if (!p_.training) return write_given();
     const double none = p_.step == PlaneStep::statistics ? 0 : std::numeric_limits<double>::quiet_NaN();
     for (int64_t n = 0; n < plan_.sets; ++n)
       for (int64_t g = 0; g < planes_of_set(p_) && (p_.mean.present() || p_.rstd.present()); ++g)
@@ -70,6 +71,15 @@ class PlaneForwardRun {
       if (p_.running_mean_out.present()) write(p_.running_mean_out, 0, c, read<double>(p_.running_mean, 0, c));
       if (p_.running_var_out.present()) write(p_.running_var_out, 0, c, read<double>(p_.running_var, 0, c));
     }
+    return KILTER_OK;
+  }
+
+  kilter_status write_given() const {
+    for (int64_t n = 0; n < plan_.sets; ++n)
+      for (int64_t g = 0; g < planes_of_set(p_); ++g) {
+        const Standard s = given(n, g);
+        write(p_.mean, n, g, std::ldexp(value_of(s.mean), -s.power)), write(p_.rstd, n, g, std::ldexp(s.rstd, s.power));
+      }
     return KILTER_OK;
   }
 

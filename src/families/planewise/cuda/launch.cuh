@@ -51,7 +51,7 @@ PlanesOf planes_of(const Problem& p) {
 }
 template <class Problem>
 int64_t planes_in(const Problem& p) {
-  return p.over_batch ? p.channels : p.batch * p.groups;
+  return sets_of(p) * planes_of_set(p);
 }
 
 template <class Problem>
