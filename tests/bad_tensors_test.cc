@@ -181,9 +181,12 @@ TEST_P(BadTensor, Sizes) {
             if (contiguous) t.strides = nullptr;
           });
         };
+        // Nobody else says how many samples and places there are.
+        const bool alone = is_planes(f) && d != 1 && std::count_if(with.fields().begin(), with.fields().end(), is_planes) == 1;
         for (const int64_t by : {-1, 1})
-          refused(
-              argument, [&](int64_t& size) { size += by; }, is_planes(f));  // dense, so that the shape alone is wrong
+          if (!alone)
+            refused(
+                argument, [&](int64_t& size) { size += by; }, is_planes(f));  // dense, so that the shape alone is wrong
         for (const int64_t wrong : {int64_t(-1), kMin}) refused(named(f, ".shape"), [&](int64_t& size) { size = wrong; });
         for (const bool contiguous : {false, true})
           refused(
