@@ -176,7 +176,7 @@ inline std::vector<std::string> device_ops() {
   std::vector<std::string> ops;
   for (const std::string& op : check::op_names()) {
     check::Case c;
-    c.op = op;
+    c.op = op, c.x = check::types_of_t(op)[0];
     use_own_statistics(&c);
     check::Tensors t = check::make_tensors(c);
     std::vector<kilter_candidate> list;

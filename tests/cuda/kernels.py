@@ -25,11 +25,11 @@ QUOTA = {"rowwise": 180, "elementwise": 30, "planewise": 40}  # kernels per arch
 
 @functools.lru_cache
 def family_of(op):
-    """The family whose launches the op's source includes; or whose own the source is."""
+    """The family of which the op's source includes something; or whose own the source is."""
     for own in (ROOT / "src/families").glob(f"*/cuda/{op}.cu"):
         return own.parent.parent.name
     source = ROOT / "src/ops" / op / f"{op}.cu"
-    found = re.search(r'"families/(\w+)/cuda/launch', source.read_text()) if source.exists() else None
+    found = re.search(r'"families/(\w+)/cuda/', source.read_text()) if source.exists() else None
     return found[1] if found else op
 
 SECONDS = 60  # of compilation per architecture
