@@ -64,8 +64,8 @@ void statistics(const PlaneForward& p, const ForwardMemory& memory, char* worksp
   if (!memory.listed) return;
   PlaneResults<C> results = {reinterpret_cast<C*>(workspace + memory.statistics.planes), {}, {}, {}, p.eps};
   if (p.step == PlaneStep::whole) results.mean = PlaneTensor(p.mean), results.rstd = PlaneTensor(p.rstd);
-  if (memory.given && !p.empty())
-    return launch(GivenCall<C>{given_statistics<C>(p), results, planes_of(p), planes_in(p), is_dependent(p)}, stream);
+  if (memory.given && planes_in(p) == 0) return;
+  if (memory.given) return launch(GivenCall<C>{given_statistics<C>(p), results, planes_of(p), planes_in(p), is_dependent(p)}, stream);
   StatisticsCall<C> c(p, memory.plan, memory.statistics, workspace);
   const View none = {};
   const View& residual = p.residual_behind ? none : p.residual;
@@ -86,12 +86,13 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   const ForwardMemory memory(p);
   statistics<C>(p, memory, workspace, stream);
   if (p.empty() || p.step == PlaneStep::statistics) return;
-  const View& s = p.residual_out.present() ? p.residual_out : p.x;
+  const bool summed = !memory.given && p.residual_out.present();  // by the statistics' kernel
+  const View& s = summed ? p.residual_out : p.x;
   const bool first = writes_lie_first(p);
   ApplyParameters<C> o = {};
-  o.shape = shape_of(p, first, p.x.dtype, {&s, &p.residual, &p.y}), o.planes_of = planes_of(p);
+  o.shape = shape_of(p, first, p.x.dtype, {&s, &p.residual, &p.residual_out, &p.y}), o.planes_of = planes_of(p);
   o.x = PlaneTensor(s);
-  if (!p.residual_out.present()) o.residual = PlaneTensor(p.residual);
+  if (!summed) o.residual = PlaneTensor(p.residual), o.residual_out = PlaneTensor(p.residual_out);
   o.weight = PlaneTensor(p.weight), o.bias = PlaneTensor(p.bias), o.scale = PlaneTensor(p.scale), o.shift = PlaneTensor(p.shift);
   o.y = PlaneTensor(p.y), o.scale_offset = C(p.scale_offset), o.activation = p.activation, o.residual_behind = p.residual_behind;
   if (memory.listed)
