@@ -103,8 +103,7 @@ struct ApplyParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, residual, weight, bias, scale, shift, y;
-  PlaneTensor residual_out;  // present: no statistics were taken, which else write it
-  const C* statistics;       // null: they are given
+  const C* statistics;  // null: they are given
   GivenStatistics given;
   C scale_offset;
   int32_t activation;
