@@ -16,7 +16,7 @@ struct BatchCase {
   bool last = false, training = true;
   DType residual = DType::none;
   int32_t activation = 0;
-  bool running = false, cumulative = false, in_place = false, wide_x = false, saved = true;
+  bool running = false, cumulative = false, in_place = false, residual_out = false, wide_x = false, saved = true;
   int64_t gap = 0, shift = 0;
   double offset = 0.5;
 
@@ -31,7 +31,8 @@ struct BatchCase {
 class BatchRun {
  public:
   explicit BatchRun(const BatchCase& c) : c_(c), stat_(c.t == DType::f64 ? DType::f64 : DType::f32), random_(5) {
-    for (const char* name : {"x", "residual", "y", "dy", "dx", "dresidual"}) v_[name].rows = c.batch, v_[name].n = c.channels * c.spatial;
+    for (const char* name : {"x", "residual", "residual_out", "y", "dy", "dx", "dresidual"})
+      v_[name].rows = c.batch, v_[name].n = c.channels * c.spatial;
     for (const char* name : {"weight", "bias", "running_mean", "running_var", "running_mean_out", "running_var_out", "dweight", "dbias",
                              "step_mean", "step_rstd", "m2", "sum_u", "sum_u_xhat"})
       v_[name].rows = 1, v_[name].n = c.channels;
@@ -51,8 +52,10 @@ class BatchRun {
     const std::vector<double> given = x.host;
     const bool summed = c_.norm == Norm::instance && v_["residual"].present();  // which fp64 does not round
     for (size_t i = 0; summed && i < given.size(); ++i) x.host[i] = rounded<double>(c_.residual, given[i] + residual(i));
+    if (summed && c_.residual_out) fill("residual_out", c_.residual, 5, 0);
     run<PlaneForward>([&](PlaneForward& p, bool device) {
       p.x = view("x", device), p.weight = view("weight", device), p.bias = view("bias", device);
+      if (device) p.residual_out = view("residual_out", true);
       p.residual = summed && !device ? View{} : view("residual", device), p.running_mean = view("running_mean", device),
       p.running_var = view("running_var", device);
       p.y = out("y", device), p.mean = out("mean", device), p.rstd = out("rstd", device);
@@ -61,6 +64,7 @@ class BatchRun {
       if (c_.in_place && device) p.y = p.x, p.running_mean_out = p.running_mean, p.running_var_out = p.running_var;
     });
     expect_y(c_.in_place ? "x" : "y");
+    if (v_["residual_out"].present()) want_["residual_out"] = x.host, near("residual_out", "residual_out", [](size_t) { return 0.0; });
     if (c_.saved) expect_statistics();
     if (!v_["running_mean_out"].present()) return;
     for (const char* name : {"running_mean_out", "running_var_out"})
@@ -140,7 +144,7 @@ class BatchRun {
     v.host.resize(size_t(v.rows * v.n));
     std::normal_distribution<double> normal;
     for (double& d : v.host) d = offset + spread * normal(random_);
-    const bool laid_out = name == std::string("x") || strchr("dy", name[0]) || name == std::string("residual");
+    const bool laid_out = name == std::string("x") || strchr("dy", name[0]) || strncmp(name, "residual", 8) == 0;
     v.place(type, laid_out && is_sample(v) ? c_.gap : 0, laid_out && is_sample(v) ? c_.shift : 0);
   }
   void fill_gradients() {

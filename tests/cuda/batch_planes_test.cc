@@ -42,7 +42,8 @@ TEST_F(BatchPlanes, Features) {
             const DType wide = t == DType::f64 ? DType::f64 : DType::f32;
             BatchCase c = {.norm = norm, .batch = 5, .channels = 16, .spatial = 20 + k % 3, .t = t, .last = last, .training = training};
             c.residual = k % 3 == 0 ? t : k % 3 == 1 ? wide : DType::none;
-            c.activation = activation, c.running = k % 4 != 3, c.cumulative = k % 2, c.saved = k % 5 < 3, c.wide_x = k % 7 == 2;
+            c.activation = activation, c.running = k % 4 != 3, c.cumulative = k % 2, c.residual_out = k % 5 < 2, c.saved = k % 5 < 3,
+            c.wide_x = k % 7 == 2;
             c.in_place = k % 4 == 1, c.gap = k % 4 == 1 ? 8 : k % 4 == 3 ? 3 : 0, c.shift = k % 5 == 1 ? 1 : 0;
             if (k++ % 9 == 4) c.batch = 70, c.spatial = 1, c.running = c.running && norm == Norm::batch;
             check(c);
@@ -61,12 +62,13 @@ TEST_F(BatchPlanes, Steps) {
     }
 }
 
-// Running statistics stay, statistics are none, sums 0.
+// Running statistics stay, and are the statistics in inference; else those are none, and sums 0.
 TEST_F(BatchPlanes, NoElements) {
   for (const DType t : {DType::f32, DType::f64})
     for (const Norm norm : {Norm::batch, Norm::instance})
       for (const auto& [batch, spatial] : {std::pair(0, 5), {3, 0}})
-        check({.norm = norm, .batch = batch, .channels = 6, .spatial = spatial, .t = t, .running = true});
+        for (const bool training : {true, false})
+          check({.norm = norm, .batch = batch, .channels = 6, .spatial = spatial, .t = t, .training = training, .running = true});
   for (const DType t : {DType::f32, DType::f64}) check_steps({.batch = 0, .channels = 6, .spatial = 5, .t = t});
 }
 

@@ -86,10 +86,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kSlots > 4 ? 2 
     C r[kSlots][W];
     load<T>(p.residual, vectors, 1, at, r);
 #pragma unroll
-    for (int k = 0; k < kSlots; ++k) {
-      add_residual<T>(p.residual, r[k], v[k]);
-      if (p.residual_out.data) store<T>(p.residual_out, vectors, 1, at(k), v[k]);
-    }
+    for (int k = 0; k < kSlots; ++k) add_residual<T>(p.residual, r[k], v[k]);
   }
   __syncthreads();
 #pragma unroll
@@ -148,10 +145,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
       C r[kAtOnce][W];
       load<T>(p.residual, vectors, step, at, r);
 #pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        add_residual<T>(p.residual, r[k], v[k]);
-        if (p.residual_out.data) store<T>(p.residual_out, vectors, step, at(k), v[k]);
-      }
+      for (int k = 0; k < kAtOnce; ++k) add_residual<T>(p.residual, r[k], v[k]);
     }
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k)

@@ -24,13 +24,15 @@ bool are_given(const Problem& p) {
 struct ForwardMemory {
   Arena arena;
   bool given, listed;  // listed: the workspace has the planes' statistics, else each block reads the given ones by itself
+  bool summed;         // the kernel of statistics writes residual_out, whatever the cells are for
   CellPlan plan;
   StatisticsMemory statistics;
   explicit ForwardMemory(const PlaneForward& p)
       : given(are_given(p)),
         listed(!given || (p.step == PlaneStep::whole && (is_asked(p.mean) || is_asked(p.rstd)))),
+        summed(is_asked(p.residual_out)),
         plan(statistics_plan(p)),
-        statistics(arena, given ? 0 : plan.cells, listed ? sets_of(p) * p.groups : 0,
+        statistics(arena, given && !summed ? 0 : plan.cells, listed ? sets_of(p) * p.groups : 0,
                    !p.over_batch && (is_asked(p.running_mean_out) || is_asked(p.running_var_out)) ? sets_of(p) * p.groups : 0,
                    compute_size(p.x.dtype)) {}
 };

@@ -103,8 +103,7 @@ struct ApplyParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, residual, weight, bias, scale, shift, y;
-  PlaneTensor residual_out;  // absent where the statistics' kernels wrote it
-  const C* statistics;       // null: they are given
+  const C* statistics;  // null: they are given
   GivenStatistics given;
   C scale_offset;
   int32_t activation;

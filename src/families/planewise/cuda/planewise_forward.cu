@@ -61,22 +61,23 @@ PlaneMoments moments_of(const PlaneForward& p, const StatisticsMemory& memory, c
 // What is known of the planes before anything is written: their statistics, or where they are given.
 template <class C>
 void statistics(const PlaneForward& p, const ForwardMemory& memory, char* workspace, cudaStream_t stream) {
-  if (!memory.listed) return;
   PlaneResults<C> results = {reinterpret_cast<C*>(workspace + memory.statistics.planes), {}, {}, {}, p.eps};
   if (p.step == PlaneStep::whole) results.mean = PlaneTensor(p.mean), results.rstd = PlaneTensor(p.rstd);
-  if (memory.given) {
-    if (planes_in(p) > 0) launch(GivenCall<C>{given_statistics<C>(p), results, planes_of(p), planes_in(p), is_dependent(p)}, stream);
-    return;
-  }
   StatisticsCall<C> c(p, memory.plan, memory.statistics, workspace);
   const View none = {};
   const View& residual = p.residual_behind ? none : p.residual;
   c.shape = shape_of(p, memory.plan.first, p.x.dtype, {&p.x, &residual, &p.residual_out});
-  c.residual = PlaneTensor(residual), c.residual_out = PlaneTensor(p.residual_out), c.results = results;
+  c.residual = PlaneTensor(residual), c.residual_out = PlaneTensor(p.residual_out);
+  if (memory.given) {
+    if (memory.listed && c.planes > 0) launch(GivenCall<C>{given_statistics<C>(p), results, c.planes_of, c.planes, c.dependent}, stream);
+    c.planes = 0, c.dependent = c.dependent || memory.listed;
+    if (memory.summed && !p.empty()) launch(c, stream);
+    return;
+  }
   PlaneMoments moments = moments_of<C>(p, memory.statistics, workspace);
   const Running mean = moments.running_mean, var = moments.running_var;
   if (!p.over_batch) moments.running_mean = moments.running_var = {};
-  c.moments = moments;
+  c.results = results, c.moments = moments;
   launch(c, stream);
   if (moments.moments && p.channels > 0)
     launch_finish(SumsFinishParameters<C>{p.empty() ? 0 : p.batch, p.channels, moments.moments, {}, C(1), {mean, var}, moments.momentum},
@@ -88,13 +89,12 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   const ForwardMemory memory(p);
   statistics<C>(p, memory, workspace, stream);
   if (p.empty() || p.step == PlaneStep::statistics) return;
-  const bool summed = p.residual_out.present() && !memory.given;
-  const View& s = summed ? p.residual_out : p.x;
+  const View& s = p.residual_out.present() ? p.residual_out : p.x;
   const bool first = writes_lie_first(p);
   ApplyParameters<C> o = {};
-  o.shape = shape_of(p, first, p.x.dtype, {&s, &p.residual, &p.residual_out, &p.y}), o.planes_of = planes_of(p);
+  o.shape = shape_of(p, first, p.x.dtype, {&s, &p.residual, &p.y}), o.planes_of = planes_of(p);
   o.x = PlaneTensor(s);
-  if (!summed) o.residual = PlaneTensor(p.residual), o.residual_out = PlaneTensor(p.residual_out);
+  if (!p.residual_out.present()) o.residual = PlaneTensor(p.residual);
   o.weight = PlaneTensor(p.weight), o.bias = PlaneTensor(p.bias), o.scale = PlaneTensor(p.scale), o.shift = PlaneTensor(p.shift);
   o.y = PlaneTensor(p.y), o.scale_offset = C(p.scale_offset), o.activation = p.activation, o.residual_behind = p.residual_behind;
   if (memory.listed)
@@ -105,7 +105,7 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
     o.slabs = slab_plan(p.channels, p.spatial, p.x.dtype);
   else
     o.tiles = write_tiles(p, p.x.dtype);
-  const bool dependent = memory.listed || is_dependent(p);
+  const bool dependent = memory.listed || memory.summed || is_dependent(p);
   with_type(p.x.dtype, [&](auto t) {
     using T = decltype(t);
     if constexpr (sizeof(typename PlaneAccess<T>::C) == sizeof(C)) {
