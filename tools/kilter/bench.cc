@@ -231,6 +231,8 @@ void run_bench(const BenchOptions& o, State* state) {
   BenchCase base = o.c;
   base.op = o.op.op, base.backward = o.op.backward;
   check_sizes(o.sizes, base);
+  if (!check::field_of(base.schema(), "x"))
+    usage(fmt::format("{}: expected an op that reads x, whose copy its time is compared with", base.op));
   const std::vector<BenchCase> cases = o.suite ? suite(base) : std::vector<BenchCase>{base};
   require(kilter_set_num_threads(o.threads));
   const int threads = kilter_get_num_threads();

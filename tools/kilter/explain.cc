@@ -107,8 +107,11 @@ void add_explain_op(CLI::App* command, const std::string& op, State* state) {
   for (const OpField& f : fields_of(op)) {
     if (!check::is_tensor(f.any())) continue;
     auto& [option, type] = o->types[f.name];
-    type = f.name == t ? DType::f32 : DType::none;
-    const std::string usual = f.name == t ? "fp32" : f.name == t_name(op, true) ? t + "'s" : f.any().required ? "its usual" : "none";
+    type = f.name == t ? check::types_of_t(op)[0] : DType::none;
+    const std::string usual = f.name == t                  ? dtype_name(type)
+                              : f.name == t_name(op, true) ? t + "'s"
+                              : f.any().required           ? "its usual"
+                                                           : "none";
     option = add_dtype(command, option_names(std::string(f.name) + "_dtype"), &type,
                        fmt::format("{} of {} [{}]",
                                    f.in[0] && f.in[1] ? "Type"
