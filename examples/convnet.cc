@@ -111,14 +111,15 @@ struct Net {
     Floats dlinear(linear.size()), dactive(active.size());
     for (int n = 0; n < kBatch; ++n) {
       float pooled[kOut] = {}, score[kClasses] = {}, sum = 0;
-      for (int k = 0; k < kOut * kPlaces; ++k) pooled[k / kPlaces] += active[size_t(n * kOut * kPlaces + k)] / kPlaces;
+      for (int k = 0; k < kOut * kPlaces; ++k) pooled[k / kPlaces] += active[size_t(n) * kOut * kPlaces + size_t(k)] / kPlaces;
       for (int k = 0; k < kClasses * kOut; ++k) score[k / kOut] += linear[size_t(k)] * pooled[k % kOut];
       for (const float s : score) sum += std::exp(s);
       loss += (std::log(sum) - score[n % kClasses]) / kBatch;
       for (int k = 0; k < kClasses * kOut; ++k) {
         const float dscore = (std::exp(score[k / kOut]) / sum - (k / kOut == n % kClasses)) / kBatch;
         dlinear[size_t(k)] += dscore * pooled[k % kOut];
-        for (int i = 0; i < kPlaces; ++i) dactive[size_t((n * kOut + k % kOut) * kPlaces + i)] += dscore * linear[size_t(k)] / kPlaces;
+        for (int i = 0; i < kPlaces; ++i)
+          dactive[(size_t(n) * kOut + size_t(k % kOut)) * kPlaces + size_t(i)] += dscore * linear[size_t(k)] / kPlaces;
       }
     }
     if (!training) return loss;

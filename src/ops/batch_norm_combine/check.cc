@@ -65,7 +65,7 @@ struct Judge {
   void backward() const {
     CombineBackward p;
     set_problem(c, true, t, &p);
-    Buffer u = Buffer::vector(DType::f64, p.channels), uh = u;
+    Buffer u = Buffer::vector(DType::f64, p.channels), uh = Buffer::vector(DType::f64, p.channels);
     p.sum_u = u.view(), p.sum_u_xhat = uh.view();
     if (batch_norm_combine_reference_backward(p, nullptr) != KILTER_OK) return r->problems.push_back("the reference failed");
     const auto size = [&](const char* name) {
