@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "check/check.h"
 #include "kilter/op.h"
 
 namespace kilter::cli {
