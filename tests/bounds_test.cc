@@ -53,6 +53,7 @@ TEST_P(Bounds, EveryFillTypeAndDirection) {
 }
 
 TEST_P(Bounds, Widths) {
+  if (!has("x")) GTEST_SKIP() << "columns have nothing to do with one another";
   for (const int64_t n :
        {1,   2,    3,    7,    31,   48,   63,   64,   65,   96,   111,  127,   128,   129,   229,   257,   500,   541,    768,
         769, 1023, 1025, 2880, 3584, 4095, 4096, 4097, 5376, 7168, 8191, 12980, 16384, 32768, 65535, 65536, 65537, 131072, 262144})
@@ -76,6 +77,7 @@ TEST_P(Bounds, RowsLongerThanAStatisticsChunk) {
 }
 
 TEST_P(Bounds, RowCounts) {
+  if (!has("x")) GTEST_SKIP() << "rows are ranks";
   for (const int64_t rows : {1, 3, 4, 71, 199, 255, 256, 257, 65535, 65536}) expect_rows_within(rows, rows > 4096 ? 33 : 541);
 }
 
