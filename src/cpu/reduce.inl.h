@@ -162,12 +162,12 @@ KILTER_INLINE void partial_lane_sums(int count, int width, C (&lane)[N][kWidth],
   }
 }
 
-// N sums over one segment in natural order.  ahead.fetch(step, steps) is called in small steps (see Ahead).
-template <int N, class C, class A, class F>
+// N sums over m <= kMost values, at most a segment, in natural order.  ahead.fetch(step, steps) is called in small steps (see Ahead).
+template <int N, int kMost = kSegment, class C, class A, class F>
 KILTER_INLINE void natural_sums(int m, C (&sums)[N], A ahead, F term) {
   alignas(64) C lane[N][kLanes];
   int width = kLanes;
-  if (m == kSegment) {
+  if (kMost == kSegment && m == kSegment) {
     for (int step = 0; step < kLanes / kStep; ++step) {
       ahead.fetch(step, kLanes / kStep);
       lane_sums<N, 4>(step * kStep, (step + 1) * kStep, lane, term);

@@ -107,7 +107,7 @@ TEST_P(Determinism, PlansDependOnTheNumberOfMultiprocessors) {
       for (const Launch& l : device.launches()) plan += l.kernel + " " + std::to_string(l.grid.x) + "x" + std::to_string(l.grid.y) + "\n";
       plans.insert(plan);
     }
-    if (has_planes())  // whose plans follow from the shape alone
+    if (!has_rows())  // whose plans follow from the shape alone
       EXPECT_EQ(plans.size(), 1u) << rows << " rows of " << n;
     else
       EXPECT_GT(plans.size(), 1u) << rows << " rows of " << n << ": always\n" << *plans.begin();
@@ -115,6 +115,7 @@ TEST_P(Determinism, PlansDependOnTheNumberOfMultiprocessors) {
 }
 
 TEST_P(Determinism, RowsDoNotDependOnTheirNumber) {
+  if (GetParam().starts_with("batch_norm")) return;  // whose statistics are of all samples
   for (const DType x : kTypes)
     for (const int64_t n : {96, 768, 1000, 4096, 16384, 65536}) {
       if (n > 16384 && x != DType::bf16) continue;  // time

@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <string>
 
 namespace kilter::test {
@@ -69,27 +68,32 @@ DeviceCase::DeviceCase(const Case& c, const DeviceLayout& layout, Tensors& t)
   const char* const input = c.backward ? "dy" : "x";  // and the output that may lie in its place
   const char* const output = c.backward ? "dx" : "y";
   const bool in_place = layout.in_place && t[output].present();
-  std::map<std::string, DeviceTensor*> placed;
   for (check::Arguments* call : {&forward_, &backward_}) {
     const bool backward = call == &backward_;
     if (backward && !c.backward) break;
     for (const Field& f : check::fields_of(&call->function())) {
       if (!check::is_tensor(f) || !t[f.name].present() || (in_place && f.name == std::string(output))) continue;
-      if (!placed.count(f.name)) placed[f.name] = &place(t[f.name]);
-      call->tensor(f) = placed[f.name]->tensor();
+      if (!placed_.count(f.name)) placed_[f.name] = &place(t[f.name]);
+      call->tensor(f) = placed_[f.name]->tensor();
     }
     if (in_place && backward == c.backward) (*call)[output] = (*call)[input];
-    if (backward && placed.count("residual_out")) (*call)["x"] = placed["residual_out"]->tensor();
+    if (backward && placed_.count("residual_out")) (*call)["x"] = placed_["residual_out"]->tensor();
     kilter_plan plan;
     EXPECT_EQ(call->ask(&plan), KILTER_OK) << kilter_last_error();
     EXPECT_EQ(std::string(plan.impl ? plan.impl : "").substr(0, 5), "cuda:");  // whichever kernels take it
     if (plan.workspace_size) {
-      EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&workspace_), plan.workspace_size), cudaSuccess);
-      EXPECT_EQ(cudaMemset(workspace_, 0, plan.workspace_size), cudaSuccess);
-      call->set_workspace(workspace_, plan.workspace_size);
+      char*& workspace = workspaces_[backward];
+      EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&workspace), plan.workspace_size), cudaSuccess);
+      EXPECT_EQ(cudaMemset(workspace, 0, plan.workspace_size), cudaSuccess);
+      call->set_workspace(workspace, plan.workspace_size);
     }
   }
-  if (in_place) (c.backward ? dx_in_dy_ : y_in_x_) = placed[input];
+  if (in_place) (c.backward ? dx_in_dy_ : y_in_x_) = placed_[input];
+}
+
+kilter_tensor DeviceCase::operator[](const std::string& name) {
+  const auto found = placed_.find(name);
+  return found == placed_.end() ? kilter_tensor() : found->second->tensor();
 }
 
 void DeviceCase::run(cudaStream_t stream) {

@@ -4,8 +4,10 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -54,7 +56,7 @@ struct Launch {
 class DeviceCase {
  public:
   DeviceCase(const check::Case& c, const DeviceLayout& layout, check::Tensors& t);
-  ~DeviceCase() { cudaFree(workspace_); }
+  ~DeviceCase() { cudaFree(workspaces_[0]), cudaFree(workspaces_[1]); }
   DeviceCase(const DeviceCase&) = delete;
   DeviceCase& operator=(const DeviceCase&) = delete;
 
@@ -63,6 +65,10 @@ class DeviceCase {
   void fetch();                       // results into the case's tensors
   std::vector<Launch> launches();     // what run launches; runs nothing
 
+  check::Arguments& forward() { return forward_; }
+  check::Arguments& backward() { return backward_; }
+  kilter_tensor operator[](const std::string& name);  // absent where the case has none
+
  private:
   DeviceTensor& place(check::Buffer& b) { return memory_.emplace_back(b, layout_); }
 
@@ -70,9 +76,10 @@ class DeviceCase {
   DeviceLayout layout_;
   check::Tensors& tensors_;
   std::deque<DeviceTensor> memory_;
+  std::map<std::string, DeviceTensor*> placed_;
   check::Arguments forward_, backward_;
   DeviceTensor *y_in_x_ = nullptr, *dx_in_dy_ = nullptr;
-  char* workspace_ = nullptr;
+  char* workspaces_[2] = {};
 };
 
 // All of it once: place, run, fetch.
@@ -120,16 +127,31 @@ class Device : public ::testing::TestWithParam<std::string> {
     const Schema& s = *check::function_of(GetParam(), false)->schema;
     return s.fields[s.t].shapes[0].is_planes();
   }
+  // Of a table of rows, whose plans follow from the device as well.
+  bool has_rows() const {
+    const Schema& s = *check::function_of(GetParam(), false)->schema;
+    return !has_planes() && s.fields[s.t].name == std::string("x");
+  }
   // What the plainest kernels take: weights of the rows' type, LayerNorm's bias.
   static check::Case plain(check::Case c) {
     c["weight"] = c["dweight"] = c.x, c["bias"] = c.op == "rms_norm" ? DType::none : c.x;
     if (c.types.count("dbias") == 0) c["dbias"] = c.x;
     return c;
   }
+  // Devices add the squares of planes in fp64 as they are: up to 2^500 those hold them.
+  bool is_in_range(const check::Case& c, const check::Tensors& t) const {
+    if (c.x != DType::f64 || !has_planes()) return true;
+    const check::Buffer& x = t["x"];
+    for (int64_t r = 0; r < x.row_count(); ++r)
+      for (int64_t i = 0; i < x.row_length(); ++i)
+        if (const double v = std::abs(x.at(r, i)); std::isfinite(v) && v > 0x1p500) return false;
+    return true;
+  }
   // With the CPU's bits, or where backends differ with float64.
   void compare(const check::Case& c, const DeviceLayout& layout = {}) {
-    ++compared;
     check::Tensors got = check::make_tensors(c);
+    if (!is_in_range(c, got)) return;
+    ++compared;
     ASSERT_NO_FATAL_FAILURE(call_on_device(c, layout, got));
     EXPECT_TRUE(check::find_op(c.op)->same_bits ? same_bits(c, call_plain(c), got) : within(c, got))
         << "gap " << layout.gap << ", shift " << layout.shift << (layout.in_place ? ", in place" : "");
@@ -157,18 +179,28 @@ class Device : public ::testing::TestWithParam<std::string> {
 // A forward call in device memory that has what it must have.
 class NecessaryCall {
  public:
-  explicit NecessaryCall(const check::Case& c) : tensors_(check::make_tensors(c)), call_(*check::function_of(c.op, false)) {
-    for (int i = 0; i < call_.schema().count; ++i)
-      if (const Field& f = call_.schema().fields[i]; check::is_tensor(f) && f.required)
-        call_.tensor(f) = memory_.emplace_back(tensors_[f.name], DeviceLayout{}).tensor();
+  explicit NecessaryCall(const check::Case& c) : tensors_(check::make_tensors(c)), call_(check::arguments(c, false, tensors_)) {
+    for (const Field& f : check::fields_of(&call_.function()))
+      if (check::is_tensor(f)) call_.tensor(f) = f.required ? memory_.emplace_back(tensors_[f.name], DeviceLayout{}).tensor() : kilter_tensor();
+    kilter_plan plan = {};
+    EXPECT_EQ(call_.ask(&plan), KILTER_OK) << kilter_last_error();
+    EXPECT_EQ(cudaMalloc(&workspace_, plan.workspace_size + 1), cudaSuccess);
+    EXPECT_EQ(cudaMemset(workspace_, 0, plan.workspace_size), cudaSuccess);
+    call_.set_workspace(workspace_, plan.workspace_size);
   }
+  ~NecessaryCall() { cudaFree(workspace_); }
+  NecessaryCall(const NecessaryCall&) = delete;
+  NecessaryCall& operator=(const NecessaryCall&) = delete;
+
   check::Arguments& operator*() { return call_; }
   check::Arguments* operator->() { return &call_; }
+  void* data() { return memory_.front().tensor().data; }
 
  private:
   check::Tensors tensors_;
   std::deque<DeviceTensor> memory_;
   check::Arguments call_;
+  void* workspace_ = nullptr;
 };
 
 // Those that have kernels for devices.

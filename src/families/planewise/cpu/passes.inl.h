@@ -123,10 +123,10 @@ void run_statistics(const PlaneForward& p, const PlanePart& part, C scale, Cell<
   const C* v = gather(part, buffer, [&](int64_t n, int64_t start, int count, C* to) { return load_s(p, n, start, count, to); });
   if (scale != 1) v = scaled(v, m, Same<C>{scale}, buffer);
   C sum[1], sums[2];
-  natural_sums(m, sum, Ahead{}, [v](int i, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v[i]; });
+  natural_sums<1, kChunk<C>>(m, sum, Ahead{}, [v](int i, C(&t)[1]) KILTER_INLINE_LAMBDA { t[0] = v[i]; });
   C mean = sum[0] / C(m);
   const auto around = [&] {
-    natural_sums(m, sums, Ahead{}, [v, mean](int i, C(&t)[2]) KILTER_INLINE_LAMBDA {
+    natural_sums<2, kChunk<C>>(m, sums, Ahead{}, [v, mean](int i, C(&t)[2]) KILTER_INLINE_LAMBDA {
       const C d = v[i] - mean;
       t[0] = d, t[1] = d * d;
     });
@@ -362,7 +362,7 @@ void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiati
   const int m = int(part.end - part.begin), all = int(part.samples) * m;
   for (int64_t n = 0; n < part.samples; ++n) differentiate(p, part.sample + n, part.begin, m, numbers, same, h + n * m, u + n * m);
   C sums[3];
-  natural_sums(all, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
+  natural_sums<3, kChunk<C>>(all, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
   cell->u = widen(sums[0]), cell->uh = widen(sums[1]), cell->h = widen(sums[2]);
 }
 
