@@ -181,7 +181,8 @@ class NecessaryCall {
  public:
   explicit NecessaryCall(const check::Case& c) : tensors_(check::make_tensors(c)), call_(check::arguments(c, false, tensors_)) {
     for (const Field& f : check::fields_of(&call_.function()))
-      if (check::is_tensor(f)) call_.tensor(f) = f.required ? memory_.emplace_back(tensors_[f.name], DeviceLayout{}).tensor() : kilter_tensor();
+      if (check::is_tensor(f))
+        call_.tensor(f) = f.required ? memory_.emplace_back(tensors_[f.name], DeviceLayout{}).tensor() : kilter_tensor();
     kilter_plan plan = {};
     EXPECT_EQ(call_.ask(&plan), KILTER_OK) << kilter_last_error();
     EXPECT_EQ(cudaMalloc(&workspace_, plan.workspace_size + 1), cudaSuccess);

@@ -362,7 +362,8 @@ void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiati
   const int m = int(part.end - part.begin), all = int(part.samples) * m;
   for (int64_t n = 0; n < part.samples; ++n) differentiate(p, part.sample + n, part.begin, m, numbers, same, h + n * m, u + n * m);
   C sums[3];
-  natural_sums<3, kChunk<C>>(all, sums, Ahead{}, [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
+  natural_sums<3, kChunk<C>>(all, sums, Ahead{},
+                             [&](int i, C(&t)[3]) KILTER_INLINE_LAMBDA { t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i]; });
   cell->u = widen(sums[0]), cell->uh = widen(sums[1]), cell->h = widen(sums[2]);
 }
 
