@@ -19,10 +19,11 @@ class Tensor(ctypes.Structure):
                 ("strides", ctypes.POINTER(c_int64)), ("byte_offset", c_uint64)]
 
 
-def tensor(pointer, shape, dtype, device=(CUDA, 0)):
-    """Row-major."""
+def tensor(pointer, shape, dtype, device=(CUDA, 0), strides=None):
+    """Without strides: row-major."""
     code, bits = TYPES[dtype]
-    return Tensor(pointer, Device(*device), len(shape), DType(code, bits, 1), (c_int64 * len(shape))(*shape), None, 0)
+    sizes = c_int64 * len(shape)
+    return Tensor(pointer, Device(*device), len(shape), DType(code, bits, 1), sizes(*shape), strides and sizes(*strides), 0)
 
 
 class Sized(ctypes.Structure):

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "families/planewise/cuda/memory.h"
+#include "families/planewise/cuda/parameters.h"
 
 namespace kilter::cuda {
 namespace {
@@ -19,11 +20,9 @@ TEST(PlanesPlan, RunsHaveEveryElementOnce) {
     for (const int64_t length : kLengths) {
       SCOPED_TRACE(std::string(dtype_name(t)) + ", " + std::to_string(length));
       const RunPlan p = run_plan(length, 5, t);
-      EXPECT_TRUE(p.team == kPlaneThreads || (p.team <= 32 && (p.team & (p.team - 1)) == 0));
-      EXPECT_EQ(p.slots & (p.slots - 1), 0);
-      EXPECT_LE(p.slots, p.all_slots);
-      EXPECT_LE(p.accesses, int64_t(p.team) * p.slots);
-      EXPECT_TRUE(p.chunks == 1 || (p.team == kPlaneThreads && p.slots == p.all_slots)) << "a block has a chunk of one run";
+      EXPECT_TRUE(p.team <= 32 && (p.team & (p.team - 1)) == 0) << "a warp is whole teams";
+      EXPECT_LE(p.accesses, p.team * kPlaneSlots * kMostBatches);
+      EXPECT_TRUE(p.chunks == 1 || p.team == 32);
       for (int64_t run = 0; run < 5; ++run) {
         int64_t next = run * length;
         for (int64_t k = 0; k < p.chunks; ++k) {
@@ -36,29 +35,29 @@ TEST(PlanesPlan, RunsHaveEveryElementOnce) {
         }
         EXPECT_EQ(next, (run + 1) * length);
       }
-      EXPECT_GE(p.blocks(3) * p.runs_of_block(), 3 * 5 * p.chunks);
+      EXPECT_GE(p.blocks(3) * p.teams(), 3 * 5 * p.chunks);
     }
 }
 
-TEST(PlanesPlan, SamplesOfAChannelShareAChunkWhereSlotsAreFree) {
+TEST(PlanesPlan, SamplesOfAChannelShareAChunkWhereThereAreMany) {
   for (const DType t : kTypes)
     for (const int64_t length : kLengths)
-      for (const int64_t batch : {1, 2, 3, 8, 21, 1000}) {
+      for (const int64_t batch : {1, 2, 3, 8, 21, 1000, 1000000}) {
         SCOPED_TRACE(std::string(dtype_name(t)) + ", " + std::to_string(length) + ", " + std::to_string(batch));
         const RunPlan p = run_plan(length, 5, t, batch);
-        EXPECT_EQ(p.samples & (p.samples - 1), 0);
-        EXPECT_LE(p.sum_slots(), p.all_slots);
         EXPECT_TRUE(p.samples == 1 || p.chunks == 1);
+        EXPECT_LE(p.samples * ceil_div(p.accesses, p.team * kPlaneSlots), kMostBatches) << "terms of a thread's sum";
         int64_t samples = 0;
         for (int64_t set = 0; set < p.sets(batch); ++set) {
-          EXPECT_GT(p.samples_of(set * p.samples, batch), 0);
-          samples += p.samples_of(set * p.samples, batch);
+          ASSERT_GT(p.samples_of(set, batch), 0);
+          samples += p.samples_of(set, batch);
         }
         EXPECT_EQ(samples, batch);
-        EXPECT_GE(p.blocks(batch) * p.runs_of_block(), p.sets(batch) * 5 * p.chunks);
+        EXPECT_EQ(p.samples_of(p.sets(batch), batch), 0);
+        EXPECT_GE(p.blocks(batch) * p.teams(), p.sets(batch) * 5 * p.chunks);
       }
-  EXPECT_EQ(run_plan(49, 64, DType::bf16, 256).samples, 4);
-  EXPECT_EQ(run_plan(49, 64, DType::bf16, 256).sets(256) * 64, 64 * 64);
+  EXPECT_EQ(run_plan(49, 2048, DType::bf16, 32).samples, 1);
+  EXPECT_GT(run_plan(49, 2048, DType::bf16, 4096).samples, 1);
 }
 
 TEST(PlanesPlan, TilesHaveEveryChannelAndPlace) {
@@ -66,7 +65,7 @@ TEST(PlanesPlan, TilesHaveEveryChannelAndPlace) {
     for (const int64_t channels : {1, 3, 8, 31, 64, 320, 1000, 2048, 5000})
       for (const int64_t spatial : kLengths) {
         SCOPED_TRACE(std::string(dtype_name(t)) + ", " + std::to_string(channels) + " x " + std::to_string(spatial));
-        const TilePlan p = tile_plan(channels, spatial, t, kBatchesOfSample);
+        const TilePlan p = tile_plan(channels, spatial, t, kBlocksOfSample);
         EXPECT_GE(p.across, 1);
         EXPECT_GE(p.down, 1);
         EXPECT_LE(p.threads(), kPlaneThreads);
@@ -74,8 +73,8 @@ TEST(PlanesPlan, TilesHaveEveryChannelAndPlace) {
         EXPECT_LE(p.channels(), plane_entries(t));
         EXPECT_GE(p.tiles * p.channels(), channels);
         EXPECT_LT((p.tiles - 1) * p.channels(), channels);
-        EXPECT_EQ(p.places, int64_t(p.down) * plane_slots(t) * p.batches);
-        EXPECT_LE(p.batches * plane_slots(t), 32) << "terms of a thread's sum";
+        EXPECT_EQ(p.places, int64_t(p.down) * kPlaneSlots * p.batches);
+        EXPECT_LE(p.batches, kMostBatches) << "terms of a thread's sum, each of a batch";
         int64_t places = 0;
         for (int64_t k = 0; k < p.chunks; ++k) {
           EXPECT_GT(p.places_of(k, spatial), 0);
@@ -98,12 +97,13 @@ TEST(PlanesPlan, SlabsFitTheirTable) {
 }
 
 TEST(PlanesPlan, FewPlacesMakeWideTilesAndShortRunsShareABlock) {
-  EXPECT_EQ(tile_plan(2048, 1, DType::bf16, kBatchesOfSample).down, 1);
-  EXPECT_EQ(tile_plan(2048, 1, DType::bf16, kBatchesOfSample).across, 128);
-  EXPECT_EQ(tile_plan(320, 4096, DType::bf16, kBatchesOfSample).across, 20);
-  EXPECT_EQ(run_plan(49, 2048, DType::bf16).runs_of_block(), 128);  // eight threads and a slot each
-  EXPECT_EQ(run_plan(10240, 32, DType::bf16).chunks, 2);
-  EXPECT_EQ(run_plan(8192, 32, DType::bf16).chunks, 1);
+  EXPECT_EQ(tile_plan(2048, 1, DType::bf16, kBlocksOfSample).down, 1);
+  EXPECT_EQ(tile_plan(2048, 1, DType::bf16, kBlocksOfSample).across, 128);
+  EXPECT_EQ(tile_plan(320, 4096, DType::bf16, kBlocksOfSample).across, 20);
+  EXPECT_EQ(run_plan(49, 2048, DType::bf16).teams(), 128);  // of two threads with four accesses each
+  EXPECT_EQ(run_plan(10240, 32, DType::bf16).chunks, 10);
+  EXPECT_EQ(run_plan(1024, 32, DType::bf16).chunks, 1);
+  EXPECT_EQ(run_plan(int64_t(1) << 22, 32, DType::bf16).accesses, 32 * kPlaneSlots * kMostBatches);
 }
 
 TEST(PlanesPlan, WorkspaceHoldsItsArraysApart) {
@@ -115,11 +115,9 @@ TEST(PlanesPlan, WorkspaceHoldsItsArraysApart) {
         p.spatial = spatial, p.x.dtype = t, p.x.layout = layout;
         const ForwardMemory m(p);
         const size_t item = compute_size(t), cells = size_t(m.plan.cells);
-        EXPECT_GE(m.statistics.lo, m.statistics.mean + cells * item);
-        EXPECT_GE(m.statistics.square, m.statistics.lo + cells * item);
-        EXPECT_GE(m.statistics.planes, m.statistics.square + cells * sizeof(double));
+        EXPECT_GE(m.statistics.planes, m.statistics.cells + cells * (t == DType::f64 ? sizeof(Cell<double>) : sizeof(Cell<float>)));
         EXPECT_GE(m.arena.used, m.statistics.planes + 3 * 12 * item);
-        EXPECT_EQ((m.statistics.lo | m.statistics.square | m.statistics.planes) % 16, 0u);
+        EXPECT_EQ((m.statistics.cells | m.statistics.planes) % 16, 0u);
       }
   p.spatial = int64_t(1) << 60;
   EXPECT_TRUE(is_too_large(p));

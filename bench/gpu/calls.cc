@@ -15,6 +15,15 @@ check::Arguments arguments_of(const Row& row) {
   return check::Arguments(*function);
 }
 
+// Of [batch, channels, ...], a sample's channels side by side.
+std::vector<int64_t> channels_last(const std::vector<int64_t>& shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  int64_t stride = shape[1];
+  for (size_t d = shape.size() - 1; d > 1; --d) strides[d] = stride, stride *= shape[d];
+  strides[0] = stride;
+  return strides;
+}
+
 }  // namespace
 
 size_t Tensor::elements() const {
@@ -29,10 +38,16 @@ Call::Call(const Row& row) : row_(row), arguments_(arguments_of(row)) {
   const Field& t = schema.fields[schema.t];
   check::Sizes sizes(schema);
   sizes.bind(t, row.shape);
+  for (const auto& [name, value] : row.op.numbers) {
+    const Field* const f = check::field_of(schema, name);
+    if (!f) throw std::runtime_error(row.name() + ": the op has no " + name);
+    if (f->kind == Kind::count) sizes.set(schema.sizes[f->size], int64_t(value));
+  }
   for (const std::string& name : row.op.tensors) {
     const Field* const f = check::field_of(schema, name);
     if (!f || !check::is_tensor(*f)) throw std::runtime_error(row.name() + ": the op has no tensor " + name);
-    tensors_.push_back({f, sizes.shape_of(*f), DType::none, 0, std::string_view(f->shape_text) == t.shape_text});
+    tensors_.push_back({f, sizes.shape_of(*f), {}, DType::none, 0, std::string_view(f->shape_text) == t.shape_text});
+    if (row.channels_last && f->shapes[0].is_planes()) tensors_.back().strides = channels_last(tensors_.back().shape);
   }
   // A type may be that of another tensor: T's first, then in the table's order.
   arguments_.tensor(t).dtype = dlpack_of(row.type);
@@ -46,11 +61,17 @@ Call::Call(const Row& row) : row_(row), arguments_(arguments_of(row)) {
     tensor.at = footprint_;
     footprint_ += (tensor.bytes() + kAlignment - 1) / kAlignment * kAlignment;
   }
-  for (const auto& [name, value] : row.op.numbers) {
-    const Field* const f = check::field_of(schema, name);
-    if (!f) throw std::runtime_error(row.name() + ": the op has no " + name);
-    arguments_.set(*f, value);
-  }
+  set_numbers(&arguments_);
+}
+
+void Call::set_numbers(check::Arguments* arguments) const {
+  for (const auto& [name, value] : row_.op.numbers)
+    if (const Field* const f = check::field_of(arguments->schema(), name)) arguments->set(*f, value);
+  check::Sizes sizes(arguments->schema());
+  for (int i = 0; i < arguments->schema().count; ++i)
+    if (const Field& f = arguments->schema().fields[i]; f.kind == Kind::count)
+      sizes.set(arguments->schema().sizes[f.size], int64_t(row_.op.numbers.at(f.name)));
+  arguments->set_counts(sizes);
 }
 
 int Call::large(bool outputs) const {
@@ -83,7 +104,7 @@ kilter_tensor Call::tensor_of(const Tensor& tensor, char* data) const {
           int32_t(tensor.shape.size()),
           dlpack_of(tensor.type),
           const_cast<int64_t*>(tensor.shape.data()),
-          nullptr,
+          tensor.strides.empty() ? nullptr : const_cast<int64_t*>(tensor.strides.data()),
           0};
 }
 
@@ -118,6 +139,7 @@ kilter_status Call::run_forward(const Set& set, cudaStream_t stream) const {
   const Function* const forward = check::function_of(row_.op.op, false);
   if (!forward) return KILTER_OK;
   check::Arguments arguments(*forward);
+  set_numbers(&arguments);
   bool needed = false;
   for (const Field& f : check::fields_of(forward)) {
     if (!check::is_tensor(f)) continue;
@@ -131,7 +153,17 @@ kilter_status Call::run_forward(const Set& set, cudaStream_t stream) const {
       }
     }
   }
-  return needed ? arguments.call(stream) : KILTER_OK;
+  kilter_plan plan;
+  if (!needed) return KILTER_OK;
+  KILTER_RETURN_IF_ERROR(arguments.ask(&plan));
+  void* workspace = nullptr;
+  if (cudaMalloc(&workspace, plan.workspace_size + 1) != cudaSuccess) return KILTER_DEVICE_ERROR;
+  (void)cudaMemsetAsync(workspace, 0, plan.workspace_size, stream);
+  arguments.set_workspace(workspace, plan.workspace_size);
+  const kilter_status status = arguments.call(stream);
+  (void)cudaStreamSynchronize(stream);
+  (void)cudaFree(workspace);
+  return status;
 }
 
 }  // namespace kilter::bench

@@ -14,7 +14,7 @@ namespace kilter::bench {
 // One tensor of a row.
 struct Tensor {
   const Field* field = nullptr;
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape, strides;  // no strides: row-major
   DType type = DType::none;
   size_t at = 0;       // from the start of a set
   bool large = false;  // as large as the activations
@@ -50,6 +50,7 @@ class Call {
  private:
   int large(bool outputs) const;
   kilter_tensor tensor_of(const Tensor& tensor, char* data) const;
+  void set_numbers(check::Arguments* arguments) const;  // those that the function has
   kilter_status run_forward(const Set& set, cudaStream_t stream) const;
 
   Row row_;

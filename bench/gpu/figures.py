@@ -4,6 +4,7 @@ import math
 import pathlib
 import statistics
 
+import rows
 from results import GPU_RESULTS, file_name
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -29,7 +30,7 @@ def key(row):
 
 def mib(row):
     """Of activations alone, as the gates count."""
-    elements = math.prod(map(int, row["shape"].split("x")))
+    elements = math.prod(rows.sizes_of(row["shape"])[0])
     return (row["reads"] + row["writes"]) * elements * {"fp32": 4}.get(row["dtype"], 2) / 2**20
 
 

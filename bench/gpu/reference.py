@@ -1,4 +1,5 @@
 """What every output of a row should be, in float64 from the same bytes: the textbook's forward, and its gradients by autograd."""
+import functools
 import inspect
 
 import torch
@@ -22,7 +23,20 @@ def derf(x, alpha, shift, weight, bias):
     return weight * torch.erf(alpha * x + shift) + bias
 
 
-FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, dyt, derf)}
+def batch_norm(x, weight, bias, running_mean=None, running_var=None, training=1):
+    return torch.nn.functional.batch_norm(x, None if training else running_mean, None if training else running_var, weight, bias, bool(training), 0.1, EPS)
+
+
+def instance_norm(x, weight, bias):
+    return torch.nn.functional.instance_norm(x, None, None, weight, bias, True, 0.1, EPS)
+
+
+def group_norm(x, weight, bias, groups=1, activation=0):
+    y = torch.nn.functional.group_norm(x, groups, weight, bias, EPS)
+    return torch.nn.functional.silu(y) if activation else y
+
+
+FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, dyt, derf, batch_norm, instance_norm, group_norm)}
 
 
 def size(values):
@@ -33,14 +47,16 @@ def forward(formula, t):
     x = t["x"].double()
     if "residual" in t:
         x = x + t["residual"].double()
-    y = formula(x, **{name: t[name].double() for name in inspect.signature(formula).parameters if name != "x"})
+    y = formula(x, **{name: t[name].double() for name in inspect.signature(formula).parameters if name != "x" and name in t})
     return {"y": y, "residual_out": x}
 
 
 def backward(formula, t):
     """Also the size of what a single number is the sum of: where it cancels, the sum's own says little."""
     leaves, sums = {}, []
-    for name in inspect.signature(formula).parameters:  # backward takes no bias, whose value does not matter
+    for name, parameter in inspect.signature(formula).parameters.items():  # backward may lack bias, whose value does not matter then
+        if parameter.default is not parameter.empty:
+            continue  # no gradient is asked for
         leaf = t[name].double() if name in t else torch.zeros_like(t["weight"], dtype=torch.float64)
         if leaf.numel() == 1:
             leaf = leaf.expand(t["x"].shape).clone()
@@ -58,6 +74,8 @@ def backward(formula, t):
 
 def expected(row, t):
     """{output: (values, the least that an error is a fraction of)}."""
-    formula, (op, direction) = FORMULAS[row["function"][0]], row["function"]
+    op, direction = row["function"]
+    numbers = {name: value for name, value in row["numbers"].items() if name in inspect.signature(FORMULAS[op]).parameters}
+    formula = functools.partial(FORMULAS[op], **numbers)
     found, sizes = backward(formula, t) if direction == "backward" else (forward(formula, t), {})
     return {name: (values, sizes.get(name, 0.0)) for name, values in found.items() if name in t}

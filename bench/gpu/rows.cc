@@ -1,5 +1,6 @@
 #include "rows.h"
 
+#include <algorithm>
 #include <sstream>
 #include <stdexcept>
 
@@ -7,6 +8,8 @@
 
 namespace kilter::bench {
 namespace {
+
+constexpr const char* kChannelsLastSuffix = ":nhwc";
 
 DType type_of(const std::string& name) {
   for (const DType type : {DType::f64, DType::f32, DType::f16, DType::bf16})
@@ -54,7 +57,7 @@ std::string Row::shape_text() const {
     if (!text.empty()) text += 'x';
     text += std::to_string(size);
   }
-  return text;
+  return text + (channels_last ? kChannelsLastSuffix : "");
 }
 
 std::string Row::name() const { return op.name + " " + shape_text() + " " + dtype_name(type); }
@@ -76,7 +79,12 @@ Rows parsed_rows(const char* text) {
         op = parsed_op(words);
       } else {
         const DType type = type_of(first);
-        for (std::string shape; words >> shape;) all.rows.push_back({op, parsed_shape(shape), type});
+        for (std::string shape; words >> shape;) {
+          const size_t colon = std::min(shape.find(':'), shape.size());
+          const bool last = shape.substr(colon) == kChannelsLastSuffix;
+          if (colon < shape.size() && !last) throw std::runtime_error("expected a shape and perhaps :nhwc, got " + shape);
+          all.rows.push_back({op, parsed_shape(shape.substr(0, colon)), type, last});
+        }
       }
     } catch (const std::exception& e) {
       throw std::runtime_error("rows.txt: " + line + ": " + e.what());

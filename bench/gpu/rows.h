@@ -31,8 +31,9 @@ struct Row {
   Op op;
   std::vector<int64_t> shape;
   DType type = DType::none;
+  bool channels_last = false;
 
-  std::string shape_text() const;  // "8192x4096"
+  std::string shape_text() const;  // "8192x4096", "2x320x64x64:nhwc"
   std::string name() const;        // "rms.fwd 8192x4096 bf16"
 };
 

@@ -17,7 +17,7 @@ def parsed(text):
         elif words[0] == "op":
             more = [w for w in words[4:] if "=" in w]
             op = {"op": words[1], "function": (words[2], words[3].rstrip(":")), "tensors": [w for w in words[4:] if "=" not in w and "->" not in w],
-                  "numbers": {name: float(value) for name, value in (w.split("=") for w in more)}, "chain": any("->" in w for w in words)}
+                  "numbers": {name: float(value) if "." in value else int(value) for name, value in (w.split("=") for w in more)}, "chain": any("->" in w for w in words)}
         else:
             rows += [dict(op, dtype=words[0], shape=shape) for shape in words[1:]]
     return rows, fills
@@ -31,10 +31,17 @@ def is_of(row, ops):
     return not ops or row["op"].split(".")[0] in ops or row["function"][0] in ops
 
 
+def sizes_of(shape):
+    """Of a row's, and whether it is channels last."""
+    sizes, _, layout = shape.partition(":")
+    return tuple(map(int, sizes.split("x"))), layout == "nhwc"
+
+
 class Tensor:
-    def __init__(self, name, shape, dtype, output, large):
+    def __init__(self, name, shape, dtype, output, large, last):
         self.name, self.shape, self.dtype, self.output = name, shape, dtype, output
         self.large = large  # as large as the activations
+        self.channels_last = large and last
         self.bytes = math.prod(shape) * SIZES[dtype]
 
 
@@ -55,7 +62,8 @@ def tensors_of(library, row):
     """{name: Tensor}, in the row's order: shapes and types by the op's table, as gpu_bench has them."""
     fields, t = library.fields[row["function"]]
     first = {name: words(words(f.shape, "|")[0].encode()) for name, f in fields.items() if f.kind in (b"input", b"output")}
-    sizes = bound(first[t], tuple(map(int, row["shape"].split("x")))) | {"1": 1}
+    shape, last = sizes_of(row["shape"])
+    sizes = bound(first[t], shape) | {"1": 1} | row["numbers"]
     types = {t: row["dtype"]}
     for name, field in fields.items():  # a type may be that of a tensor before
         if name in row["tensors"] and name != t:
@@ -64,5 +72,5 @@ def tensors_of(library, row):
     made = {}
     for name in row["tensors"]:
         shape = [n for word in first[name] for n in (sizes[word] if word == "..." else (sizes[word],))]
-        made[name] = Tensor(name, shape, types[name], fields[name].kind == b"output", fields[name].shape == fields[t].shape)
+        made[name] = Tensor(name, shape, types[name], fields[name].kind == b"output", fields[name].shape == fields[t].shape, last)
     return made

@@ -2,6 +2,7 @@
 import contestants
 import elementwise
 import kilter_abi as abi
+import planes
 import reference
 import rows
 import torch
@@ -9,8 +10,8 @@ from contestants import Missing
 
 DEVICE = "cuda"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-FAMILIES = {"dyt": elementwise.PEERS, "derf": elementwise.PEERS}  # the others are row norms
-PEERS = tuple(dict.fromkeys((*contestants.PEERS, *elementwise.PEERS)))
+FAMILIES = {**dict.fromkeys(("dyt", "derf"), elementwise.PEERS), **dict.fromkeys(("gn", "gnsilu", "bn", "in"), planes.PEERS)}  # the others are row norms
+PEERS = tuple(dict.fromkeys((*contestants.PEERS, *elementwise.PEERS, *planes.PEERS)))
 FP32_TOLERANCE, TOLERANCE = 1e-4, 1e-2
 
 
@@ -27,14 +28,15 @@ class Row:
         contestant = FAMILIES.get(self.op.split(".")[0], contestants.PEERS).get(who)
         if contestant is None:
             raise Missing(f"no {self.op}")
-        return contestant(self.op, self.tensors["x"].shape[-1])
+        return contestant(self.op, self.row["numbers"].get("groups") or self.tensors["x"].shape[-1])
 
     def make(self):
         """The tensors of one set: inputs, and kilter's outputs."""
         made = {}
         for t in self.tensors.values():
             mean, deviation = (0, 1) if t.large else rows.FILLS.get(t.name, (0, 1))
-            made[t.name] = torch.empty(*t.shape, device=DEVICE, dtype=DTYPES[t.dtype])
+            layout = torch.channels_last if t.channels_last else torch.contiguous_format
+            made[t.name] = torch.empty(*t.shape, device=DEVICE, dtype=DTYPES[t.dtype], memory_format=layout)
             if not t.output:
                 made[t.name].normal_(mean, deviation)
         self.save(made)
@@ -47,13 +49,17 @@ class Row:
         saved = [name for name, t in self.tensors.items() if not t.output and name in forward and forward[name].kind == b"output"]
         if direction == "backward" and saved:
             taken = {name: t for name, t in made.items() if name in forward} | {"y": torch.empty_like(made["x"])}  # alive until it has run
-            self.call((op, "forward"), taken)(self.stream())
+            call = self.call((op, "forward"), taken)
+            workspace = torch.zeros(max(1, call.workspace_size()), device=DEVICE, dtype=torch.uint8)
+            call.set_workspace(workspace.data_ptr(), workspace.numel())
+            call(self.stream())
 
     def call(self, function, tensors):
         names = {v: k for k, v in DTYPES.items()}
         where = (abi.CUDA if DEVICE == "cuda" else abi.CPU, 0)
-        values = {k: abi.tensor(v.data_ptr(), list(v.shape), names[v.dtype], where) for k, v in tensors.items()}
-        return abi.Call(self.library, *function, **values)
+        values = {k: abi.tensor(v.data_ptr(), list(v.shape), names[v.dtype], where, v.stride()) for k, v in tensors.items()}
+        numbers = {k: v for k, v in self.row["numbers"].items() if k in self.library.fields[function][0]}
+        return abi.Call(self.library, *function, **values, **numbers)
 
     def stream(self):
         return torch.cuda.current_stream().cuda_stream if DEVICE == "cuda" else None

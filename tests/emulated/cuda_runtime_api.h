@@ -37,6 +37,7 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 inline float __uint_as_float(unsigned v) { return __builtin_bit_cast(float, v); }
 inline unsigned __float_as_uint(float v) { return __builtin_bit_cast(unsigned, v); }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+inline int __ffs(int v) { return __builtin_ffs(v); }
 inline int __ffsll(long long v) { return __builtin_ffsll(v); }
 template <class T>
 T __ldg(const T* p) {
@@ -65,6 +66,12 @@ inline int __any_sync(unsigned mask, int v) {
   const auto all = emulated::exchange_warp(mask, v);
   for (int k = 0; k < 32; ++k) any |= (mask >> k & 1) && all[k];
   return any;
+}
+inline unsigned __ballot_sync(unsigned mask, int v) {
+  const std::array<int, 32> all = emulated::exchange_warp(mask, int(v != 0));
+  unsigned bits = 0;
+  for (int k = 0; k < 32; ++k) bits |= unsigned(mask >> k & 1 && all[size_t(k)]) << k;
+  return bits;
 }
 inline int __all_sync(unsigned mask, int v) { return !__any_sync(mask, !v); }
 // Only one thread of the host runs at a time.

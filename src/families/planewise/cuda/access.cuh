@@ -16,6 +16,10 @@ struct Place {
   int first, from, to;
   __device__ __forceinline__ bool any(int width, int step) const { return first < to && first + (width - 1) * step >= from; }
   __device__ __forceinline__ bool has(int j, int step) const { return first + j * step >= from && first + j * step < to; }
+  __device__ __forceinline__ int count(int width) const {  // of neighbours
+    const int begin = from > first ? from - first : 0, end = to - first < width ? to - first : width;
+    return end > begin ? end - begin : 0;
+  }
 };
 
 template <class E>
@@ -72,14 +76,14 @@ template <class T>
 struct PlaneAccess {
   using C = float;
   static constexpr DType type = Packed<T>::type;
-  static constexpr int kWidth = Packed<T>::kWidth, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = kMostTile;
+  static constexpr int kWidth = Packed<T>::kWidth, kSlots = kPlaneSlots, kEntries = plane_entries(type), kTile = kMostTile;
   static constexpr int kBlocks = 2;  // of a multiprocessor at least, of kernels that hold many values
 };
 template <>
 struct PlaneAccess<double> {
   using C = double;
   static constexpr DType type = DType::f64;
-  static constexpr int kWidth = 2, kSlots = plane_slots(type), kEntries = plane_entries(type), kTile = 2 * kPlaneThreads;
+  static constexpr int kWidth = 2, kSlots = kPlaneSlots, kEntries = plane_entries(type), kTile = 2 * kPlaneThreads;
   static constexpr int kBlocks = 1;
 };
 
@@ -173,6 +177,13 @@ __device__ __forceinline__ void add_residual(const PlaneTensor& residual, const 
   } else if (residual.type == PlaneAccess<T>::type) {
     round_to<T>(v);
   }
+}
+// One access of a tensor that few calls have: the registers for several would be everyone's.
+template <class T>
+__device__ __forceinline__ void load_one(const PlaneTensor& t, bool vectors, int step, const Place& place,
+                                         typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+  load<T>(
+      t, vectors, step, [&](int) { return place; }, reinterpret_cast<typename PlaneAccess<T>::C(&)[1][PlaneAccess<T>::kWidth]>(v));
 }
 
 template <class C>

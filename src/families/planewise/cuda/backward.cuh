@@ -10,8 +10,8 @@
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = of_all (factor u - (of_h h + level))
-  C mean, rstd, factor, term, of_h, level, of_all;
+struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = of_u u - (of_h h + level)
+  C mean, rstd, of_u, of_h, level, factor, term;
 };
 template <class C>
 __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
@@ -19,21 +19,22 @@ __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const G
   const C mean = load_of<C>(p.mean, sample, in_sample, C(0)), rstd = load_of<C>(p.rstd, sample, in_sample, C(0));
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C s = scale_for(rstd);
-  GradientCoefficients<C> c = {mean * s, rstd / s, load_of<C>(p.weight, 0, channel, C(1)) * f, C(0), C(0), C(0), p.lone ? C(0) : rstd};
-  C lost = 0;
+  const C factor = load_of<C>(p.weight, 0, channel, C(1)) * f;
+  C of_all = p.lone ? C(0) : rstd, of_h = 0, level = 0, lost = 0;
   if (p.planes)
-    c.level = p.planes[3 * plane], c.of_h = p.planes[3 * plane + 1], lost = p.planes[3 * plane + 2];
+    level = p.planes[3 * plane], of_h = p.planes[3 * plane + 1], lost = p.planes[3 * plane + 2];
   else if (p.statistics)
     lost = p.statistics[3 * plane + 1] * rstd;
   if (p.count.data) {
-    const double m = load_of<double>(p.count, 0, 0, 0.0), w = double(c.factor);
+    const double m = load_of<double>(p.count, 0, 0, 0.0), w = double(factor);
     const double b = w * load_of<double>(p.sum_uh, 0, channel, 0.0) / m;
-    c.of_h = C(b), c.level = C(w * load_of<double>(p.sum_u, 0, channel, 0.0) / m - double(lost) * b);
-    if (m == 1) c.of_all = 0;
+    of_h = C(b), level = C(w * load_of<double>(p.sum_u, 0, channel, 0.0) / m - double(lost) * b);
+    if (m == 1) of_all = 0;
   }
+  C term = 0;
   if (p.activation != KILTER_ACTIVATION_NONE)
-    c.term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - lost * c.factor;
-  return c;
+    term = Approximate::mad(load_of<C>(p.bias, 0, channel, C(0)), f, load_of<C>(p.shift, sample, channel, C(0))) - lost * factor;
+  return {mean * s, rstd / s, of_all * factor, of_all * of_h, of_all * level, factor, term};
 }
 
 template <class T, class F>
@@ -46,14 +47,13 @@ __device__ __forceinline__ void write_gradient(const GradientParameters<typename
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     const GradientCoefficients<C> c = coefficients(j);
-    x[j] = c.of_all * Approximate::mad(c.factor, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
+    x[j] = Approximate::mad(c.of_u, dy[j], -Approximate::mad(c.of_h, x[j], c.level));
   }
   if (p.dresidual_out.data) {
-    C up[1][W];
-    load<T>(
-        p.dresidual_out, p.shape.vectors, step, [&](int) { return place; }, up);
+    C up[W];
+    load_one<T>(p.dresidual_out, p.shape.vectors, step, place, up);
 #pragma unroll
-    for (int j = 0; j < W; ++j) x[j] = x[j] + up[0][j];
+    for (int j = 0; j < W; ++j) x[j] = x[j] + up[j];
   }
   if (p.dx.data) store<T>(p.dx, p.shape.vectors, step, place, x);
   if (!p.dresidual.data) return;
@@ -119,10 +119,14 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   GradientCoefficients<C> c[W];
 #pragma unroll
   for (int j = 0; j < W; ++j) c[j] = table[own + j * step];
+  const auto of = [&](int j) {  // factor and term, which only slopes need, stay where they are
+    return GradientCoefficients<C>{
+        c[j].mean, c[j].rstd, c[j].of_u, c[j].of_h, c[j].level, table[own + j * step].factor, table[own + j * step].term};
+  };
   for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
     const auto at = [&](int k) {
       const int64_t place = first + k * tiles.down;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end && b.row < tiles.down);
     };
     C x[kAtOnce][W], dy[kAtOnce][W];
     load<T>(p.x, vectors, step, at, x);
@@ -130,7 +134,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const Place place = at(k);
-      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
+      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], of);
     }
   }
 }

@@ -1,52 +1,10 @@
-// A cell: the mean of a part of a plane, what it lost when it was rounded, and the sum of the squares of what is left.  From sums over
-// the part, to a plane's statistics.
+// From the cell of a whole plane to its statistics, and where they go.
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
 #include "families/planewise/cuda/combine.cuh"
 
 namespace kilter::cuda {
-
-// Below it squares underflow.  fp64 is taken as it is.
-template <class C>
-__device__ __forceinline__ bool is_rare_square(C) {
-  return false;
-}
-template <>
-__device__ __forceinline__ bool is_rare_square(float q) {
-  return !(q >= 0x1p-96f && q <= 0x1.fffffep127f);
-}
-
-template <class C>
-struct Cell {
-  C mean, lo;
-  double square;
-};
-// Of sums over n elements: mean = sum / n; d = element - mean.
-template <class C>
-__device__ __forceinline__ Cell<C> cell_of(C mean, C sum_d, C sum_of_squares, int n) {
-  const C lo = sum_d / C(n), hi = mean + lo;
-  if (!(hi - hi == 0)) return {mean, C(0), double(hi - hi)};  // beside an infinity nothing else is known
-  return {hi, (mean - hi) + lo, double(sum_of_squares) - double(lo) * double(lo) * n};
-}
-// The same from sums in fp64, where squares in fp32 overflow, or vanish although elements differ; `narrow` if none do.
-__device__ __forceinline__ Cell<float> wide_cell(const Cell<float>& narrow, float squares, double mean, double sum_of_squares) {
-  if (!is_rare_square(squares)) return narrow;
-  if (squares <= 0x1.fffffep127f && !(sum_of_squares > mean * mean * 0x1p-80)) return narrow;
-  const float hi = float(mean);
-  return {hi, hi - hi == 0 ? float(mean - double(hi)) : 0.0f, sum_of_squares};
-}
-
-// Chan's formula.
-template <class C>
-__device__ __forceinline__ Cell<C> merged(const Cell<C>& a, double a_count, const Cell<C>& b, double b_count) {
-  const double distance = (double(b.mean) - double(a.mean)) + (double(b.lo) - double(a.lo)), share = b_count / (a_count + b_count);
-  const double rest = double(a.lo) + distance * share, mean = double(a.mean) + rest;
-  const C hi = C(mean);
-  const double square = (a.square + b.square) + distance * distance * share * a_count;
-  if (!(hi - hi == 0)) return {C(double(a.mean) + double(b.mean)), C(0), square};
-  return {hi, C((double(a.mean) - double(hi)) + rest), square};
-}
 
 // A plane's from its variance.  rstd in fp32 where that holds it: fp64 is slow on many GPUs.
 template <class C>

@@ -1,55 +1,33 @@
-// Sums over a thread's slots, a team's threads and a block's rows of threads, each in a fixed order.
+// Sums over a batch of accesses, a team's threads and a block's rows of threads, each in a fixed order.
 #pragma once
 
 #include "families/planewise/cuda/access.cuh"
 
 namespace kilter::cuda {
 
-// Slots k with k % slots == 0 receive the sum of slots k ... k + slots - 1; the others are lost.
-template <int kSlots, class C>
-__device__ __forceinline__ void gather_slots(C (&v)[kSlots], int slots) {
+template <class C, int N>
+__device__ __forceinline__ C tree_sum(C (&v)[N]) {
 #pragma unroll
-  for (int s = 1; s < kSlots; s *= 2)
-    if (s < slots)
+  for (int step = 1; step < N; step *= 2)
 #pragma unroll
-      for (int k = 0; k < kSlots; k += 2 * s) v[k] = v[k] + v[k + s];
-}
-// And back.
-template <int kSlots, class C>
-__device__ __forceinline__ void spread_slots(C (&v)[kSlots], int slots) {
-#pragma unroll
-  for (int s = 1; s < kSlots; s *= 2)
-    if (s < slots)
-#pragma unroll
-      for (int k = 0; k < kSlots; ++k)
-        if (k & s) v[k] = v[k - s];
+    for (int j = 0; j + step < N; j += 2 * step) v[j] = v[j] + v[j + step];
+  return v[0];
 }
 
-// Every thread of the team receives the sums of its runs, in all of their slots.  Teams of more than a warp are the block and have one
-// run; they meet once, and with the next call of another `memory`.
-template <int N, int kSlots, class C>
-__device__ __forceinline__ void team_sums(C (&v)[N][kSlots], int team, int slots, C (&memory)[N][kPlaneThreads / 32]) {
+// Every thread of a team, a power of two of them up to a warp, receives its sums.  All threads of the warp take part.
+template <int N, class C>
+__device__ __forceinline__ void team_sums(C (&v)[N], int team) {
 #pragma unroll
-  for (int q = 0; q < N; ++q) {
-    gather_slots(v[q], slots);
+  for (int q = 0; q < N; ++q)
+    for (int bit = 1; bit < team; bit *= 2) v[q] = v[q] + __shfl_xor_sync(0xFFFFFFFFu, v[q], bit);
+}
+
+// `instead` in place of the elements of an access that do not count.
+template <class C, int W>
+__device__ __forceinline__ void keep(const Place& place, int step, C (&v)[W], C instead) {
+  if (place.has(0, step) && place.has(W - 1, step)) return;
 #pragma unroll
-    for (int k = 0; k < kSlots; ++k)
-      if ((k & (slots - 1)) == 0)
-        for (int bit = 1; bit < team && bit < 32; bit *= 2) v[q][k] = v[q][k] + __shfl_xor_sync(0xFFFFFFFFu, v[q][k], bit);
-  }
-  if (team > 32) {
-    if ((threadIdx.x & 31) == 0)
-#pragma unroll
-      for (int q = 0; q < N; ++q) memory[q][threadIdx.x >> 5] = v[q][0];
-    __syncthreads();
-#pragma unroll
-    for (int q = 0; q < N; ++q) {
-      const C(&w)[kPlaneThreads / 32] = memory[q];
-      v[q][0] = ((w[0] + w[1]) + (w[2] + w[3])) + ((w[4] + w[5]) + (w[6] + w[7]));
-    }
-  }
-#pragma unroll
-  for (int q = 0; q < N; ++q) spread_slots(v[q], slots);
+  for (int j = 0; j < W; ++j) v[j] = place.has(j, step) ? v[j] : instead;
 }
 
 // columns[j][t] of the rows `down` of threads t = row * across + column, added up in row 0, by a tree with a barrier for each level.

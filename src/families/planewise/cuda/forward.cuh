@@ -35,8 +35,8 @@ struct SlabBlock {
 };
 
 template <class C>
-struct alignas(4 * sizeof(C)) Coefficients {  // y = activation((s - mean - lo) * factor + term)
-  C mean, lo, factor, term;
+struct alignas(4 * sizeof(C)) Coefficients {  // y = activation((s - mean) * factor + term)
+  C mean, factor, term;
 };
 template <class C>
 __device__ __forceinline__ Coefficients<C> coefficients(const ApplyParameters<C>& p, int64_t sample, int64_t channel) {
@@ -45,27 +45,37 @@ __device__ __forceinline__ Coefficients<C> coefficients(const ApplyParameters<C>
   const C w = load_of<C>(p.weight, 0, channel, C(1)), b = load_of<C>(p.bias, 0, channel, C(0));
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C shift = load_of<C>(p.shift, sample, channel, C(0));
-  return {of.mean, of.lo, of.rstd * w * f, Approximate::mad(b, f, shift)};
+  const C factor = of.rstd * w * f;
+  return {of.mean, factor, Approximate::mad(b, f, shift) - of.lo * factor};
 }
 template <class C, int W>
 __device__ __forceinline__ void normalize(C (&v)[W], int j, const Coefficients<C>& c) {
-  v[j] = Approximate::mad((v[j] - c.mean) - c.lo, c.factor, c.term);
+  v[j] = Approximate::mad(v[j] - c.mean, c.factor, c.term);
 }
-// A residual that is added to what the activation is of.
-template <class T, int N, class At>
-__device__ __forceinline__ void add_behind(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, At at,
-                                           typename PlaneAccess<T>::C (&v)[N][PlaneAccess<T>::kWidth]) {
-  if (!p.residual_behind || !p.residual.data) return;
-  typename PlaneAccess<T>::C r[N][PlaneAccess<T>::kWidth];
-  load<T>(p.residual, p.shape.vectors, step, at, r);
+// What lies before the norm, and behind it.
+template <class T>
+__device__ __forceinline__ void add_before(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
+                                           typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+  if (p.residual_behind || !p.residual.data) return;
+  typename PlaneAccess<T>::C r[PlaneAccess<T>::kWidth];
+  load_one<T>(p.residual, p.shape.vectors, step, place, r);
+  add_residual<T>(p.residual, r, v);
+}
+template <class T>
+__device__ __forceinline__ void finish(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
+                                       typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+  if (p.residual_behind && p.residual.data) {
+    typename PlaneAccess<T>::C r[PlaneAccess<T>::kWidth];
+    load_one<T>(p.residual, p.shape.vectors, step, place, r);
 #pragma unroll
-  for (int k = 0; k < N; ++k)
-#pragma unroll
-    for (int j = 0; j < PlaneAccess<T>::kWidth; ++j) v[k][j] = v[k][j] + r[k][j];
+    for (int j = 0; j < PlaneAccess<T>::kWidth; ++j) v[j] = v[j] + r[j];
+  }
+  activate<Approximate>(p.activation, v);
+  store<T>(p.y, p.shape.vectors, step, place, v);
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kSlots > 4 ? 2 : 3)
+__global__ void __launch_bounds__(kPlaneThreads, 4)
     slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
@@ -82,17 +92,12 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kSlots > 4 ? 2 
   C v[kSlots][W];
   load<T>(p.x, vectors, 1, at, v);
   for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = coefficients(p, b.sample, b.channel + i);
-  if (p.residual.data && !p.residual_behind) {
-    C r[kSlots][W];
-    load<T>(p.residual, vectors, 1, at, r);
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k) add_residual<T>(p.residual, r[k], v[k]);
-  }
   __syncthreads();
 #pragma unroll
   for (int k = 0; k < kSlots; ++k) {
     const Place place = at(k);
     if (!place.any(W, 1)) continue;
+    add_before<T>(p, 1, place, v[k]);
     if (whole) {
       const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
 #pragma unroll
@@ -102,14 +107,7 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kSlots > 4 ? 2 
       for (int j = 0; j < W; ++j)
         if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
     }
-  }
-  add_behind<T>(p, 1, at, v);
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    const Place place = at(k);
-    if (!place.any(W, 1)) continue;
-    activate<Approximate>(p.activation, v[k]);
-    store<T>(p.y, vectors, 1, place, v[k]);
+    finish<T>(p, 1, place, v[k]);
   }
 }
 
@@ -118,7 +116,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
     tile_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  constexpr int W = A::kWidth, kAtOnce = A::kSlots;
   __shared__ Coefficients<C> table[A::kTile];
   wait_for_predecessor(true);
   const TilePlan& tiles = p.tiles;
@@ -137,27 +135,18 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
     const auto at = [&](int k) {
       const int64_t place = first + k * tiles.down;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end && b.row < tiles.down);
     };
     C v[kAtOnce][W];
     load<T>(p.x, vectors, step, at, v);
-    if (p.residual.data && !p.residual_behind) {
-      C r[kAtOnce][W];
-      load<T>(p.residual, vectors, step, at, r);
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) add_residual<T>(p.residual, r[k], v[k]);
-    }
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k)
-#pragma unroll
-      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
-    add_behind<T>(p, step, at, v);
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const Place place = at(k);
       if (!place.any(W, step)) continue;
-      activate<Approximate>(p.activation, v[k]);
-      store<T>(p.y, vectors, step, place, v[k]);
+      add_before<T>(p, step, place, v[k]);
+#pragma unroll
+      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
+      finish<T>(p, step, place, v[k]);
     }
   }
 }

@@ -1,7 +1,7 @@
 // The statistics of planes from those of their parts, on a CUDA device, by Chan's formula for any number of parts at once:
 // mean = sum n_i mean_i / n, squares = sum squares_i + sum n_i (mean_i - mean)^2, in fp64 and from the first part's mean on, so that
-// an offset cancels.  A team of threads, a warp or a block, owns a plane and reads its cells twice; teams of a block meet twice.  Where
-// the call brings the statistics, a thread owns a plane.
+// an offset cancels; where the cells are fp64 too, once more from the mean on.  A team of threads, a warp or a block, owns a plane; teams
+// of a block meet once or twice.  Where the call brings the statistics, a thread owns a plane.
 #pragma once
 
 #include "families/planewise/cuda/cells.cuh"
@@ -28,7 +28,7 @@ __device__ __forceinline__ void merge_sums(double (&v)[N], int team, double (&me
 
 template <class C>
 __global__ void __launch_bounds__(kPlaneThreads) statistics_merge_kernel(const __grid_constant__ MergeParameters<C> p) {
-  __shared__ double memory[3][2][kPlaneThreads / 32];
+  __shared__ double memory[2][4][kPlaneThreads / 32];
   wait_for_predecessor(true);
   const int lane = threadIdx.x & (p.team - 1);
   const int64_t plane = int64_t(blockIdx.x) * (kPlaneThreads / p.team) + threadIdx.x / p.team;
@@ -43,39 +43,44 @@ __global__ void __launch_bounds__(kPlaneThreads) statistics_merge_kernel(const _
                          p.results.planes[3 * plane + 2] = numbers.rstd;
     return;
   }
-  const int64_t base = q.whole * p.walk.sample_stride + q.rest * p.walk.plane_stride, cells = is ? p.walk.outer * p.walk.inner : 0;
-  // f(cell, its elements)
-  const auto each = [&](auto f) {
-    for (int64_t i = lane; i < cells; i += p.team) {
-      const Quotient at = divided(i, p.walk.inner);
-      const int64_t n = p.walk.first ? p.runs.chunk(q.rest, at.rest).count() * p.runs.samples_of(at.whole << p.runs.sample_bits, p.samples)
-                                     : p.tiles.places_of(at.whole, p.shape.spatial);
-      f(base + at.whole * p.walk.outer_stride + at.rest, double(n));
-    }
+  const int64_t g = q.rest, width = p.planes_of.width;
+  const int64_t tile = p.first ? 0 : divided(g * width, p.tiles.channels()).whole;  // the first with channels of the plane
+  const int64_t inner = p.first ? p.runs.chunks : divided((g + 1) * width - 1, p.tiles.channels()).whole - tile + 1;
+  const int64_t outer = !p.first ? p.tiles.chunks : p.planes_of.sample_planes ? 1 : p.runs.sets(p.samples);
+  const auto cell = [&](int64_t o, int64_t i) {
+    return p.first ? p.strides.of(q.whole + o, g, i) : p.strides.of(q.whole, g + tile + i, o);
   };
-  const double pivot = cells > 0 ? double(p.cells.mean[base]) : 0;
-  double sums[2] = {};  // elements, their distance from the pivot
-  each([&](int64_t k, double n) {
-    if (n == 0) return;
-    sums[0] = sums[0] + n;
-    sums[1] = sums[1] + n * ((double(p.cells.mean[k]) - pivot) + double(p.cells.lo[k]));
-  });
-  merge_sums(sums, p.team, memory[0]);
-  const double n = sums[0], distance = sums[1] / n;
-  double rest[2] = {};  // squares; means, which tell what a sum with an infinity is
-  each([&](int64_t k, double own) {
-    if (own == 0) return;
-    const double d = ((double(p.cells.mean[k]) - pivot) - distance) + double(p.cells.lo[k]);
-    rest[0] = rest[0] + (p.cells.square[k] + own * (d * d));
-    rest[1] = rest[1] + double(p.cells.mean[k]);
-  });
-  merge_sums(rest, p.team, memory[1]);
+  const auto elements = [&](int64_t o, int64_t i) {
+    if (p.first) return double(p.runs.chunk(g, i).count() * p.runs.samples_of(o, p.samples));
+    const int64_t begin = (tile + i) * p.tiles.channels(), from = g * width > begin ? g * width : begin;
+    const int64_t to = (g + 1) * width < begin + p.tiles.channels() ? (g + 1) * width : begin + p.tiles.channels();
+    return double(p.tiles.places_of(o, p.shape.spatial) * (to - from));
+  };
+  const int64_t cells = is && p.elements > 0 ? outer * inner : 0;
+  double pivot = cells > 0 ? double(p.cells[cell(0, 0)].mean) : 0, n = 0, distance = 0, squares = 0, plain = 0;
+#pragma unroll
+  for (int pass = 0; pass < (sizeof(C) == 8 ? 2 : 1); ++pass) {
+    double sums[4] = {};  // elements, their distance from the pivot, its squares; means, which tell what a sum with an infinity is
+    for (int64_t k = lane; k < cells; k += p.team) {
+      const Quotient at = inner == 1 ? Quotient{k, 0} : divided(k, inner);
+      const double own = elements(at.whole, at.rest);
+      if (own == 0) continue;
+      const Cell<C> c = p.cells[cell(at.whole, at.rest)];
+      const double d = (double(c.mean) - pivot) + double(c.lo);
+      sums[0] = sums[0] + own, sums[1] = sums[1] + own * d, sums[2] = sums[2] + (c.square + own * d * d),
+      sums[3] = sums[3] + double(c.mean);
+    }
+    merge_sums(sums, p.team, memory[pass]);
+    n = sums[0], distance = sums[1] / n, squares = sums[2] - distance * sums[1], plain = sums[3];
+    if (pass == 0 && sizeof(C) == 8) pivot = pivot + distance;
+  }
+  if (squares < 0) squares = 0;
   if (p.moments.count.data && blockIdx.x == 0 && threadIdx.x == 0) store_of<double>(p.moments.count, 0, 0, p.elements);
   if (!is || lane != 0) return;
   const double mean = pivot + distance;
-  Cell<C> all = {C(mean), C(0), rest[0]};
+  Cell<C> all = {C(mean), C(0), squares};
   if (!(mean - mean == 0))
-    all.mean = C(n > 0 ? rest[1] : mean);
+    all.mean = C(n > 0 ? plain : mean);
   else if (!(all.mean - all.mean == 0) || sizeof(C) == 4)
     all.lo = C((pivot - double(all.mean)) + distance);
   else {

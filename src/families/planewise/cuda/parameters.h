@@ -29,10 +29,16 @@ struct PlanesOf {
   KILTER_INLINE int64_t of(int64_t n, int64_t channel) const { return n * sample_planes + channel / width; }
 };
 
+// Of a part of a plane: its mean, what that lost when it was rounded, and the sum of the squares of what is left.
 template <class C>
-struct StatisticsCells {
-  C *mean, *lo;
-  double* square;
+struct alignas(sizeof(C) == 4 ? 16 : 8) Cell {
+  C mean, lo;
+  double square;
+};
+// Sums over a part of a channel: of u, u h and h.
+template <class C>
+struct alignas(4 * sizeof(C)) SumsCell {
+  C u, uh, h;
 };
 
 // Statistics by channel that a call brings: a mean with its rstd, or with its variance.
@@ -68,16 +74,11 @@ struct StatisticsParameters {
   RunPlan runs;
   TilePlan tiles;
   PlaneTensor x, residual, residual_out;
-  StatisticsCells<C> cells;
+  PlanesOf planes_of;
+  Cell<C>* cells;
   CellStrides strides;
   PlaneResults<C> results;  // planes: null unless a run is a plane with one cell, whose statistics are complete
   bool dependent;
-};
-
-// Cells of a plane: `outer` times `inner`.
-struct CellWalk {
-  bool first;  // channels first: outer are sets of samples, inner their chunks; else chunks and channels
-  int64_t outer, inner, outer_stride, sample_stride, plane_stride;
 };
 
 template <class C>
@@ -86,11 +87,12 @@ struct MergeParameters {
   RunPlan runs;
   TilePlan tiles;
   PlanesOf planes_of;
-  CellWalk walk;
+  CellStrides strides;
+  bool first;               // channels first
   int64_t planes, samples;  // samples: that share planes
   double elements;          // of a plane
   int team;                 // threads of a plane
-  StatisticsCells<C> cells;
+  const Cell<C>* cells;
   GivenStatistics given;  // present: there are no cells
   PlaneResults<C> results;
   PlaneMoments moments;
@@ -122,8 +124,7 @@ struct SumsParameters {
   const C* statistics;   // with an activation: the second value is what the saved mean lost
   C scale_offset;
   int32_t activation;
-  C* cells;  // [3][cell]
-  int64_t cell_count;
+  SumsCell<C>* cells;
   CellStrides strides;
 };
 
@@ -134,8 +135,7 @@ struct SumsMergeParameters {
   int team, sharers;       // threads of a plane; of a channel
   int64_t chunks, planes;  // chunks: of a channel
   double elements;         // of a plane
-  const C* cells;
-  int64_t cell_count;
+  const SumsCell<C>* cells;
   CellStrides strides;
   bool rounded;         // the saved mean lost what sums of h tell; else `statistics` say what
   bool moves;           // x its plane's statistics

@@ -15,8 +15,8 @@ constexpr int kMostTile = 1024;  // channels of a tile
 
 KILTER_INLINE constexpr int plane_width(DType t) { return 16 / item_size(t); }  // elements of an access
 
-// Accesses that a thread holds: 32 elements, 16 of fp64.
-KILTER_INLINE constexpr int plane_slots(DType t) { return item_size(t) == 2 ? 4 : 8; }
+constexpr int kPlaneSlots = 4;  // accesses that a thread has under way at once
+
 // Channels that a block has the coefficients of: a slab's, and as many as a tile has at most.
 KILTER_INLINE constexpr int plane_entries(DType t) { return t == DType::f64 ? 520 : 1032; }
 
@@ -40,28 +40,23 @@ struct RunChunk {
   KILTER_INLINE constexpr int count() const { return to > from ? to - from : 0; }
 };
 
-// Channels first: runs of `length` neighbouring elements, `in_sample` of them to a sample.  A team of threads owns a chunk of a run; or
-// several runs at once, where they are so short that each leaves slots free: of a plane of all samples first those of some samples, which
-// are one chunk, then others.
+// Channels first: runs of `length` neighbouring elements, `in_sample` of them to a sample.  A team of threads, a warp at most, owns a
+// chunk: a part of a run, or the runs of some samples that share a plane.
 struct RunPlan {
   int64_t length = 0, in_sample = 0;
-  int team = 1, slots = 1;  // threads of a team, a power of two up to 32, or the block; slots of each for a run
-  int width = 1, all_slots = 1;
-  int samples = 1;                                                    // of a chunk, a power of two
-  int team_bits = 0, slot_bits = 0, width_bits = 0, sample_bits = 0;  // no division by a number that a kernel has at run time
-  int64_t chunks = 0, accesses = 0;                                   // of a chunk
+  int team = 1, width = 1;
+  int samples = 1;                    // of a chunk
+  int team_bits = 0, width_bits = 0;  // no division by a number that a kernel has at run time
+  int64_t chunks = 0, accesses = 0;   // of a run; of a chunk in a sample
 
   KILTER_INLINE constexpr bool ragged() const { return (length & (width - 1)) != 0; }
   KILTER_INLINE constexpr int teams() const { return kPlaneThreads >> team_bits; }
-  KILTER_INLINE constexpr int sum_bits() const { return slot_bits + sample_bits; }
-  KILTER_INLINE constexpr int sum_slots() const { return 1 << sum_bits(); }  // of a thread, for a chunk
-  KILTER_INLINE constexpr int runs_of_block() const { return teams() * (all_slots >> sum_bits()); }
   KILTER_INLINE constexpr int64_t sets(int64_t batch) const { return ceil_div(batch, samples); }
-  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(sets(batch) * in_sample * chunks, runs_of_block()); }
-  // Of the set of samples that `sample` is of.
-  KILTER_INLINE constexpr int samples_of(int64_t sample, int64_t batch) const {
-    const int64_t left = batch - (sample & ~int64_t(samples - 1));
-    return left < samples ? int(left) : samples;
+  KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return ceil_div(sets(batch) * in_sample * chunks, teams()); }
+  // Of a set of samples.
+  KILTER_INLINE constexpr int samples_of(int64_t set, int64_t batch) const {
+    const int64_t left = batch - set * samples;
+    return left >= samples ? samples : left > 0 ? int(left) : 0;
   }
   KILTER_INLINE constexpr RunChunk chunk(int64_t run_in_sample, int64_t k) const {
     const int64_t begin = run_in_sample * length, first = begin >> width_bits, start = (first + k * accesses) << width_bits;
@@ -69,23 +64,25 @@ struct RunPlan {
     return {start, from > 0 ? int(from) : 0, to > most ? int(most) : to > 0 ? int(to) : 0};
   }
 };
+// A thread's batches of accesses in a chunk at most: what it adds up is of so many terms, each of a batch.
+constexpr int64_t kMostBatches = 16;
+// Teams' batches, from which chunks are longer than one: enough threads for any device, if a call has them.
+constexpr int64_t kBatchesOfSample = 512, kBatchesOfAll = 8192;
+KILTER_INLINE constexpr int64_t between(int64_t v, int64_t least, int64_t most) { return v < least ? least : v > most ? most : v; }
+
+// batch: samples that share planes.
 KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DType t, int64_t batch = 1) {
   RunPlan p;
-  p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.all_slots = plane_slots(t);
-  p.width_bits = bits_of(p.width);
+  p.length = length, p.in_sample = in_sample, p.width = plane_width(t), p.width_bits = bits_of(p.width);
   if (length == 0) return p;
-  const int64_t accesses = length % p.width == 0 ? length / p.width : (length - 1 + p.width - 1) / p.width + 1, most = 32 * p.all_slots;
-  p.chunks = 1, p.accesses = accesses;
-  if (accesses <= most) {
-    p.team = accesses < 32 ? power_of_two(accesses) : 32;
-    p.slots = power_of_two(ceil_div(accesses, p.team));
-  } else {
-    p.team = kPlaneThreads, p.slots = p.all_slots;
-    p.chunks = ceil_div(accesses, kPlaneThreads * p.all_slots);
-    p.accesses = ceil_div(accesses, p.chunks);
-  }
-  p.samples = power_of_two(batch < p.all_slots / p.slots ? batch : p.all_slots / p.slots);
-  p.team_bits = bits_of(p.team), p.slot_bits = bits_of(p.slots), p.sample_bits = bits_of(p.samples);
+  const int64_t accesses = p.ragged() ? (length - 1 + p.width - 1) / p.width + 1 : length / p.width;
+  p.team = power_of_two(between(ceil_div(accesses, kPlaneSlots), 1, 32)), p.team_bits = bits_of(p.team);
+  const int64_t batches = ceil_div(accesses, p.team * kPlaneSlots), wanted = batch > 1 ? kBatchesOfAll : kBatchesOfSample;
+  const int64_t most = between(batch * in_sample * batches * p.team / 32 / wanted, 1, kMostBatches);  // of a chunk
+  p.chunks = ceil_div(batches, most);
+  p.accesses = ceil_div(accesses, p.chunks);
+  if (p.chunks > 1) p.accesses = ceil_div(p.accesses, 8) * 8, p.chunks = ceil_div(accesses, p.accesses);  // whole lines of memory
+  p.samples = int(between(most / batches, 1, batch));
   return p;
 }
 
@@ -94,30 +91,28 @@ struct TilePlan {
   int across = 1, down = 1, width = 1;
   int64_t tiles = 0, chunks = 0, batches = 1, places = 0;  // of a sample's channels, of its places; of a chunk
 
-  KILTER_INLINE constexpr int threads() const { return across * down; }
+  KILTER_INLINE constexpr int threads() const { return (across * down + 31) / 32 * 32; }  // whole warps
   KILTER_INLINE constexpr int channels() const { return across * width; }
   KILTER_INLINE constexpr int64_t blocks(int64_t batch) const { return batch * chunks * tiles; }
   KILTER_INLINE constexpr int64_t places_of(int64_t chunk, int64_t spatial) const {
     return spatial - chunk * places < places ? spatial - chunk * places : places;
   }
 };
-// wide: as many threads across as there are when a sample's places are few.
-KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DType t, int64_t batches_of_sample) {
+// wanted: how many blocks a sample should have, or all samples that share planes.
+KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DType t, int64_t wanted) {
   TilePlan p;
   p.width = plane_width(t);
   if (channels == 0 || spatial == 0) return p;
-  const int64_t accesses = ceil_div(channels, p.width), rows = ceil_div(spatial, plane_slots(t));
+  const int64_t accesses = ceil_div(channels, p.width), rows = ceil_div(spatial, kPlaneSlots);
   int64_t most = rows < 8 ? kPlaneThreads / rows : 32;
   if (most > kMostTile / p.width) most = kMostTile / p.width;
   p.tiles = ceil_div(accesses, most);
   p.across = int(ceil_div(accesses, p.tiles));
   p.down = kPlaneThreads / p.across;
   if (p.down > rows) p.down = int(rows);
-  const int64_t at_once = int64_t(p.down) * plane_slots(t), batches = ceil_div(spatial, at_once);
-  // Fewer, longer chunks where a sample has more than enough of them.
-  p.batches = batches * p.tiles / batches_of_sample;
-  if (p.batches > 32 / plane_slots(t)) p.batches = 32 / plane_slots(t);  // so that no sum of a thread's has more than 32 terms
-  if (p.batches < 1) p.batches = 1;
+  const int64_t at_once = int64_t(p.down) * kPlaneSlots, batches = ceil_div(spatial, at_once);
+  p.batches = between(batches * p.tiles / wanted, 1, kMostBatches);
+  if (p.batches == 1 && batches >= 8) p.batches = 2;  // what the block does once is not worth less
   p.places = p.batches * at_once;
   p.chunks = ceil_div(spatial, p.places);
   return p;
@@ -135,7 +130,7 @@ struct SlabPlan {
 };
 KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DType t) {
   SlabPlan p;
-  p.width = plane_width(t), p.slots = plane_slots(t);
+  p.width = plane_width(t), p.slots = kPlaneSlots;
   if (channels == 0 || spatial == 0) return p;
   while (p.slots > 1 && p.elements() / spatial + 2 > plane_entries(t)) p.slots /= 2;
   p.slabs = ceil_div(channels * spatial, p.elements());
@@ -173,7 +168,12 @@ struct CellPlan {
   int64_t sets, parts;  // of the cells; of a run or channel of a set
   int64_t cells;
 };
-constexpr int64_t kBatchesOfSample = 512;
+constexpr int64_t kBlocksOfSample = 64, kBlocksOfAll = 1024;
+template <class Problem>
+constexpr TilePlan write_tiles(const Problem& p, DType t) {
+  return tile_plan(p.channels, places_of_set(p), t, p.over_batch ? kBlocksOfAll : kBlocksOfSample);
+}
+
 template <class Problem>
 constexpr CellPlan cell_plan(const Problem& p, bool first, int64_t runs, DType t) {
   CellPlan plan = {first, {}, {}, {}, sets_of(p), 0, 0};
@@ -181,8 +181,9 @@ constexpr CellPlan cell_plan(const Problem& p, bool first, int64_t runs, DType t
   if (first)
     plan.runs = run_plan(p.channels / runs * p.spatial, runs, t, samples_of_set(p));
   else
-    plan.tiles = tile_plan(p.channels, places_of_set(p), t, kBatchesOfSample);
-  const int64_t units = first ? runs : p.channels, chunks = first ? plan.runs.chunks : plan.tiles.chunks;
+    plan.tiles = write_tiles(p, t);
+  // A tile that a run begins in, and one that it goes on in, have a cell each.
+  const int64_t units = first ? runs : runs + plan.tiles.tiles - 1, chunks = first ? plan.runs.chunks : plan.tiles.chunks;
   plan.parts = p.over_batch && first ? plan.runs.sets(p.batch) * chunks : chunks;
   plan.cells = plan.sets * units * plan.parts;
   if (p.over_batch)  // a plane's behind one another
@@ -196,11 +197,6 @@ constexpr CellPlan statistics_plan(const Problem& p) {
   return cell_plan(p, statistics_lie_first(p), p.groups, p.x.dtype);
 }
 constexpr CellPlan sums_plan(const PlaneBackward& p) { return cell_plan(p, writes_lie_first(p), p.channels, p.dy.dtype); }
-template <class Problem>
-constexpr TilePlan write_tiles(const Problem& p, DType t) {
-  return tile_plan(p.channels, places_of_set(p), t, kBatchesOfSample);
-}
-
 // The workspace: arrays behind one another, each at a multiple of 16 bytes.
 struct Arena {
   size_t used = 0;
@@ -212,13 +208,11 @@ struct Arena {
 };
 // Offsets.
 struct StatisticsMemory {
-  size_t mean, lo, square;  // of cells: their mean, what it lost, the sum of the squares of what is left
-  size_t planes;            // three values each: mean, what it lost, rstd
-  size_t moments;           // means and variances in fp64, for running statistics of several sets
-  StatisticsMemory(Arena& arena, int64_t cells, int64_t plane_count, int64_t moment_count, size_t item)
-      : mean(arena.take(cells, item)),
-        lo(arena.take(cells, item)),
-        square(arena.take(cells, sizeof(double))),
+  size_t cells;    // mean, what it lost, and in fp64 the sum of the squares of what is left
+  size_t planes;   // three values each: mean, what it lost, rstd
+  size_t moments;  // means and variances in fp64, for running statistics of several sets
+  StatisticsMemory(Arena& arena, int64_t cell_count, int64_t plane_count, int64_t moment_count, size_t item)
+      : cells(arena.take(cell_count, 2 * item + sizeof(double))),
         planes(arena.take(3 * plane_count, item)),
         moments(arena.take(2 * moment_count, sizeof(double))) {}
 };
@@ -227,7 +221,7 @@ struct SumsMemory {
   size_t channels;  // of a sample: two sums each, in fp64
   size_t planes;    // three values each
   SumsMemory(Arena& arena, int64_t cell_count, int64_t channel_count, int64_t plane_count, size_t item)
-      : cells(arena.take(3 * cell_count, item)),
+      : cells(arena.take(cell_count, 4 * item)),
         channels(arena.take(2 * channel_count, sizeof(double))),
         planes(arena.take(3 * plane_count, item)) {}
 };

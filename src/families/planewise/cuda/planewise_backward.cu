@@ -43,7 +43,7 @@ void merge(const PlaneBackward& p, const BackwardMemory& memory, char* workspace
   SumsMergeParameters<C> m = {};
   m.shape = s.shape, m.shape.batch = sets_of(p), m.planes_of = planes_of(p), m.chunks = plan.parts, m.planes = planes_in(p);
   m.elements = double(samples_of_set(p)) * double(m.planes_of.width) * double(p.spatial);
-  m.cells = s.cells, m.cell_count = s.cell_count, m.strides = s.strides;
+  m.cells = s.cells, m.strides = s.strides;
   m.sharers = m.chunks < 32 ? power_of_two(m.chunks) : m.chunks > 64 && m.planes_of.width == 1 ? kPlaneThreads : 32;
   m.team = m.planes_of.width * m.sharers > 64 ? kPlaneThreads : 32;
   m.rounded = m.moves = p.training && p.step == PlaneStep::whole;
@@ -96,7 +96,7 @@ void backward(const PlaneBackward& p, char* workspace, cudaStream_t stream) {
   s.runs = plan.runs, s.tiles = plan.tiles, s.x = PlaneTensor(p.x), s.dy = PlaneTensor(p.dy), s.residual = PlaneTensor(residual);
   s.weight = PlaneTensor(p.weight), s.bias = PlaneTensor(p.bias), s.scale = PlaneTensor(p.scale), s.shift = PlaneTensor(p.shift);
   s.scale_offset = C(p.scale_offset), s.activation = p.activation;
-  s.cells = reinterpret_cast<C*>(workspace + memory.sums.cells), s.cell_count = plan.cells, s.strides = plan.strides;
+  s.cells = reinterpret_cast<SumsCell<C>*>(workspace + memory.sums.cells), s.strides = plan.strides;
   statistics(p, memory, workspace, &s, stream);
   if (memory.summed && !p.empty())
     with_type_of<C>(p, [&](auto type) {

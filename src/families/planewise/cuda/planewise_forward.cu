@@ -13,8 +13,7 @@ void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
   StatisticsParameters<C> o = {};
   o.shape = c.shape, o.runs = plan.runs, o.tiles = plan.tiles, o.strides = plan.strides, o.dependent = c.dependent;
   o.x = c.x, o.residual = c.residual, o.residual_out = c.residual_out;
-  o.cells = {reinterpret_cast<C*>(c.workspace + c.memory.mean), reinterpret_cast<C*>(c.workspace + c.memory.lo),
-             reinterpret_cast<double*>(c.workspace + c.memory.square)};
+  o.cells = reinterpret_cast<Cell<C>*>(c.workspace + c.memory.cells), o.planes_of = c.planes_of;
   const bool complete = plan.first && plan.parts == 1 && c.planes_of.sample_planes && !c.moments.moments;
   if (complete) o.results = c.results;
   with_type(c.x_type, [&](auto t) {
@@ -30,12 +29,9 @@ void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
   MergeParameters<C> m = {};
   m.shape = c.shape, m.runs = plan.runs, m.tiles = plan.tiles, m.cells = o.cells, m.results = c.results, m.moments = c.moments;
   m.planes_of = c.planes_of, m.planes = c.planes, m.samples = c.samples, m.elements = c.elements;
-  const int64_t width = c.planes_of.width;
-  if (plan.cells > 0 && plan.first)
-    m.walk = {true, plan.parts / plan.runs.chunks, plan.runs.chunks, plan.strides.set, plan.strides.set, plan.strides.run};
-  else if (plan.cells > 0)
-    m.walk = {false, plan.parts, width, plan.strides.chunk, plan.strides.set, width * plan.strides.run};
-  m.team = m.walk.outer * m.walk.inner > 256 ? kPlaneThreads : 32;
+  m.strides = plan.strides, m.first = plan.first;
+  const int64_t tiles = plan.first ? 1 : ceil_div(c.planes_of.width, plan.tiles.channels()) + 1;  // of a plane at most
+  m.team = plan.parts * tiles > 128 ? kPlaneThreads : 32;
   const int64_t blocks = ceil_div(m.planes, kPlaneThreads / m.team);
   Launch(blocks > 0 ? blocks : 1, kPlaneThreads, stream).dependent(plan.cells > 0 || c.dependent)(&statistics_merge_kernel<C>, m);
 }

@@ -1,179 +1,134 @@
 // Cells of neighbouring elements on a CUDA device, channels first.
 //
-// A team of threads owns a chunk of a run, which is a plane or a channel of a sample; short runs have a cell each, as many in a block as it
-// has room for.  Elements are read once, into registers, and s = x + residual is written if it is asked for.  Teams of a block meet
-// twice, others never.
+// A team of threads, a warp at most, owns a chunk: a part of a run, which is a plane or a channel of a sample, or the runs of several
+// samples.  Elements are read once, and s = x + residual is written if it is asked for.  No barrier.
 #pragma once
 
-#include "families/planewise/cuda/cells.cuh"
+#include "families/planewise/cuda/moments.cuh"
 
 namespace kilter::cuda {
 
-// Which run and chunk a thread's slots are of, and its elements.
+// What a thread's team owns.
 struct RunPlace {
-  int64_t sample, in_sample, chunk;  // of a first one, sample is a set's number
+  int64_t set, in_sample, chunk;  // of samples; a run's number in its sample
+  int64_t sample;                 // the first
+  int samples;                    // 0 behind the last chunk
   RunChunk part;
 };
-__device__ __forceinline__ RunPlace first_run(const RunPlan& runs) {
-  const int64_t item = runs.team <= 32 ? int64_t(blockIdx.x) * runs.runs_of_block() + (threadIdx.x >> runs.team_bits) : int64_t(blockIdx.x);
+__device__ __forceinline__ RunPlace run_of_team(const RunPlan& runs, int64_t batch) {
+  const int64_t item = int64_t(blockIdx.x) * runs.teams() + (threadIdx.x >> runs.team_bits);
   const Quotient by_chunk = runs.chunks == 1 ? Quotient{item, 0} : divided(item, runs.chunks);
-  const Quotient by_sample = divided(by_chunk.whole, runs.in_sample);
-  return {by_sample.whole, by_sample.rest, by_chunk.rest, {}};
+  const Quotient by_set = divided(by_chunk.whole, runs.in_sample);
+  return {by_set.whole,
+          by_set.rest,
+          by_chunk.rest,
+          by_set.whole * runs.samples,
+          runs.samples_of(by_set.whole, batch),
+          runs.chunk(by_set.rest, by_chunk.rest)};
 }
-// Of slot k, from the first's.
-__device__ __forceinline__ RunPlace run_of(const RunPlan& runs, int64_t batch, const RunPlace& first, int k) {
-  RunPlace r = first;
-  if (runs.sum_slots() < runs.all_slots) {
-    r.in_sample += (k >> runs.sum_bits()) * runs.teams();
-    if (runs.in_sample > runs.all_slots * kPlaneThreads) {
-      if (r.in_sample >= runs.in_sample) r.in_sample -= runs.in_sample, ++r.sample;
-    } else {
-      const uint32_t samples = uint32_t(r.in_sample) / uint32_t(runs.in_sample);
-      r.sample += samples, r.in_sample -= samples * uint32_t(runs.in_sample);
-    }
-  }
-  r.sample = (r.sample << runs.sample_bits) + (k >> runs.slot_bits & (runs.samples - 1));
-  r.part = r.sample < batch ? runs.chunk(r.in_sample, r.chunk) : RunChunk{0, 0, 0};
-  return r;
+// f(at) for each batch of accesses of a thread's: at(k), the k-th's place.
+template <class A, class F>
+__device__ __forceinline__ void each_batch(const RunPlan& runs, const RunPlace& own, F f) {
+  for (int64_t n = 0; n < own.samples; ++n)
+    for (int access = int(threadIdx.x & (runs.team - 1)); access * A::kWidth < own.part.to; access += runs.team * kPlaneSlots)
+      f([&](int k) {
+        const int first = (access + k * runs.team) * A::kWidth;
+        return Place{own.sample + n, own.part.start + first, first, own.part.from, own.part.to};
+      });
 }
-// Of all of a thread's slots, in few registers.
-template <class A>
-struct RunPlaces {
-  int64_t element[A::kSlots];
-  uint32_t sample[A::kSlots], range[A::kSlots];  // range: of the run's elements, the first in the lowest four bits
-  int slots, team;
-  __device__ __forceinline__ RunPlaces(const RunPlan& runs, int64_t batch, const RunPlace& first) : slots(runs.slots), team(runs.team) {
-    RunPlace r = run_of(runs, batch, first, 0);
+
+// x + residual, one by one.
+template <class T>
+__device__ __forceinline__ double element_of(const StatisticsParameters<typename PlaneAccess<T>::C>& p, int64_t sample, int64_t element) {
+  using C = typename PlaneAccess<T>::C;
+  if (p.residual_out.data) return load_of<C>(p.residual_out, sample, element, C(0));  // x may be overwritten
+  C v[2] = {load_of<C>(p.x, sample, element, C(0)), C(0)}, r[2] = {load_of<C>(p.residual, sample, element, C(0)), C(0)};
+  if (p.residual.data) add_residual<T>(p.residual, r, v);
+  return v[0];
+}
+// A batch of s, which is written if it is asked for.
+template <class T, class At>
+__device__ __forceinline__ void load_s(const StatisticsParameters<typename PlaneAccess<T>::C>& p, int step, At at,
+                                       typename PlaneAccess<T>::C (&v)[kPlaneSlots][PlaneAccess<T>::kWidth]) {
+  load<T>(p.x, p.shape.vectors, step, at, v);
+  if (!p.residual.data) return;
 #pragma unroll
-    for (int k = 0; k < A::kSlots; ++k) {
-      if (runs.slots < A::kSlots && k > 0) r = run_of(runs, batch, first, k);
-      element[k] = r.part.start + first_of(k), sample[k] = uint32_t(r.sample);
-      range[k] = uint32_t(r.part.from) | uint32_t(r.part.to > r.part.from ? r.part.to : r.part.from) << 4;
+  for (int k = 0; k < kPlaneSlots; ++k) {
+    typename PlaneAccess<T>::C r[PlaneAccess<T>::kWidth];
+    load_one<T>(p.residual, p.shape.vectors, step, at(k), r);
+    add_residual<T>(p.residual, r, v[k]);
+    if (p.residual_out.data) store<T>(p.residual_out, p.shape.vectors, step, at(k), v[k]);
+  }
+}
+
+// A batch's elements around m's pivot join it.
+template <class C, int W, class At>
+__device__ __forceinline__ void add_batch(At at, C (&v)[kPlaneSlots][W], Moments<C>* m) {
+  C sums[W] = {}, squares[W] = {};
+#pragma unroll
+  for (int k = 0; k < kPlaneSlots; ++k) {
+    keep(at(k), 1, v[k], m->pivot);
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      const C d = v[k][j] - m->pivot;
+      m->bits |= bits_in(d);
+      sums[j] = sums[j] + d, squares[j] = Approximate::mad(d, d, squares[j]);
     }
   }
-  __device__ __forceinline__ int first_of(int k) const { return ((k & (slots - 1)) * team + int(threadIdx.x & (team - 1))) * A::kWidth; }
-  __device__ __forceinline__ Place place(int k) const {
-    return {int64_t(sample[k]), element[k], first_of(k), int(range[k] & 15), int(range[k] >> 4)};
-  }
-  __device__ __forceinline__ int count(int k) const { return int(range[k] >> 4) - int(range[k] & 15); }
-};
+  m->sum = m->sum + tree_sum(sums), m->squares = m->squares + tree_sum(squares);
+}
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+__global__ void __launch_bounds__(kPlaneThreads, 3)
     run_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kSlots = A::kSlots;
-  __shared__ C narrow[3][kPlaneThreads / 32];
-  __shared__ double wide[2][1][kPlaneThreads / 32];
+  constexpr int W = A::kWidth;
   wait_for_predecessor(p.dependent);
   const RunPlan& runs = p.runs;
-  const int team = runs.team, slots = runs.sum_slots(), lane = threadIdx.x & (team - 1);
-  const bool ragged = runs.ragged();
-  const RunPlace first = first_run(runs);
-  const RunPlaces<A> own(runs, p.shape.batch, first);
-  const auto at = [&](int k) { return own.place(k); };
-  C v[kSlots][W];
-  load<T>(p.x, p.shape.vectors, 1, at, v);
-  if (p.residual.data) {
-    C r[kSlots][W];
-    load<T>(p.residual, p.shape.vectors, 1, at, r);
+  const RunPlace own = run_of_team(runs, p.shape.batch);
+  Moments<C> m;
+  C count = 0;
+  int batch = 0;
+  each_batch<A>(runs, own, [&](auto at) {
+    C v[kPlaneSlots][W];
+    load_s<T>(p, 1, at, v);
+    int n = 0;
 #pragma unroll
-    for (int k = 0; k < kSlots; ++k) {
-      add_residual<T>(p.residual, r[k], v[k]);
-      if (p.residual_out.data) store<T>(p.residual_out, p.shape.vectors, 1, at(k), v[k]);
+    for (int k = 0; k < kPlaneSlots; ++k) n += at(k).count(W);
+    if (batch == 0) {
+#pragma unroll
+      for (int j = 0; j < W; ++j) m.pivot = at(0).has(j, 1) ? v[0][j] : m.pivot;
+      add_batch(at, v, &m);
+      m = {m.pivot + m.sum / C(n), 0, 0, m.bits};
     }
-  }
-  // Bits of the elements that count, and how many of a run's do.
-  uint64_t inside = 0;
-  C count[kSlots];
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    const Place place = own.place(k);
-    count[k] = C(own.count(k) * runs.samples_of(place.sample, p.shape.batch));
-    if (!ragged && !place.any(W, 1)) continue;
-#pragma unroll
-    for (int j = 0; j < W; ++j)
-      if (!ragged || place.has(j, 1)) inside |= uint64_t(1) << (k * W + j);
-  }
-  const auto is_inside = [&](int k, int j) { return bool(inside >> (k * W + j) & 1); };
-
-  C mean[1][kSlots], sums[2][kSlots];
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    mean[0][k] = 0;
-#pragma unroll
-    for (int j = 0; j < W; ++j) mean[0][k] = mean[0][k] + (is_inside(k, j) ? v[k][j] : C(0));
-  }
-  team_sums(mean, team, slots, reinterpret_cast<C(&)[1][kPlaneThreads / 32]>(narrow[0]));
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    mean[0][k] = mean[0][k] / count[k];
-    sums[0][k] = sums[1][k] = 0;
-#pragma unroll
-    for (int j = 0; j < W; ++j) {
-      const C d = is_inside(k, j) ? v[k][j] - mean[0][k] : C(0);
-      sums[0][k] = sums[0][k] + d;
-      sums[1][k] = Approximate::mad(d, d, sums[1][k]);
-    }
-  }
-  team_sums(sums, team, slots, reinterpret_cast<C(&)[2][kPlaneThreads / 32]>(narrow[1]));
-
-  double wide_mean[1][kSlots] = {}, wide_square[1][kSlots] = {};
+    add_batch(at, v, &m);
+    count = count + C(n);
+    if (is_power_of_two(++batch)) m.move_to_mean(count);
+  });
+  m = team_moments(m, &count, runs.team);
+  Cell<C> cell = cell_of(m, count);
   if constexpr (sizeof(C) == 4) {
-    bool rare = false;
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k)
-      if (is_rare_square(sums[1][k]))
-#pragma unroll
-        for (int j = 0; j < W; ++j) rare = rare || (is_inside(k, j) && v[k][j] != mean[0][k]);
-    if (team > 32 ? __syncthreads_or(rare) : __any_sync(0xFFFFFFFFu, rare)) {
-#pragma unroll
-      for (int k = 0; k < kSlots; ++k)
-#pragma unroll
-        for (int j = 0; j < W; ++j) wide_mean[0][k] = wide_mean[0][k] + (is_inside(k, j) ? double(v[k][j]) : 0.0);
-      team_sums(wide_mean, team, slots, wide[0]);
-#pragma unroll
-      for (int k = 0; k < kSlots; ++k) {
-        wide_mean[0][k] = wide_mean[0][k] / double(count[k]);
-#pragma unroll
-        for (int j = 0; j < W; ++j) {
-          const double d = is_inside(k, j) ? double(v[k][j]) - wide_mean[0][k] : 0.0;
-          wide_square[0][k] = wide_square[0][k] + d * d;
-        }
-      }
-      team_sums(wide_square, team, slots, wide[1]);
+    // The warp takes the chunk of one team after another.
+    uint32_t rare = __ballot_sync(0xFFFFFFFFu, count > 0 && is_rare(m));
+    while (rare != 0) {
+      const int lane = __ffs(int(rare)) - 1, length = __shfl_sync(0xFFFFFFFFu, own.part.count(), lane);
+      const int samples = __shfl_sync(0xFFFFFFFFu, own.samples, lane);
+      const int64_t sample = __shfl_sync(0xFFFFFFFFu, own.sample, lane);
+      const int64_t start = __shfl_sync(0xFFFFFFFFu, own.part.start + own.part.from, lane);
+      const Cell<C> wide = wide_cell<C>(int64_t(samples) * length, [&](int64_t i) {
+        const Quotient q = divided(i, length);
+        return element_of<T>(p, sample + q.whole, start + q.rest);
+      });
+      if (int(threadIdx.x & 31 & -runs.team) == lane) cell = wide;
+      rare &= ~(uint32_t((uint64_t(1) << runs.team) - 1) << lane);
     }
   }
-  // Each of a team's threads takes the runs of other slots.
-#pragma unroll
-  for (int base = 0; base < kSlots; ++base) {
-    const int group = base * team + lane;
-    const uint32_t own_bit = group * slots < kSlots ? 1u << (group * slots) : 0;
-    if (base * team * slots >= kSlots) break;
-    C own_mean = 0, own_d = 0, own_square = 0;
-    double own_wide_mean = 0, own_wide_square = 0;
-#pragma unroll
-    for (int k = 0; k < kSlots; ++k) {
-      const bool is = own_bit >> k & 1;  // k == group * slots would make the compiler index the arrays, in local memory
-      own_mean = is ? mean[0][k] : own_mean, own_d = is ? sums[0][k] : own_d, own_square = is ? sums[1][k] : own_square;
-      own_wide_mean = is ? wide_mean[0][k] : own_wide_mean, own_wide_square = is ? wide_square[0][k] : own_wide_square;
-    }
-    if (group * slots >= kSlots) continue;
-    const RunPlace r = run_of(runs, p.shape.batch, first, group * slots);
-    if (r.sample >= p.shape.batch) continue;
-    const int n = r.part.count() * runs.samples_of(r.sample, p.shape.batch);
-    Cell<C> cell = {0, 0, 0};
-    if (n > 0) {
-      cell = cell_of(own_mean, own_d, own_square, n);
-      if constexpr (sizeof(C) == 4) cell = wide_cell(cell, own_square, own_wide_mean, own_wide_square);
-    }
-    if (p.results.planes) {
-      write_plane(p.results, r.sample * runs.in_sample + r.in_sample, r.sample, r.in_sample, cell, double(n));
-    } else {
-      const int64_t at_cell = p.strides.of(r.sample >> runs.sample_bits, r.in_sample, r.chunk);
-      p.cells.mean[at_cell] = cell.mean, p.cells.lo[at_cell] = cell.lo, p.cells.square[at_cell] = cell.square;
-    }
+  if (own.samples > 0 && count > 0 && (threadIdx.x & (runs.team - 1)) == 0) {
+    if (p.results.planes)
+      write_plane(p.results, own.sample * runs.in_sample + own.in_sample, own.sample, own.in_sample, cell, double(count));
+    else
+      p.cells[p.strides.of(own.set, own.in_sample, own.chunk)] = cell;
   }
   let_successor_start(p.dependent);
 }

@@ -2,18 +2,17 @@
 // h = (x - mean) rstd from the saved statistics, whose mean lost something: v makes up for it if `statistics` tells what, the sums are
 // mended when they are merged (sums_merge.cuh).
 //
-// Channels first a team of threads owns a chunk, or several short channels; channels last a block owns a tile of channels of a chunk of
-// places (plan.h).  x and dy are read once.  Teams of a block meet once, tiles twice and for each level of a tree.
+// Channels first a team of threads owns a chunk, channels last a block a tile of channels of a chunk of places (plan.h).  x and dy are
+// read once.  Threads of a tile meet twice.
 #pragma once
 
 #include "core/activation.h"
-#include "families/planewise/cuda/run_statistics.cuh"
 #include "families/planewise/cuda/tile_statistics.cuh"
 
 namespace kilter::cuda {
 
 template <class C>
-struct alignas(4 * sizeof(C)) SumsCoefficients {  // h = (s x - mean) rstd, v = h factor + term, mean times s, rstd over s
+struct SumsCoefficients {  // h = (s x - mean) rstd, v = h factor + term, mean times s, rstd over s
   C mean, rstd, factor, term;
 };
 // s, told by rstd: differences of the largest numbers overflow, halves of the smallest vanish.
@@ -46,121 +45,124 @@ __device__ __forceinline__ void to_terms(const P& p, int step, const Place& plac
 #pragma unroll
   for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], scale_of(coefficients(j).rstd), -coefficients(j).mean) * coefficients(j).rstd;
   if (p.activation == KILTER_ACTIVATION_NONE) return;
-  C slope[W], behind[1][W];
-  if (p.residual.data)
-    load<T>(
-        p.residual, p.shape.vectors, step, [&](int) { return place; }, behind);
+  C slope[W], behind[W];
+  if (p.residual.data) load_one<T>(p.residual, p.shape.vectors, step, place, behind);
 #pragma unroll
   for (int j = 0; j < W; ++j) slope[j] = Approximate::mad(x[j], coefficients(j).factor, coefficients(j).term);
   if (p.residual.data)
 #pragma unroll
-    for (int j = 0; j < W; ++j) slope[j] = slope[j] + behind[0][j];
+    for (int j = 0; j < W; ++j) slope[j] = slope[j] + behind[j];
   activation_slopes<Approximate>(p.activation, slope);
 #pragma unroll
   for (int j = 0; j < W; ++j) dy[j] = dy[j] * slope[j];
 }
 
-template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
-    run_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
-  using A = PlaneAccess<T>;
-  using C = typename A::C;
-  constexpr int W = A::kWidth, kSlots = A::kSlots;
-  __shared__ C memory[3][kPlaneThreads / 32];
-  wait_for_predecessor(true);
-  const RunPlan& runs = p.runs;
-  const int team = runs.team, slots = runs.sum_slots(), lane = threadIdx.x & (team - 1);
-  const RunPlace first = first_run(runs);
-  const RunPlaces<A> own(runs, p.shape.batch, first);
-  const auto at = [&](int k) { return own.place(k); };
-  C x[kSlots][W], dy[kSlots][W], sums[3][kSlots];
-  load<T>(p.x, p.shape.vectors, 1, at, x);
-  load<T>(p.dy, p.shape.vectors, 1, at, dy);
+// What a batch of N accesses adds to the sums; elements that do not count are 0.
+template <class T, int N, class P, class At, class F>
+__device__ __forceinline__ void to_terms(const P& p, int step, At at, typename PlaneAccess<T>::C (&x)[N][PlaneAccess<T>::kWidth],
+                                         typename PlaneAccess<T>::C (&dy)[N][PlaneAccess<T>::kWidth], F coefficients) {
+  using C = typename PlaneAccess<T>::C;
 #pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    const Place place = own.place(k);
-    sums[0][k] = sums[1][k] = sums[2][k] = 0;
-    if (!place.any(W, 1)) continue;
-    const SumsCoefficients<C> c = sums_coefficients(p, place.sample, run_of(runs, p.shape.batch, first, k).in_sample);
-    to_terms<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
-#pragma unroll
-    for (int j = 0; j < W; ++j) {
-      const bool is = place.has(j, 1);
-      const C h = is ? x[k][j] : C(0), u = is ? dy[k][j] : C(0);
-      sums[0][k] = sums[0][k] + u, sums[1][k] = Approximate::mad(u, h, sums[1][k]), sums[2][k] = sums[2][k] + h;
-    }
-  }
-  team_sums(sums, team, slots, memory);
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    if ((k & (slots - 1)) || lane != (k >> runs.sum_bits() & (team - 1))) continue;
-    const RunPlace r = run_of(runs, p.shape.batch, first, k);
-    if (r.sample >= p.shape.batch) continue;
-    const int64_t cell = p.strides.of(r.sample >> runs.sample_bits, r.in_sample, r.chunk);
-#pragma unroll
-    for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = sums[q][k];
+  for (int k = 0; k < N; ++k) {
+    const Place place = at(k);
+    to_terms<T>(p, step, place, x[k], dy[k], coefficients);
+    keep(place, step, x[k], C(0)), keep(place, step, dy[k], C(0));
   }
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
-    tile_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
+__global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  constexpr int W = A::kWidth;
+  wait_for_predecessor(true);
+  const RunPlan& runs = p.runs;
+  const RunPlace own = run_of_team(runs, p.shape.batch);
+  SumsCoefficients<C> c = {};
+  int64_t sample = -1;
+  C sums[3] = {};
+  each_batch<A>(runs, own, [&](auto at) {
+    C x[kPlaneSlots][W], dy[kPlaneSlots][W], terms[3][W] = {};
+    load<T>(p.x, p.shape.vectors, 1, at, x);
+    load<T>(p.dy, p.shape.vectors, 1, at, dy);
+    if (at(0).sample != sample) sample = at(0).sample, c = sums_coefficients(p, sample, own.in_sample);
+    to_terms<T>(p, 1, at, x, dy, [&](int) { return c; });
+#pragma unroll
+    for (int k = 0; k < kPlaneSlots; ++k)
+#pragma unroll
+      for (int j = 0; j < W; ++j) {
+        terms[0][j] = terms[0][j] + dy[k][j];
+        terms[1][j] = Approximate::mad(dy[k][j], x[k][j], terms[1][j]);
+        terms[2][j] = terms[2][j] + x[k][j];
+      }
+#pragma unroll
+    for (int q = 0; q < 3; ++q) sums[q] = sums[q] + tree_sum(terms[q]);
+  });
+  team_sums(sums, runs.team);
+  if (own.samples > 0 && own.part.count() > 0 && (threadIdx.x & (runs.team - 1)) == 0)
+    p.cells[p.strides.of(own.set, own.in_sample, own.chunk)] = {sums[0], sums[1], sums[2]};
+}
+
+template <class T>
+__global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
+  using A = PlaneAccess<T>;
+  using C = typename A::C;
+  constexpr int W = A::kWidth, kAtOnce = kPlaneSlots / 2;
   __shared__ SumsCoefficients<C> table[A::kTile];
-  __shared__ C columns[3][W][kPlaneThreads];
+  __shared__ C held[3][W][kPlaneThreads + 32 / W];
   wait_for_predecessor(true);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
   const bool vectors = p.shape.vectors;
-  const int step = vectors ? 1 : tiles.across, t = threadIdx.x;
-  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
-  for (int i = t; i < tiles.channels(); i += blockDim.x) {
+  const int step = vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
+  const int64_t begin = b.chunk * tiles.places;
+  const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
+  for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
     table[i] = channel < p.shape.channels ? sums_coefficients(p, b.sample, channel) : SumsCoefficients<C>{};
   }
   __syncthreads();
   const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
-  SumsCoefficients<C> c[W];
-  C sums[3][W] = {};
+  C mean[W], rstd[W], sums[3][W] = {};
 #pragma unroll
-  for (int j = 0; j < W; ++j) c[j] = table[own + j * step];
-  for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
+  for (int j = 0; j < W; ++j) mean[j] = table[own + j * step].mean, rstd[j] = table[own + j * step].rstd;
+  for (int done = 0; done < all; done += kAtOnce) {
     const auto at = [&](int k) {
-      const int64_t place = first + k * tiles.down;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, begin + b.row + int64_t(done + k) * tiles.down, done + k < all);
     };
     C x[kAtOnce][W], dy[kAtOnce][W];
     load<T>(p.x, vectors, step, at, x);
     load<T>(p.dy, vectors, step, at, dy);
+    to_terms<T>(p, step, at, x, dy, [&](int j) {  // factor and term, which only slopes need, stay where they are
+      return SumsCoefficients<C>{mean[j], rstd[j], table[own + j * step].factor, table[own + j * step].term};
+    });
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const Place place = at(k);
-      if (!place.any(W, step)) continue;
-      to_terms<T>(p, step, place, x[k], dy[k], [&](int j) { return c[j]; });
+    for (int k = 0; k < kAtOnce; ++k)
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         sums[0][j] = sums[0][j] + dy[k][j];
         sums[1][j] = Approximate::mad(dy[k][j], x[k][j], sums[1][j]);
         sums[2][j] = sums[2][j] + x[k][j];
       }
-    }
   }
 #pragma unroll
   for (int q = 0; q < 3; ++q)
 #pragma unroll
-    for (int j = 0; j < W; ++j) columns[q][j][t] = sums[q][j];
+    for (int j = 0; j < W; ++j) held[q][j][threadIdx.x] = sums[q][j];
   __syncthreads();
+  const int64_t left = p.shape.channels - b.tile * tiles.channels();
+  const int channels = left < tiles.channels() ? int(left) : tiles.channels();
+  int team = 32;
+  while (team > 1 && team * channels > int(blockDim.x)) team /= 2;
+  for (int base = 0; base < channels; base += blockDim.x / team) {
+    const int i = base + threadIdx.x / team, j = vectors ? i % W : i / tiles.across, column = vectors ? i / W : i % tiles.across;
+    C total[3] = {};
+    for (int row = threadIdx.x & (team - 1); i < channels && row < tiles.down; row += team)
 #pragma unroll
-  for (int q = 0; q < 3; ++q) add_rows(columns[q], tiles.across, tiles.down, b.row);
-  for (int i = t; i < tiles.channels(); i += blockDim.x) {
-    const int64_t channel = b.tile * tiles.channels() + i;
-    if (channel >= p.shape.channels) continue;
-    const int j = vectors ? i % W : i / tiles.across, column = vectors ? i / W : i % tiles.across;
-    const int64_t cell = p.strides.of(b.sample, channel, b.chunk);
-#pragma unroll
-    for (int q = 0; q < 3; ++q) p.cells[q * p.cell_count + cell] = columns[q][j][column];
+      for (int q = 0; q < 3; ++q) total[q] = total[q] + held[q][j][row * tiles.across + column];
+    team_sums(total, team);
+    if (i < channels && (threadIdx.x & (team - 1)) == 0)
+      p.cells[p.strides.of(b.sample, b.tile * tiles.channels() + i, b.chunk)] = {total[0], total[1], total[2]};
   }
 }
 

@@ -35,9 +35,8 @@ __global__ void __launch_bounds__(kPlaneThreads) sums_merge_kernel(const __grid_
   each([&](int64_t n, int64_t c, bool counts) {
     double own[3] = {};
     for (int64_t k = share; counts && k < p.chunks; k += p.sharers) {
-      const int64_t cell = p.strides.of(n, c, k);
-#pragma unroll
-      for (int q = 0; q < 3; ++q) own[q] = own[q] + double(p.cells[q * p.cell_count + cell]);
+      const SumsCell<C> cell = p.cells[p.strides.of(n, c, k)];
+      own[0] = own[0] + double(cell.u), own[1] = own[1] + double(cell.uh), own[2] = own[2] + double(cell.h);
     }
     merge_sums(own, p.sharers, memory[0]);
     if (!counts || share != 0) return;

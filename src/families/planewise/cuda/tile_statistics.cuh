@@ -1,132 +1,142 @@
 // Cells of channels on a CUDA device, channels last.
 //
-// A block owns a tile of channels of a chunk of places, each channel with a cell of its own; in a longer chunk it takes as many places
-// at a time as its threads hold.  Elements are read once, into registers, and s = x + residual is written if it is asked for.  The block
-// meets a few times, and for each level of three trees.
+// A block owns a tile of channels of a chunk of places, a thread an access of every so many of them; each plane of which the tile has
+// channels gets a cell, by a team of threads that reads what all threads have of them in shared memory.  Elements are read once, and
+// s = x + residual is written if it is asked for.  One barrier, and another where a cell is taken once more.
 #pragma once
 
-#include "families/planewise/cuda/cells.cuh"
+#include "families/planewise/cuda/run_statistics.cuh"
 
 namespace kilter::cuda {
 
 struct TilePlace {
   int64_t sample, chunk, tile;
-  int column, row;
+  int column, row;  // of the thread; there are threads behind the last row
 };
 __device__ __forceinline__ TilePlace tile_of_block(const TilePlan& tiles) {
   const Quotient by_tile = divided(blockIdx.x, tiles.tiles), by_chunk = divided(by_tile.whole, tiles.chunks);
   const int row = threadIdx.x / tiles.across;
   return {by_chunk.whole, by_chunk.rest, by_tile.rest, int(threadIdx.x) - row * tiles.across, row};
 }
+// Of a chunk's places, those that a row of threads has.
+__device__ __forceinline__ int places_of_row(int places, int down, int row) { return row < places ? (places - row - 1) / down + 1 : 0; }
+
+// The planes of which a tile has channels.
+struct TilePlanes {
+  int64_t first, begin, end;  // channels
+  int64_t width;
+  int count;
+  __device__ __forceinline__ TilePlanes(const PlaneShape& shape, const TilePlan& tiles, const PlanesOf& planes, int64_t tile)
+      : begin(tile * tiles.channels()), width(planes.width) {
+    end = begin + tiles.channels() < shape.channels ? begin + tiles.channels() : shape.channels;
+    first = begin / width, count = int((end - 1) / width - first) + 1;
+  }
+  // The i-th's first channel in the tile, and how many there are.
+  __device__ __forceinline__ int channel(int i) const {
+    const int64_t at = (first + i) * width - begin;
+    return at > 0 ? int(at) : 0;
+  }
+  __device__ __forceinline__ int channels(int i) const {
+    const int64_t to = (first + i + 1) * width - begin;
+    return (to < end - begin ? int(to) : int(end - begin)) - channel(i);
+  }
+};
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
+__global__ void __launch_bounds__(kPlaneThreads, 2)
     tile_statistics_kernel(const __grid_constant__ StatisticsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kSlots = A::kSlots;
-  __shared__ C sums[3][W][kPlaneThreads];
-  __shared__ double wide[2][1][kPlaneThreads];
+  constexpr int W = A::kWidth;
+  __shared__ C held[3][W][kPlaneThreads + 32 / W];  // pivots, sums, squares; neighbouring channels in banks of their own
+  __shared__ bool rare[A::kTile];
   wait_for_predecessor(p.dependent);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
-  const int across = tiles.across, down = tiles.down, t = threadIdx.x, step = p.shape.vectors ? 1 : across;
-  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
-  for (int64_t first = begin; first < end; first += down * kSlots) {
-    const int n = end - first < down * kSlots ? int(end - first) : down * kSlots;
+  const int step = p.shape.vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
+  const int64_t begin = b.chunk * tiles.places;
+  const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
+  C pivot[W] = {}, sum[W] = {}, squares[W] = {};
+  uint32_t bits[W] = {};
+  for (int done = 0, batch = 0; done < all; done += kPlaneSlots) {
+    const int n = all - done < kPlaneSlots ? all - done : kPlaneSlots;
     const auto at = [&](int k) {
-      const int64_t place = first + k * down + b.row;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end);
+      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, begin + b.row + int64_t(done + k) * tiles.down, k < n);
     };
-    C v[kSlots][W];
-    load<T>(p.x, p.shape.vectors, step, at, v);
-    if (p.residual.data) {
-      C r[kSlots][W];
-      load<T>(p.residual, p.shape.vectors, step, at, r);
+    C v[kPlaneSlots][W];
+    load_s<T>(p, step, at, v);
+    if (done == 0) {
 #pragma unroll
-      for (int k = 0; k < kSlots; ++k) {
-        add_residual<T>(p.residual, r[k], v[k]);
-        if (p.residual_out.data) store<T>(p.residual_out, p.shape.vectors, step, at(k), v[k]);
+      for (int j = 0; j < W; ++j) {
+        C distance = 0;
+#pragma unroll
+        for (int k = 1; k < kPlaneSlots; ++k) distance = distance + (k < n ? v[k][j] - v[0][j] : C(0));
+        pivot[j] = v[0][j] + distance / C(n);
       }
     }
-    const int own = b.row < n ? (n - b.row - 1) / down + 1 : 0;  // places of this thread
 #pragma unroll
-    for (int j = 0; j < W; ++j) {
-      C sum = 0;
-#pragma unroll
-      for (int k = 0; k < kSlots; ++k) sum = sum + (k < own ? v[k][j] : C(0));
-      sums[0][j][t] = sum;
-    }
-    __syncthreads();
-    add_rows(sums[0], across, down, b.row);
-    C mean[W];
-#pragma unroll
-    for (int j = 0; j < W; ++j) {
-      mean[j] = sums[0][j][b.column] / C(n);
-      C sum = 0, squares = 0;
-#pragma unroll
-      for (int k = 0; k < kSlots; ++k) {
-        const C d = k < own ? v[k][j] - mean[j] : C(0);
-        sum = sum + d, squares = Approximate::mad(d, d, squares);
-      }
-      sums[1][j][t] = sum, sums[2][j][t] = squares;
-    }
-    __syncthreads();
-    add_rows(sums[1], across, down, b.row);
-    add_rows(sums[2], across, down, b.row);
-    const auto put = [&](int in_tile, Cell<C> cell) {
-      const int64_t channel = b.tile * tiles.channels() + in_tile;
-      if (channel >= p.shape.channels) return;
-      const int64_t at = p.strides.of(b.sample, channel, b.chunk);
-      if (first > begin) {  // one more of what lies there
-        const Cell<C> before = {p.cells.mean[at], p.cells.lo[at], p.cells.square[at]};
-        cell = merged(before, double(first - begin), cell, double(n));
-      }
-      p.cells.mean[at] = cell.mean, p.cells.lo[at] = cell.lo, p.cells.square[at] = cell.square;
-    };
-    // The tile's channels, a thread each as far as there are threads.
-    bool rare = false, differs = false;
-    for (int i = t; sizeof(C) == 4 && i < across * W; i += blockDim.x) rare = rare || is_rare_square(sums[2][i / across][i % across]);
-    if (sizeof(C) == 4 && __syncthreads_or(rare)) {
-#pragma unroll
-      for (int j = 0; j < W; ++j)
-#pragma unroll
-        for (int k = 0; k < kSlots; ++k) differs = differs || (k < own && v[k][j] != mean[j] && is_rare_square(sums[2][j][b.column]));
-      differs = __syncthreads_or(differs);
-    }
-    for (int i = t; i < across * W; i += blockDim.x) {
-      const int j = i / across, column = i - j * across;
-      if (differs && is_rare_square(sums[2][j][column])) continue;
-      put(p.shape.vectors ? column * W + j : i, cell_of(sums[0][j][column] / C(n), sums[1][j][column], sums[2][j][column], n));
-    }
-    if constexpr (sizeof(C) == 4)
-      if (differs)
+    for (int k = 0; k < kPlaneSlots; ++k)
+      if (k < n)
 #pragma unroll
         for (int j = 0; j < W; ++j) {
-          wide[0][0][t] = 0;
-#pragma unroll
-          for (int k = 0; k < kSlots; ++k) wide[0][0][t] = wide[0][0][t] + (k < own ? double(v[k][j]) : 0.0);
-          __syncthreads();
-          add_rows(wide[0], across, down, b.row);
-          const double wide_mean = wide[0][0][b.column] / n;
-          double squares = 0;
-#pragma unroll
-          for (int k = 0; k < kSlots; ++k) {
-            const double d = k < own ? double(v[k][j]) - wide_mean : 0.0;
-            squares = squares + d * d;
-          }
-          wide[1][0][t] = squares;
-          __syncthreads();
-          add_rows(wide[1], across, down, b.row);
-          const C narrow = sums[2][j][b.column];
-          if (b.row == 0 && is_rare_square(narrow)) {
-            const Cell<C> cell = cell_of(sums[0][j][b.column] / C(n), sums[1][j][b.column], narrow, n);
-            put(p.shape.vectors ? b.column * W + j : b.column + j * across, wide_cell(cell, narrow, wide_mean, wide[1][0][b.column]));
-          }
-          __syncthreads();  // before wide is written again
+          const C d = v[k][j] - pivot[j];
+          bits[j] |= bits_in(d);
+          sum[j] = sum[j] + d, squares[j] = Approximate::mad(d, d, squares[j]);
         }
-    __syncthreads();  // before sums are written again
+    if (!is_power_of_two(++batch)) continue;
+#pragma unroll
+    for (int j = 0; j < W; ++j) {
+      Moments<C> m = {pivot[j], sum[j], squares[j], 0};
+      m.move_to_mean(C(done + n));
+      pivot[j] = m.pivot, sum[j] = m.sum, squares[j] = m.squares;
+    }
   }
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    held[0][j][threadIdx.x] = pivot[j], held[1][j][threadIdx.x] = sum[j];
+    held[2][j][threadIdx.x] = squares[j] == 0 && bits[j] != 0 ? C(0x1p-149f) : squares[j];  // is it one of differences?
+  }
+  __syncthreads();
+
+  const TilePlanes planes(p.shape, tiles, p.planes_of, b.tile);
+  const auto cell_at = [&](int i) -> Cell<C>& { return p.cells[p.strides.of(b.sample, planes.first + i + b.tile, b.chunk)]; };
+  int team = 32, wide = 1;  // threads of a plane, of which so many have channels of their own
+  while (team > 1 && team * planes.count > int(blockDim.x)) team /= 2;
+  while (wide < team && wide < planes.width) wide *= 2;
+  const int lane = threadIdx.x & (team - 1);
+  bool again = false;
+  for (int base = 0; base < planes.count; base += blockDim.x / team) {
+    const int i = base + threadIdx.x / team;
+    const bool is = i < planes.count;
+    Moments<C> m;
+    C count = 0;
+    for (int c = lane & (wide - 1); is && c < planes.channels(i); c += wide) {
+      const int channel = planes.channel(i) + c, j = p.shape.vectors ? channel % W : channel / tiles.across;
+      for (int row = lane / wide; row < tiles.down; row += team / wide) {
+        const int n = places_of_row(places, tiles.down, row),
+                  t = row * tiles.across + (p.shape.vectors ? channel / W : channel % tiles.across);
+        if (n == 0) break;
+        m.add(count, {held[0][j][t], held[1][j][t], held[2][j][t], uint32_t(held[2][j][t] != 0)}, C(n));
+        count = count + C(n);
+      }
+    }
+    m = team_moments(m, &count, team);
+    if (!is || lane != 0) continue;
+    cell_at(i) = cell_of(m, count);
+    rare[i] = is_rare(m), again = again || rare[i];
+  }
+  if (sizeof(C) == 4 && __syncthreads_or(again))
+    for (int i = threadIdx.x / 32; i < planes.count; i += blockDim.x / 32) {
+      if (!rare[i]) continue;
+      const int channels = planes.channels(i);
+      const int64_t channel = planes.begin + planes.channel(i);
+      const Cell<C> cell = wide_cell<C>(int64_t(channels) * places, [&](int64_t k) {
+        const Quotient q = divided(k, channels), at = divided(begin + q.whole, p.shape.in_sample);
+        const bool one = p.shape.in_sample >= p.shape.spatial;  // all places in one sample
+        return element_of<T>(p, one ? b.sample : at.whole, (one ? begin + q.whole : at.rest) * p.shape.channels + channel + q.rest);
+      });
+      if ((threadIdx.x & 31) == 0) cell_at(i) = cell;
+    }
   let_successor_start(p.dependent);
 }
 
