@@ -87,7 +87,7 @@ TEST(PlanesPlan, TilesHaveEveryChannelAndPlace) {
 TEST(PlanesPlan, SlabsFitTheirTable) {
   for (const DType t : kTypes)
     for (int64_t spatial = 2; spatial < 70000; spatial += spatial < 3000 ? 1 : 977) {
-      const SlabPlan p = slab_plan(64, spatial, t);
+      const SlabPlan p = slab_plan(64, spatial, t, spatial % 3 ? 1 : 100000);
       ASSERT_LE((p.elements() - 1 + spatial - 1) / spatial + 1, plane_entries(t)) << spatial;
       ASSERT_GE(p.slabs * p.elements(), 64 * spatial);
       for (int offset = 0; offset < p.elements(); offset += offset % 64 == 62 ? 2 : 1)

@@ -15,7 +15,7 @@ struct alignas(16) GradientCoefficients {  // as in sums.cuh; dx = of_u u - (of_
 };
 template <class C>
 __device__ __forceinline__ GradientCoefficients<C> gradient_coefficients(const GradientParameters<C>& p, int64_t sample, int64_t channel) {
-  const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
+  const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? p.planes_of.in_sample(channel) : plane;
   const C mean = load_of<C>(p.mean, sample, in_sample, C(0)), rstd = load_of<C>(p.rstd, sample, in_sample, C(0));
   const C f = p.scale.data ? load_of<C>(p.scale, sample, channel, C(0)) + p.scale_offset : C(1);
   const C s = scale_for(rstd);
@@ -69,30 +69,35 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   using C = typename A::C;
   constexpr int W = A::kWidth, kSlots = A::kSlots;
   __shared__ GradientCoefficients<C> table[A::kEntries];
-  wait_for_predecessor(true);
   const SlabBlock<A> b(p.shape, p.slabs);
   const bool whole = p.shape.spatial % W == 0;
-  const auto at = [&](int k) {
-    Place place = b.place(k * kPlaneThreads + int(threadIdx.x));
-    if (k >= p.slabs.slots) place.to = 0;
-    return place;
-  };
-  C x[kSlots][W], dy[kSlots][W];
-  load<T>(p.x, p.shape.vectors, 1, at, x);
-  load<T>(p.dy, p.shape.vectors, 1, at, dy);
-  for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = gradient_coefficients(p, b.sample, b.channel + i);
-  __syncthreads();
+  wait_for_predecessor(!p.early);
+  for (int batch = 0; batch < p.slabs.batches; ++batch) {
+    const auto at = [&](int k) {
+      Place place = b.place((batch * p.slabs.slots + k) * kPlaneThreads + int(threadIdx.x));
+      if (k >= p.slabs.slots) place.to = 0;
+      return place;
+    };
+    C x[kSlots][W], dy[kSlots][W];
+    load<T>(p.x, p.shape.vectors, 1, at, x);
+    load<T>(p.dy, p.shape.vectors, 1, at, dy);
+    if (batch == 0) {
+      wait_for_predecessor(p.early);
+      for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = gradient_coefficients(p, b.sample, b.channel + i);
+      __syncthreads();
+    }
 #pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    const Place place = at(k);
-    if (!place.any(W, 1)) continue;
-    const int entry = b.entry(p.slabs, place.first);
-    if (whole) {
-      const GradientCoefficients<C> c = table[entry];
-      write_gradient<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
-    } else {
-      const auto of = [&](int j) { return table[place.has(j, 1) ? b.entry(p.slabs, place.first + j) : entry]; };
-      write_gradient<T>(p, 1, place, x[k], dy[k], of);
+    for (int k = 0; k < kSlots; ++k) {
+      const Place place = at(k);
+      if (!place.any(W, 1)) continue;
+      const int entry = b.entry(p.slabs, place.first);
+      if (whole) {
+        const GradientCoefficients<C> c = table[entry];
+        write_gradient<T>(p, 1, place, x[k], dy[k], [&](int) { return c; });
+      } else {
+        const auto of = [&](int j) { return table[place.has(j, 1) ? b.entry(p.slabs, place.first + j) : entry]; };
+        write_gradient<T>(p, 1, place, x[k], dy[k], of);
+      }
     }
   }
 }
@@ -103,25 +108,28 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
-  __shared__ GradientCoefficients<C> table[A::kTile];
-  wait_for_predecessor(true);
+  __shared__ C table[7][A::kTile];  // a coefficient's of all channels behind one another, for neighbours to read them at once
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
+  wait_for_predecessor(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across;
   const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
   for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
-    table[i] = channel < p.shape.channels ? gradient_coefficients(p, b.sample, channel) : GradientCoefficients<C>{};
+    const GradientCoefficients<C> c = channel < p.shape.channels ? gradient_coefficients(p, b.sample, channel) : GradientCoefficients<C>{};
+    table[0][i] = c.mean, table[1][i] = c.rstd, table[2][i] = c.of_u, table[3][i] = c.of_h, table[4][i] = c.level;
+    table[5][i] = c.factor, table[6][i] = c.term;
   }
   __syncthreads();
   const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
-  GradientCoefficients<C> c[W];
+  C c[5][W];
 #pragma unroll
-  for (int j = 0; j < W; ++j) c[j] = table[own + j * step];
+  for (int q = 0; q < 5; ++q)
+#pragma unroll
+    for (int j = 0; j < W; ++j) c[q][j] = table[q][own + j * step];
   const auto of = [&](int j) {  // factor and term, which only slopes need, stay where they are
-    return GradientCoefficients<C>{
-        c[j].mean, c[j].rstd, c[j].of_u, c[j].of_h, c[j].level, table[own + j * step].factor, table[own + j * step].term};
+    return GradientCoefficients<C>{c[0][j], c[1][j], c[2][j], c[3][j], c[4][j], table[5][own + j * step], table[6][own + j * step]};
   };
   for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
     const auto at = [&](int k) {

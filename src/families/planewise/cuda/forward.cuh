@@ -75,39 +75,44 @@ __device__ __forceinline__ void finish(const ApplyParameters<typename PlaneAcces
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 4)
+__global__ void __launch_bounds__(kPlaneThreads, 3)
     slab_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kSlots = A::kSlots;
   __shared__ Coefficients<C> table[A::kEntries];
-  wait_for_predecessor(true);
   const SlabBlock<A> b(p.shape, p.slabs);
-  const bool vectors = p.shape.vectors, whole = p.shape.spatial % W == 0;
-  const auto at = [&](int k) {
-    Place place = b.place(k * kPlaneThreads + int(threadIdx.x));
-    if (k >= p.slabs.slots) place.to = 0;
-    return place;
-  };
-  C v[kSlots][W];
-  load<T>(p.x, vectors, 1, at, v);
-  for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = coefficients(p, b.sample, b.channel + i);
-  __syncthreads();
-#pragma unroll
-  for (int k = 0; k < kSlots; ++k) {
-    const Place place = at(k);
-    if (!place.any(W, 1)) continue;
-    add_before<T>(p, 1, place, v[k]);
-    if (whole) {
-      const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
-#pragma unroll
-      for (int j = 0; j < W; ++j) normalize(v[k], j, c);
-    } else {
-#pragma unroll
-      for (int j = 0; j < W; ++j)
-        if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
+  const bool whole = p.shape.spatial % W == 0;
+  wait_for_predecessor(!p.early);
+  for (int batch = 0; batch < p.slabs.batches; ++batch) {
+    const auto at = [&](int k) {
+      Place place = b.place((batch * p.slabs.slots + k) * kPlaneThreads + int(threadIdx.x));
+      if (k >= p.slabs.slots) place.to = 0;
+      return place;
+    };
+    C v[kSlots][W];
+    load<T>(p.x, p.shape.vectors, 1, at, v);
+    if (batch == 0) {
+      wait_for_predecessor(p.early);
+      for (int i = threadIdx.x; i < b.entries; i += kPlaneThreads) table[i] = coefficients(p, b.sample, b.channel + i);
+      __syncthreads();
     }
-    finish<T>(p, 1, place, v[k]);
+#pragma unroll
+    for (int k = 0; k < kSlots; ++k) {
+      const Place place = at(k);
+      if (!place.any(W, 1)) continue;
+      add_before<T>(p, 1, place, v[k]);
+      if (whole) {
+        const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
+#pragma unroll
+        for (int j = 0; j < W; ++j) normalize(v[k], j, c);
+      } else {
+#pragma unroll
+        for (int j = 0; j < W; ++j)
+          if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
+      }
+      finish<T>(p, 1, place, v[k]);
+    }
   }
 }
 
@@ -118,9 +123,9 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   using C = typename A::C;
   constexpr int W = A::kWidth, kAtOnce = A::kSlots;
   __shared__ Coefficients<C> table[A::kTile];
-  wait_for_predecessor(true);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
+  wait_for_predecessor(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across;
   const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);

@@ -29,12 +29,12 @@ __device__ __forceinline__ void merge_sums(double (&v)[N], int team, double (&me
 template <class C>
 __global__ void __launch_bounds__(kPlaneThreads) statistics_merge_kernel(const __grid_constant__ MergeParameters<C> p) {
   __shared__ double memory[2][4][kPlaneThreads / 32];
-  wait_for_predecessor(true);
   const int lane = threadIdx.x & (p.team - 1);
   const int64_t plane = int64_t(blockIdx.x) * (kPlaneThreads / p.team) + threadIdx.x / p.team;
   const bool is = plane < p.planes;
   const Quotient q = is && p.planes_of.sample_planes ? divided(plane, p.planes_of.sample_planes) : Quotient{0, is ? plane : 0};
   if (p.given.mean.data) {
+    wait_for_predecessor(true);
     if (!is) return;
     const PlaneNumbers<C> numbers = given_numbers<C>(p.given, q.rest);
     store_of<C>(p.results.mean, q.whole, q.rest, numbers.mean);
@@ -57,6 +57,8 @@ __global__ void __launch_bounds__(kPlaneThreads) statistics_merge_kernel(const _
     return double(p.tiles.places_of(o, p.shape.spatial) * (to - from));
   };
   const int64_t cells = is && p.elements > 0 ? outer * inner : 0;
+  wait_for_predecessor(true);
+  let_successor_start(true);
   double pivot = cells > 0 ? double(p.cells[cell(0, 0)].mean) : 0, n = 0, distance = 0, squares = 0, plain = 0;
 #pragma unroll
   for (int pass = 0; pass < (sizeof(C) == 8 ? 2 : 1); ++pass) {

@@ -26,7 +26,10 @@ struct PlaneShape {
 // theirs, a channel each.
 struct PlanesOf {
   int64_t sample_planes, width;  // channels of a plane
-  KILTER_INLINE int64_t of(int64_t n, int64_t channel) const { return n * sample_planes + channel / width; }
+  KILTER_INLINE int64_t of(int64_t n, int64_t channel) const { return n * sample_planes + in_sample(channel); }
+  KILTER_INLINE int64_t in_sample(int64_t channel) const {  // in 32 bits where they suffice: a division of 64 takes a hundred instructions
+    return uint64_t(channel | width) >> 32 == 0 ? int64_t(uint32_t(channel) / uint32_t(width)) : channel / width;
+  }
 };
 
 // Of a part of a plane: its mean, what that lost when it was rounded, and the sum of the squares of what is left.
@@ -110,7 +113,7 @@ struct ApplyParameters {
   C scale_offset;
   int32_t activation;
   bool residual_behind;
-  bool dependent;
+  bool early;  // s is older than the kernel before this one
 };
 
 template <class C>
@@ -170,6 +173,7 @@ struct GradientParameters {
   PlaneTensor count, sum_u, sum_uh;  // sums by channel
   bool lone;                         // planes are of one element, and no y depends on it
   bool residual_behind;
+  bool early;  // x and dy are older than the kernel before this one
   C scale_offset;
   int32_t activation;
 };

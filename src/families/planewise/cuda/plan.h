@@ -67,7 +67,7 @@ struct RunPlan {
 // A thread's batches of accesses in a chunk at most: what it adds up is of so many terms, each of a batch.
 constexpr int64_t kMostBatches = 16;
 // Teams' batches, from which chunks are longer than one: enough threads for any device, if a call has them.
-constexpr int64_t kBatchesOfSample = 512, kBatchesOfAll = 8192;
+constexpr int64_t kBatchesOfSample = 256, kBatchesOfAll = 8192;
 KILTER_INLINE constexpr int64_t between(int64_t v, int64_t least, int64_t most) { return v < least ? least : v > most ? most : v; }
 
 // batch: samples that share planes.
@@ -85,6 +85,9 @@ KILTER_INLINE constexpr RunPlan run_plan(int64_t length, int64_t in_sample, DTyp
   p.samples = int(between(most / batches, 1, batch));
   return p;
 }
+
+// Blocks from which on each has several batches.
+constexpr int64_t kBlocksOfSample = 32, kBlocksOfAll = 1024;
 
 // Channels last: a block owns a tile of `across` accesses and the places of a chunk, `down` times the slots at a time.
 struct TilePlan {
@@ -120,18 +123,20 @@ KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DT
 
 // Channels first, the kernels that write: a block owns neighbouring accesses of a sample, as many as it can have the channels of.
 struct SlabPlan {
-  int width = 1, slots = 1;
+  int width = 1, slots = 1, batches = 1;
   int64_t slabs = 0;
   uint32_t inverse = 0;  // what quotient() multiplies with
 
-  KILTER_INLINE constexpr int elements() const { return kPlaneThreads * slots * width; }
-  // offset / spatial for offset < 2^15; not for spatial = 1, where samples are channels last as well.
+  KILTER_INLINE constexpr int elements() const { return kPlaneThreads * slots * batches * width; }
+  // offset / spatial for offset < 2^15, of any slab; not for spatial = 1, where samples are channels last as well.
   KILTER_INLINE constexpr int quotient(int offset) const { return int(uint64_t(uint32_t(offset)) * inverse >> 32); }
 };
-KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DType t) {
+KILTER_INLINE constexpr SlabPlan slab_plan(int64_t channels, int64_t spatial, DType t, int64_t batch) {
   SlabPlan p;
   p.width = plane_width(t), p.slots = kPlaneSlots;
   if (channels == 0 || spatial == 0) return p;
+  while (p.batches < 4 && batch * channels * spatial / p.elements() > 2 * kBlocksOfAll) p.batches *= 2;
+  while (p.batches > 1 && p.elements() / spatial + 2 > plane_entries(t)) p.batches /= 2;
   while (p.slots > 1 && p.elements() / spatial + 2 > plane_entries(t)) p.slots /= 2;
   p.slabs = ceil_div(channels * spatial, p.elements());
   p.inverse = spatial == 1 || spatial >= 1 << 16 ? 0 : uint32_t(((int64_t(1) << 32) + spatial - 1) / spatial);
@@ -168,10 +173,10 @@ struct CellPlan {
   int64_t sets, parts;  // of the cells; of a run or channel of a set
   int64_t cells;
 };
-constexpr int64_t kBlocksOfSample = 64, kBlocksOfAll = 1024;
+// What no sum depends on may follow from the batch.
 template <class Problem>
 constexpr TilePlan write_tiles(const Problem& p, DType t) {
-  return tile_plan(p.channels, places_of_set(p), t, p.over_batch ? kBlocksOfAll : kBlocksOfSample);
+  return tile_plan(p.channels, places_of_set(p), t, between(kBlocksOfAll / sets_of(p), 1, kBlocksOfAll));
 }
 
 template <class Problem>
@@ -181,7 +186,7 @@ constexpr CellPlan cell_plan(const Problem& p, bool first, int64_t runs, DType t
   if (first)
     plan.runs = run_plan(p.channels / runs * p.spatial, runs, t, samples_of_set(p));
   else
-    plan.tiles = write_tiles(p, t);
+    plan.tiles = tile_plan(p.channels, places_of_set(p), t, p.over_batch ? kBlocksOfAll : kBlocksOfSample);
   // A tile that a run begins in, and one that it goes on in, have a cell each.
   const int64_t units = first ? runs : runs + plan.tiles.tiles - 1, chunks = first ? plan.runs.chunks : plan.tiles.chunks;
   plan.parts = p.over_batch && first ? plan.runs.sets(p.batch) * chunks : chunks;

@@ -67,15 +67,15 @@ void gradient(const PlaneBackward& p, const BackwardMemory& memory, char* worksp
   g.x = s.x, g.dy = s.dy, g.mean = s.mean, g.rstd = s.rstd, g.weight = s.weight, g.bias = s.bias, g.scale = s.scale, g.shift = s.shift;
   g.residual = s.residual, g.dresidual_out = PlaneTensor(p.dresidual_out), g.dx = PlaneTensor(p.dx);
   g.dresidual = PlaneTensor(p.dresidual), g.statistics = s.statistics, g.scale_offset = s.scale_offset, g.activation = p.activation;
-  g.residual_behind = p.residual_behind;
+  g.residual_behind = p.residual_behind, g.early = memory.summed;
   if (p.step == PlaneStep::apply)
     g.count = PlaneTensor(p.count), g.sum_u = PlaneTensor(p.sum_u), g.sum_uh = PlaneTensor(p.sum_u_xhat);
   else if (p.training)
     g.planes = reinterpret_cast<C*>(workspace + memory.sums.planes), g.lone = samples_of_set(p) * g.planes_of.width * p.spatial == 1;
   if (plan.first)
-    g.slabs = slab_plan(p.channels, p.spatial, p.dy.dtype);
+    g.slabs = slab_plan(p.channels, p.spatial, p.dy.dtype, p.batch);
   else
-    g.tiles = plan.tiles;
+    g.tiles = write_tiles(p, p.dy.dtype);
   with_type_of<C>(p, [&](auto type) {
     using T = decltype(type);
     if (plan.first)

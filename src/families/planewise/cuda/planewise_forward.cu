@@ -7,8 +7,9 @@ namespace kilter {
 namespace cuda {
 namespace {
 
+// Whether a kernel that merges cells was the last, before which all of x has been read.
 template <class C>
-void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
+bool launch(const StatisticsCall<C>& c, cudaStream_t stream) {
   const CellPlan& plan = c.plan;
   StatisticsParameters<C> o = {};
   o.shape = c.shape, o.runs = plan.runs, o.tiles = plan.tiles, o.strides = plan.strides, o.dependent = c.dependent;
@@ -25,7 +26,7 @@ void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
         Launch(plan.tiles.blocks(c.shape.batch), plan.tiles.threads(), stream).dependent(c.dependent)(&tile_statistics_kernel<T>, o);
     }
   });
-  if (complete || (c.planes == 0 && !c.moments.count.data)) return;
+  if (complete || (c.planes == 0 && !c.moments.count.data)) return false;
   MergeParameters<C> m = {};
   m.shape = c.shape, m.runs = plan.runs, m.tiles = plan.tiles, m.cells = o.cells, m.results = c.results, m.moments = c.moments;
   m.planes_of = c.planes_of, m.planes = c.planes, m.samples = c.samples, m.elements = c.elements;
@@ -34,6 +35,7 @@ void launch(const StatisticsCall<C>& c, cudaStream_t stream) {
   m.team = plan.parts * tiles > 128 ? kPlaneThreads : 32;
   const int64_t blocks = ceil_div(m.planes, kPlaneThreads / m.team);
   Launch(blocks > 0 ? blocks : 1, kPlaneThreads, stream).dependent(plan.cells > 0 || c.dependent)(&statistics_merge_kernel<C>, m);
+  return true;
 }
 template <class C>
 void launch(const GivenCall<C>& c, cudaStream_t stream) {
@@ -54,9 +56,9 @@ PlaneMoments moments_of(const PlaneForward& p, const StatisticsMemory& memory, c
   return m;
 }
 
-// What is known of the planes before anything is written: their statistics, or where they are given.
+// What is known of the planes before anything is written: their statistics, or where they are given.  Returns what launch does.
 template <class C>
-void statistics(const PlaneForward& p, const ForwardMemory& memory, char* workspace, cudaStream_t stream) {
+bool statistics(const PlaneForward& p, const ForwardMemory& memory, char* workspace, cudaStream_t stream) {
   PlaneResults<C> results = {reinterpret_cast<C*>(workspace + memory.statistics.planes), {}, {}, {}, p.eps};
   if (p.step == PlaneStep::whole) results.mean = PlaneTensor(p.mean), results.rstd = PlaneTensor(p.rstd);
   StatisticsCall<C> c(p, memory.plan, memory.statistics, workspace);
@@ -68,22 +70,23 @@ void statistics(const PlaneForward& p, const ForwardMemory& memory, char* worksp
     if (memory.listed && c.planes > 0) launch(GivenCall<C>{given_statistics<C>(p), results, c.planes_of, c.planes, c.dependent}, stream);
     c.planes = 0, c.dependent = c.dependent || memory.listed;
     if (memory.summed && !p.empty()) launch(c, stream);
-    return;
+    return false;
   }
   PlaneMoments moments = moments_of<C>(p, memory.statistics, workspace);
   const Running mean = moments.running_mean, var = moments.running_var;
   if (!p.over_batch) moments.running_mean = moments.running_var = {};
   c.results = results, c.moments = moments;
-  launch(c, stream);
+  const bool merged = launch(c, stream);
   if (moments.moments && p.channels > 0)
     launch_finish(SumsFinishParameters<C>{p.empty() ? 0 : p.batch, p.channels, moments.moments, {}, C(1), {mean, var}, moments.momentum},
                   stream);
+  return merged;
 }
 
 template <class C>
 void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   const ForwardMemory memory(p);
-  statistics<C>(p, memory, workspace, stream);
+  const bool merged = statistics<C>(p, memory, workspace, stream);
   if (p.empty() || p.step == PlaneStep::statistics) return;
   const View& s = p.residual_out.present() ? p.residual_out : p.x;
   const bool first = writes_lie_first(p);
@@ -98,10 +101,11 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   else
     o.given = given_statistics<C>(p), o.planes_of = {0, 1};
   if (first)
-    o.slabs = slab_plan(p.channels, p.spatial, p.x.dtype);
+    o.slabs = slab_plan(p.channels, p.spatial, p.x.dtype, p.batch);
   else
     o.tiles = write_tiles(p, p.x.dtype);
   const bool dependent = memory.listed || memory.summed || is_dependent(p);
+  o.early = merged && !p.residual_out.present();
   with_type(p.x.dtype, [&](auto t) {
     using T = decltype(t);
     if constexpr (sizeof(typename PlaneAccess<T>::C) == sizeof(C)) {

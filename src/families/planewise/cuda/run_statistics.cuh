@@ -84,9 +84,10 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth;
-  wait_for_predecessor(p.dependent);
   const RunPlan& runs = p.runs;
   const RunPlace own = run_of_team(runs, p.shape.batch);
+  wait_for_predecessor(p.dependent);
+  let_successor_start(true);
   Moments<C> m;
   C count = 0;
   int batch = 0;
@@ -96,11 +97,17 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
     int n = 0;
 #pragma unroll
     for (int k = 0; k < kPlaneSlots; ++k) n += at(k).count(W);
-    if (batch == 0) {
+    if (batch == 0) {  // the batch's mean, by distances from one of its elements
 #pragma unroll
       for (int j = 0; j < W; ++j) m.pivot = at(0).has(j, 1) ? v[0][j] : m.pivot;
-      add_batch(at, v, &m);
-      m = {m.pivot + m.sum / C(n), 0, 0, m.bits};
+      C distances[W] = {};
+#pragma unroll
+      for (int k = 0; k < kPlaneSlots; ++k) {
+        keep(at(k), 1, v[k], m.pivot);
+#pragma unroll
+        for (int j = 0; j < W; ++j) distances[j] = distances[j] + (v[k][j] - m.pivot);
+      }
+      m.pivot = m.pivot + tree_sum(distances) * near_inverse(C(n));
     }
     add_batch(at, v, &m);
     count = count + C(n);
@@ -130,7 +137,6 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
     else
       p.cells[p.strides.of(own.set, own.in_sample, own.chunk)] = cell;
   }
-  let_successor_start(p.dependent);
 }
 
 }  // namespace kilter::cuda

@@ -26,7 +26,7 @@ __device__ __forceinline__ C scale_for(C rstd) {
 }
 template <class C>
 __device__ __forceinline__ SumsCoefficients<C> sums_coefficients(const SumsParameters<C>& p, int64_t sample, int64_t channel) {
-  const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? channel / p.planes_of.width : plane;
+  const int64_t plane = p.planes_of.of(sample, channel), in_sample = p.planes_of.sample_planes ? p.planes_of.in_sample(channel) : plane;
   const C rstd = load_of<C>(p.rstd, sample, in_sample, C(0)), mean = load_of<C>(p.mean, sample, in_sample, C(0));
   const C s = scale_for(rstd);
   if (p.activation == KILTER_ACTIVATION_NONE) return {mean * s, rstd / s, C(0), C(0)};
@@ -75,9 +75,10 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth;
-  wait_for_predecessor(true);
   const RunPlan& runs = p.runs;
   const RunPlace own = run_of_team(runs, p.shape.batch);
+  wait_for_predecessor(true);
+  let_successor_start(true);
   SumsCoefficients<C> c = {};
   int64_t sample = -1;
   C sums[3] = {};
@@ -108,24 +109,26 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
   using A = PlaneAccess<T>;
   using C = typename A::C;
   constexpr int W = A::kWidth, kAtOnce = kPlaneSlots / 2;
-  __shared__ SumsCoefficients<C> table[A::kTile];
+  __shared__ C table[4][A::kTile];  // a coefficient's of all channels behind one another, for neighbours to read them at once
   __shared__ C held[3][W][kPlaneThreads + 32 / W];
-  wait_for_predecessor(true);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
+  wait_for_predecessor(true);
+  let_successor_start(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
   const int64_t begin = b.chunk * tiles.places;
   const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
   for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
-    table[i] = channel < p.shape.channels ? sums_coefficients(p, b.sample, channel) : SumsCoefficients<C>{};
+    const SumsCoefficients<C> c = channel < p.shape.channels ? sums_coefficients(p, b.sample, channel) : SumsCoefficients<C>{};
+    table[0][i] = c.mean, table[1][i] = c.rstd, table[2][i] = c.factor, table[3][i] = c.term;
   }
   __syncthreads();
   const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
   C mean[W], rstd[W], sums[3][W] = {};
 #pragma unroll
-  for (int j = 0; j < W; ++j) mean[j] = table[own + j * step].mean, rstd[j] = table[own + j * step].rstd;
+  for (int j = 0; j < W; ++j) mean[j] = table[0][own + j * step], rstd[j] = table[1][own + j * step];
   for (int done = 0; done < all; done += kAtOnce) {
     const auto at = [&](int k) {
       return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, begin + b.row + int64_t(done + k) * tiles.down, done + k < all);
@@ -134,7 +137,7 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
     load<T>(p.x, vectors, step, at, x);
     load<T>(p.dy, vectors, step, at, dy);
     to_terms<T>(p, step, at, x, dy, [&](int j) {  // factor and term, which only slopes need, stay where they are
-      return SumsCoefficients<C>{mean[j], rstd[j], table[own + j * step].factor, table[own + j * step].term};
+      return SumsCoefficients<C>{mean[j], rstd[j], table[2][own + j * step], table[3][own + j * step]};
     });
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k)

@@ -18,7 +18,6 @@ __device__ __forceinline__ double factor_of(const PlaneTensor& scale, C offset, 
 template <class C>
 __global__ void __launch_bounds__(kPlaneThreads) sums_merge_kernel(const __grid_constant__ SumsMergeParameters<C> p) {
   __shared__ double memory[2][3][kPlaneThreads / 32];
-  wait_for_predecessor(true);
   const int lane = threadIdx.x & (p.team - 1), share = lane & (p.sharers - 1);
   const int64_t plane = int64_t(blockIdx.x) * (kPlaneThreads / p.team) + threadIdx.x / p.team;
   const bool is = plane < p.planes;
@@ -31,6 +30,8 @@ __global__ void __launch_bounds__(kPlaneThreads) sums_merge_kernel(const __grid_
       f(at.whole, at.rest * width + (item < items ? item : 0), item < items);
     }
   };
+  wait_for_predecessor(true);
+  let_successor_start(true);
   double sums[3] = {};  // of f w u, of f w u h, of h
   each([&](int64_t n, int64_t c, bool counts) {
     double own[3] = {};

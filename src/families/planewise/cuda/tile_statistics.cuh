@@ -50,9 +50,10 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   constexpr int W = A::kWidth;
   __shared__ C held[3][W][kPlaneThreads + 32 / W];  // pivots, sums, squares; neighbouring channels in banks of their own
   __shared__ bool rare[A::kTile];
-  wait_for_predecessor(p.dependent);
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
+  wait_for_predecessor(p.dependent);
+  let_successor_start(true);
   const int step = p.shape.vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
   const int64_t begin = b.chunk * tiles.places;
   const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
@@ -137,7 +138,6 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
       });
       if ((threadIdx.x & 31) == 0) cell_at(i) = cell;
     }
-  let_successor_start(p.dependent);
 }
 
 }  // namespace kilter::cuda
