@@ -10,6 +10,7 @@ CUDA sources at hand is not run again, so a stage that was cut off goes on where
 KILTER_GPU_BINARIES: a folder with device_test and large_test, made by `./dev gpu pack`.  KILTER_SANITIZER: compute-sanitizer's path.
 """
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -161,27 +163,31 @@ def run_stage(stage, gpu, binaries, built, options):
     if not options.again:
         for folder in (results.GPU_RESULTS, options.out):
             parts.update(fresh_parts(stage, load(folder / name / f"{stage}.json"), built["cuda_sources"]))
-    end = time.monotonic() + LIMITS[stage]
-    for part in STAGES[stage]:
-        if part in parts:
-            print(f"{stage}, {part}: passed for these sources on {parts[part]['date']}", flush=True)
-            continue
+    end, lock = time.monotonic() + LIMITS[stage], threading.Lock()
+
+    def measure(part):
         left, start = end - time.monotonic(), time.monotonic()
         log, complaint, more = run_part(part, binaries, left, options.jobs) if left > 5 else ("", "no time left", {})
         tests = tests_of(log)
         count = {kind: sum(t["result"] == kind for t in tests) for kind in ("passed", "failed", "skipped", "cut off")}
         if not complaint and count["passed"] == 0:
             complaint = "no test ran"
-        parts[part] = {"name": part, "passed": not complaint, **built, "date": datetime.datetime.now().isoformat(timespec="seconds"),
-                       "seconds": round(time.monotonic() - start, 1), "complaint": complaint, "count": count, **more, "tests": tests}
-        options.logs.mkdir(parents=True, exist_ok=True)
-        (options.logs / f"{stage}-{part}.log").write_text(log)
-        if complaint:
-            print("\n".join(log.splitlines()[-60:]))
-        print(f"{stage}, {part}: {complaint or 'passed'}, {count['passed']} passed, {count['failed'] + count['cut off']} failed, {count['skipped']} skipped, "
-              f"{parts[part]['seconds']} s", flush=True)
-        write(path, {"stage": stage, **built, "gpu": gpu["name"], "driver": gpu["driver_version"], "clocks": clocks(),
-                     "date": parts[part]["date"], "parts": [parts[p] for p in STAGES[stage] if p in parts]})
+        with lock:
+            parts[part] = {"name": part, "passed": not complaint, **built, "date": datetime.datetime.now().isoformat(timespec="seconds"),
+                           "seconds": round(time.monotonic() - start, 1), "complaint": complaint, "count": count, **more, "tests": tests}
+            options.logs.mkdir(parents=True, exist_ok=True)
+            (options.logs / f"{stage}-{part}.log").write_text(log)
+            if complaint:
+                print("\n".join(log.splitlines()[-60:]))
+            print(f"{stage}, {part}: {complaint or 'passed'}, {count['passed']} passed, {count['failed'] + count['cut off']} failed, {count['skipped']} skipped, "
+                  f"{parts[part]['seconds']} s", flush=True)
+            write(path, {"stage": stage, **built, "gpu": gpu["name"], "driver": gpu["driver_version"], "clocks": clocks(),
+                         "date": parts[part]["date"], "parts": [parts[p] for p in STAGES[stage] if p in parts]})
+
+    for part in parts:
+        print(f"{stage}, {part}: passed for these sources on {parts[part]['date']}", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(len(TOOLS) if options.jobs > 1 else 1) as pool:  # a sanitizer's tool uses one processor
+        list(pool.map(measure, [part for part in STAGES[stage] if part not in parts]))
     return all(p["passed"] for p in parts.values())
 
 
@@ -228,7 +234,7 @@ def main():
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="of " + ", ".join(STAGES))
     parser.add_argument("--again", action="store_true", help="also what passed for these sources")
     parser.add_argument("--out", type=pathlib.Path, help="write GPU/STAGE.json and logs below this folder")
-    parser.add_argument("--jobs", type=int, default=4 if (os.cpu_count() or 1) >= 8 else 1, help="processes that share device_test's tests")
+    parser.add_argument("--jobs", type=int, default=4 if (os.cpu_count() or 1) >= 8 else 1, help="processes that share device_test's tests; more than one: the sanitizer's tools side by side as well")
     parser.add_argument("--binaries", type=pathlib.Path, default=os.environ.get("KILTER_GPU_BINARIES"))
     options = parser.parse_args()
     if not options.stages:

@@ -186,6 +186,57 @@ __device__ __forceinline__ void load_one(const PlaneTensor& t, bool vectors, int
       t, vectors, step, [&](int) { return place; }, reinterpret_cast<typename PlaneAccess<T>::C(&)[1][PlaneAccess<T>::kWidth]>(v));
 }
 
+// A batch of accesses on its way, while the one before it is computed with.
+template <class T, int N>
+class Stream {
+ public:
+  using A = PlaneAccess<T>;
+  __device__ __forceinline__ Stream(const PlaneTensor& t, bool vectors, int step) : tensor_(&t), vectors_(vectors), step_(step) {}
+  template <class At>
+  __device__ __forceinline__ void fetch(At at) {
+    if (!packed()) return;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      const Place place = at(k);
+      const char* const from = tensor_->sample(place.sample) + place.element * item_size(A::type);
+      words_[k] = place.any(A::kWidth, step_) ? *reinterpret_cast<const uint4*>(from) : uint4{};
+    }
+  }
+  // Access k, whose place it is; of what is no vector of T, only now.
+  __device__ __forceinline__ void value(int k, const Place& place, typename A::C (&v)[A::kWidth]) const {
+    if (!packed()) return load_one<T>(*tensor_, vectors_, step_, place, v);
+    const uint32_t words[4] = {words_[k].x, words_[k].y, words_[k].z, words_[k].w};
+#pragma unroll
+    for (int j = 0; j < A::kWidth; ++j) v[j] = value_in<T>(words, j);
+  }
+
+ private:
+  __device__ __forceinline__ bool packed() const { return vectors_ && tensor_->type == A::type; }
+  const PlaneTensor* tensor_;
+  uint4 words_[N] = {};
+  bool vectors_;
+  int step_;
+};
+template <class T, int N>
+struct StreamPair {
+  Stream<T, N> x, dy;
+  template <class At>
+  __device__ __forceinline__ void fetch(At at) {
+    x.fetch(at), dy.fetch(at);
+  }
+};
+// f(batch, its accesses) for a thread's batches 0 to count - 1, whose places at(batch)(k) says.
+template <class S, class At, class F>
+__device__ __forceinline__ void each_fetched(S held, int count, At at, F f) {
+  if (count > 0) held.fetch(at(0));
+  for (int batch = 0; batch < count; ++batch) {
+    S next = held;
+    if (batch + 1 < count) next.fetch(at(batch + 1));
+    f(batch, held);
+    held = next;
+  }
+}
+
 template <class C>
 __device__ __forceinline__ C load_of(const PlaneTensor& t, int64_t n, int64_t i, C absent) {
   return t.data ? load_element<C>(t.type, t.sample(n), i) : absent;

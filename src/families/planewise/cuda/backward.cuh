@@ -107,14 +107,13 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     tile_gradient_kernel(const __grid_constant__ GradientParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
+  constexpr int W = A::kWidth, N = kPlaneSlots / 2;
   __shared__ C table[7][A::kTile];  // a coefficient's of all channels behind one another, for neighbours to read them at once
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);
   wait_for_predecessor(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across;
-  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
   for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
     const GradientCoefficients<C> c = channel < p.shape.channels ? gradient_coefficients(p, b.sample, channel) : GradientCoefficients<C>{};
@@ -131,20 +130,18 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   const auto of = [&](int j) {  // factor and term, which only slopes need, stay where they are
     return GradientCoefficients<C>{c[0][j], c[1][j], c[2][j], c[3][j], c[4][j], table[5][own + j * step], table[6][own + j * step]};
   };
-  for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
-    const auto at = [&](int k) {
-      const int64_t place = first + k * tiles.down;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end && b.row < tiles.down);
-    };
-    C x[kAtOnce][W], dy[kAtOnce][W];
-    load<T>(p.x, vectors, step, at, x);
-    load<T>(p.dy, vectors, step, at, dy);
+  const TileBatches<A, N> batches(p.shape, tiles, b);
+  each_fetched(stream_of<T, N>(p, step), batches.count(), batches, [&](int batch, const StreamPair<T, N>& held) {
+    const auto at = batches(batch);
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
+    for (int k = 0; k < N; ++k) {
       const Place place = at(k);
-      if (place.any(W, step)) write_gradient<T>(p, step, place, x[k], dy[k], of);
+      if (!place.any(W, step)) continue;
+      C x[W], dy[W];
+      held.x.value(k, place, x), held.dy.value(k, place, dy);
+      write_gradient<T>(p, step, place, x, dy, of);
     }
-  }
+  });
 }
 
 }  // namespace kilter::cuda

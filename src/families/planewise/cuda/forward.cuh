@@ -117,11 +117,11 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads, 2)
+__global__ void __launch_bounds__(kPlaneThreads, 3)
     tile_apply_kernel(const __grid_constant__ ApplyParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = A::kSlots;
+  constexpr int W = A::kWidth, kAtOnce = A::kSlots / 2;
   __shared__ Coefficients<C> table[A::kTile];
   const TilePlan& tiles = p.tiles;
   const TilePlace b = tile_of_block(tiles);

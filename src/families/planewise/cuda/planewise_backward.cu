@@ -44,7 +44,7 @@ void merge(const PlaneBackward& p, const BackwardMemory& memory, char* workspace
   m.shape = s.shape, m.shape.batch = sets_of(p), m.planes_of = planes_of(p), m.chunks = plan.parts, m.planes = planes_in(p);
   m.elements = double(samples_of_set(p)) * double(m.planes_of.width) * double(p.spatial);
   m.cells = s.cells, m.strides = s.strides;
-  m.sharers = m.chunks < 32 ? power_of_two(m.chunks) : m.chunks > 64 && m.planes_of.width == 1 ? kPlaneThreads : 32;
+  m.sharers = m.chunks > 256 && m.planes_of.width == 1 ? kPlaneThreads : int(between(power_of_two(ceil_div(m.chunks, 8)), 1, 32));
   m.team = m.planes_of.width * m.sharers > 64 ? kPlaneThreads : 32;
   m.rounded = m.moves = p.training && p.step == PlaneStep::whole;
   if (!m.rounded) m.statistics = s.statistics;

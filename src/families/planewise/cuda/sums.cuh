@@ -104,11 +104,26 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) run_sums_kernel(const __grid
     p.cells[p.strides.of(own.set, own.in_sample, own.chunk)] = {sums[0], sums[1], sums[2]};
 }
 
+// Access k of both, as terms; elements that do not count are 0.
+template <class T, int N, class P, class F>
+__device__ __forceinline__ void take_terms(const P& p, int step, const StreamPair<T, N>& held, int k, const Place& place,
+                                           typename PlaneAccess<T>::C (&h)[PlaneAccess<T>::kWidth],
+                                           typename PlaneAccess<T>::C (&u)[PlaneAccess<T>::kWidth], F coefficients) {
+  using C = typename PlaneAccess<T>::C;
+  held.x.value(k, place, h), held.dy.value(k, place, u);
+  to_terms<T>(p, step, place, h, u, coefficients);
+  keep(place, step, h, C(0)), keep(place, step, u, C(0));
+}
+template <class T, int N, class P>
+__device__ __forceinline__ StreamPair<T, N> stream_of(const P& p, int step) {
+  return {Stream<T, N>(p.x, p.shape.vectors, step), Stream<T, N>(p.dy, p.shape.vectors, step)};
+}
+
 template <class T>
 __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __grid_constant__ SumsParameters<typename PlaneAccess<T>::C> p) {
   using A = PlaneAccess<T>;
   using C = typename A::C;
-  constexpr int W = A::kWidth, kAtOnce = kPlaneSlots / 2;
+  constexpr int W = A::kWidth, N = kPlaneSlots / 2;
   __shared__ C table[4][A::kTile];  // a coefficient's of all channels behind one another, for neighbours to read them at once
   __shared__ C held[3][W][kPlaneThreads + 32 / W];
   const TilePlan& tiles = p.tiles;
@@ -116,9 +131,8 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
   wait_for_predecessor(true);
   let_successor_start(true);
   const bool vectors = p.shape.vectors;
-  const int step = vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
-  const int64_t begin = b.chunk * tiles.places;
-  const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
+  const int step = vectors ? 1 : tiles.across;
+  const TileBatches<A, N> batches(p.shape, tiles, b);
   for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
     const SumsCoefficients<C> c = channel < p.shape.channels ? sums_coefficients(p, b.sample, channel) : SumsCoefficients<C>{};
@@ -129,25 +143,23 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
   C mean[W], rstd[W], sums[3][W] = {};
 #pragma unroll
   for (int j = 0; j < W; ++j) mean[j] = table[0][own + j * step], rstd[j] = table[1][own + j * step];
-  for (int done = 0; done < all; done += kAtOnce) {
-    const auto at = [&](int k) {
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, begin + b.row + int64_t(done + k) * tiles.down, done + k < all);
-    };
-    C x[kAtOnce][W], dy[kAtOnce][W];
-    load<T>(p.x, vectors, step, at, x);
-    load<T>(p.dy, vectors, step, at, dy);
-    to_terms<T>(p, step, at, x, dy, [&](int j) {  // factor and term, which only slopes need, stay where they are
-      return SumsCoefficients<C>{mean[j], rstd[j], table[2][own + j * step], table[3][own + j * step]};
-    });
+  const auto coefficients = [&](int j) {  // factor and term, which only slopes need, stay where they are
+    return SumsCoefficients<C>{mean[j], rstd[j], table[2][own + j * step], table[3][own + j * step]};
+  };
+  each_fetched(stream_of<T, N>(p, step), batches.count(), batches, [&](int batch, const StreamPair<T, N>& pair) {
+    const auto at = batches(batch);
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k)
+    for (int k = 0; k < N; ++k) {
+      C h[W], u[W];
+      take_terms<T>(p, step, pair, k, at(k), h, u, coefficients);
 #pragma unroll
       for (int j = 0; j < W; ++j) {
-        sums[0][j] = sums[0][j] + dy[k][j];
-        sums[1][j] = Approximate::mad(dy[k][j], x[k][j], sums[1][j]);
-        sums[2][j] = sums[2][j] + x[k][j];
+        sums[0][j] = sums[0][j] + u[j];
+        sums[1][j] = Approximate::mad(u[j], h[j], sums[1][j]);
+        sums[2][j] = sums[2][j] + h[j];
       }
-  }
+    }
+  });
 #pragma unroll
   for (int q = 0; q < 3; ++q)
 #pragma unroll

@@ -21,6 +21,29 @@ __device__ __forceinline__ TilePlace tile_of_block(const TilePlan& tiles) {
 // Of a chunk's places, those that a row of threads has.
 __device__ __forceinline__ int places_of_row(int places, int down, int row) { return row < places ? (places - row - 1) / down + 1 : 0; }
 
+// A thread's accesses in a chunk, N at a time.
+template <class A, int N>
+struct TileBatches {
+  const PlaneShape& shape;
+  const TilePlan& tiles;
+  TilePlace own;
+  int64_t begin;
+  int all;
+  __device__ __forceinline__ TileBatches(const PlaneShape& s, const TilePlan& t, const TilePlace& b)
+      : shape(s),
+        tiles(t),
+        own(b),
+        begin(b.chunk * t.places + b.row),
+        all(b.row < t.down ? places_of_row(int(t.places_of(b.chunk, s.spatial)), t.down, b.row) : 0) {}
+  __device__ __forceinline__ int count() const { return (all + N - 1) / N; }
+  __device__ __forceinline__ auto operator()(int batch) const {
+    return [this, batch](int k) {
+      const int i = batch * N + k;
+      return tile_place<A>(shape, tiles, own.sample, own.tile, own.column, begin + int64_t(i) * tiles.down, i < all);
+    };
+  }
+};
+
 // The planes of which a tile has channels.
 struct TilePlanes {
   int64_t first, begin, end;  // channels
@@ -29,7 +52,7 @@ struct TilePlanes {
   __device__ __forceinline__ TilePlanes(const PlaneShape& shape, const TilePlan& tiles, const PlanesOf& planes, int64_t tile)
       : begin(tile * tiles.channels()), width(planes.width) {
     end = begin + tiles.channels() < shape.channels ? begin + tiles.channels() : shape.channels;
-    first = begin / width, count = int((end - 1) / width - first) + 1;
+    first = divided(begin, width).whole, count = int(divided(end - 1, width).whole - first) + 1;
   }
   // The i-th's first channel in the tile, and how many there are.
   __device__ __forceinline__ int channel(int i) const {
