@@ -84,26 +84,52 @@ def table():
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
 
 
+def peers_head(data):
+    return (f"**{data['cpu']}**, {data['threads']} threads; {data['date']}, best of {data['reps']}, oneDNN {data['versions']['onednn']}, "
+            f"PyTorch {data['versions']['torch']}, {freshness(data)}; ms\n\n")
+
+
+def best_times(r):
+    """Of the best copy, kilter, oneDNN and PyTorch, as text; the fastest of the three in bold."""
+    best = {}
+    for name, times in r["contestants"].items():
+        kind = name.split()[0]
+        best[kind] = min(times["min_ms"], best.get(kind, times["min_ms"]))
+    fastest = min(time for kind, time in best.items() if kind != "copy")
+    text = {kind: f"**{time:.2f}**" if time == fastest else f"{time:.2f}" for kind, time in best.items()}
+    return " | ".join(text.get(kind, "–") for kind in ("copy", "kilter", "onednn", "torch"))
+
+
 def peers_table():
     text = ""
     for path in sorted(RESULTS.glob("*-peers.json")):
         data = json.loads(path.read_text())
-        text += f"**{data['cpu']}**, {data['threads']} threads; {data['date']}, best of {data['reps']}, oneDNN {data['versions']['onednn']}, "
-        text += f"PyTorch {data['versions']['torch']}, {freshness(data)}; ms\n\n"
+        text += peers_head(data)
         text += "| op | direction | type | rows × n | best copy | kilter | oneDNN | PyTorch |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         for r in data["results"]:
-            best = {}
-            for name, times in r["contestants"].items():
-                kind = name.split()[0]
-                best[kind] = min(times["min_ms"], best.get(kind, times["min_ms"]))
-            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {shape(r, ' × ')} | "
-            text += " | ".join(f"{best[kind]:.2f}" if kind in best else "–" for kind in ("copy", "kilter", "onednn", "torch")) + " |\n"
+            text += f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {shape(r, ' × ')} | {best_times(r)} |\n"
         text += "\n"
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
 
 
+def planes_table():
+    """A line for both layouts."""
+    text = ""
+    for path in sorted(RESULTS.glob("*-peers-planes.json")):
+        data = json.loads(path.read_text())
+        lines = {}
+        for r in data["results"]:
+            name = f"| `{r['op']}` | {r['direction']} | {r['x_dtype']} | {r['batch']} × {r['channels']} × {r['spatial']}"
+            lines.setdefault(name, {})[r["layout"]] = best_times(r)
+        text += peers_head(data)
+        text += "| op | direction | type | shape | first: best copy | kilter | oneDNN | PyTorch | last: best copy | kilter | oneDNN | PyTorch |\n"
+        text += "| " + "--- | " * 12 + "\n"
+        text += "".join(f"{line} | {best['channels first']} | {best['channels last']} |\n" for line, best in lines.items()) + "\n"
+    return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
+
+
 def peers(options):
-    """Builds contestants.cc against oneDNN and runs peers.py with PyTorch, both from Python packages."""
+    """Builds contestants.cc and planes.cc against oneDNN and runs peers.py with PyTorch, both from Python packages."""
     python, library = PEERS / "bin/python", PEERS / "libcontestants.so"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
@@ -112,13 +138,15 @@ def peers(options):
     build = pathlib.Path(os.environ.get("KILTER", ROOT / "build/bin/kilter")).resolve().parent.parent
     includes = [f"-I{p}" for p in (ROOT / "include", ROOT / "tools", build / "generated", build / "include", PEERS / "include")]
     subprocess.run(["g++", "-std=c++20", "-O3", "-fopenmp", "-fPIC", "-shared", *includes, ROOT / "bench/peers/contestants.cc",
-                    ROOT / "tools/kilter/copy.cc", f"-L{build}", "-lkilter", PEERS / "lib/libdnnl.so.3", "-Wl,--allow-shlib-undefined",
-                    f"-Wl,-rpath,{build}:{PEERS}/lib", "-o", library], check=True)
+                    ROOT / "bench/peers/planes.cc", ROOT / "tools/kilter/copy.cc", f"-L{build}", "-lkilter", PEERS / "lib/libdnnl.so.3",
+                    "-Wl,--allow-shlib-undefined", f"-Wl,-rpath,{build}:{PEERS}/lib", "-o", library], check=True)
     environment = dict(os.environ, LD_LIBRARY_PATH=f"{PEERS}/lib", OCL_ICD_FILENAMES=f"{PEERS}/lib/libintelocl.so", ONEDNN_VERBOSE="0",
                        MALLOC_MMAP_THRESHOLD_=str(4 << 30), MALLOC_TRIM_THRESHOLD_=str(8 << 30), MALLOC_TOP_PAD_=str(1 << 30))
     command = [python, ROOT / "bench/peers/peers.py", "--library", library, "--reps", str(options.reps)]
     if options.threads:
         command += ["--threads", str(options.threads)]
+    if options.only:
+        command += ["--only", options.only]
     if not options.discard:
         RESULTS.mkdir(parents=True, exist_ok=True)
         command += ["--output", RESULTS]
@@ -135,16 +163,17 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="0: what OpenMP would take")
     parser.add_argument("--discard", action="store_true", help="print only, keep nothing")
     parser.add_argument("--peers", action="store_true", help="oneDNN and PyTorch as well")
+    parser.add_argument("--only", choices=("rows", "planes"), help="the peers of one family, and nothing else")
     parser.add_argument("--docs", action="store_true", help="write the table of docs/performance.md")
     parser.add_argument("--no-run", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    if not options.no_run:
+    if not options.no_run and not options.only:
         measure(options)
-    if options.peers and not options.no_run:
+    if (options.peers or options.only) and not options.no_run:
         peers(options)
     if options.docs:
         text = DOCUMENT.read_text()
-        for name, content in (("table", table()), ("peers", peers_table())):
+        for name, content in (("table", table()), ("peers", peers_table()), ("planes", planes_table())):
             text = re.sub(f"(<!-- {name} -->\n).*?(<!-- {name} end -->)", lambda m: m[1] + content + m[2], text, flags=re.DOTALL)
         DOCUMENT.write_text(text)
         print(f"written: {DOCUMENT.relative_to(ROOT)}")

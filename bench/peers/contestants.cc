@@ -1,17 +1,12 @@
-// The copies, kilter and oneDNN behind one C interface, for peers.py: a contestant is made once for the caller's arrays and
-// then run on them again and again.
+// The copies, kilter and oneDNN behind one C interface, for peers.py: the row norms.
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <functional>
 #include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#include "kilter/copy.h"
-#include "kilter/kilter.hpp"
+#include "contestant.h"
 
 // Activations x, dy and out (y forward, dx backward) are rows x n, in bf16 or fp32.  The rest is fp32: weight, bias and their
 // gradients [n]; mean, rstd and variance [rows], outputs of forward and inputs of backward.
@@ -23,24 +18,6 @@ struct Problem {
 };
 
 namespace {
-
-constexpr double kEps = 1e-5;
-
-struct Contestant {
-  std::string name;
-  std::function<void()> run;
-};
-
-Contestant copy_contestant(const Problem& p, size_t index) {
-  const auto list = kilter::cli::copies(p.backward);
-  if (index >= list.size()) return {};
-  const auto run = [p, copy = list[index]] {
-    const int64_t bytes = p.rows * p.n * (p.bf16 ? 2 : 4);
-    kilter::cli::run_copy(copy, static_cast<char*>(p.x), p.backward ? static_cast<char*>(p.dy) : nullptr, static_cast<char*>(p.out), bytes,
-                          p.threads);
-  };
-  return {list[index].name, run};
-}
 
 // ---------------------------------------------------------------- kilter
 
@@ -82,42 +59,32 @@ Contestant onednn_contestant(const Problem& p) {
   using Flags = dnnl::normalization_flags;
   using Forward = dnnl::layer_normalization_forward;
   using Backward = dnnl::layer_normalization_backward;
-  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  dnnl::stream stream(engine);
+  Onednn onednn;
   const memory::desc data({p.rows, p.n}, p.bf16 ? memory::data_type::bf16 : memory::data_type::f32, memory::format_tag::ab);
   const memory::desc per_row({p.rows}, memory::data_type::f32, memory::format_tag::a);
   const memory::desc per_column({p.n}, memory::data_type::f32, memory::format_tag::a);
-  std::unordered_map<int, memory> arguments;
-  const auto bind = [&](int argument, const memory::desc& desc, void* pointer) { arguments[argument] = memory(desc, engine, pointer); };
-  bind(DNNL_ARG_SRC, data, p.x);
-  bind(DNNL_ARG_SCALE, per_column, p.weight);
-  bind(DNNL_ARG_VARIANCE, per_row, p.variance);
+  onednn.bind(DNNL_ARG_SRC, data, p.x);
+  onednn.bind(DNNL_ARG_SCALE, per_column, p.weight);
+  onednn.bind(DNNL_ARG_VARIANCE, per_row, p.variance);
   Flags flags = Flags::use_scale;
   if (p.rms) {
     flags = flags | Flags::rms_norm;
   } else {
     flags = flags | Flags::use_shift;
-    bind(DNNL_ARG_MEAN, per_row, p.mean);
-    bind(DNNL_ARG_SHIFT, per_column, p.bias);
+    onednn.bind(DNNL_ARG_MEAN, per_row, p.mean);
+    onednn.bind(DNNL_ARG_SHIFT, per_column, p.bias);
   }
-  const auto contestant = [&](const auto& description, auto primitive) {
-    const auto run = [primitive, s = stream, arguments]() mutable {
-      primitive.execute(s, arguments);
-      s.wait();
-    };
-    return Contestant{"onednn " + std::string(description.impl_info_str()), run};
-  };
-  const Forward::primitive_desc forward(engine, dnnl::prop_kind::forward_training, data, data, per_row, float(kEps), flags);
+  const Forward::primitive_desc forward(onednn.engine, dnnl::prop_kind::forward_training, data, data, per_row, float(kEps), flags);
   if (!p.backward) {
-    bind(DNNL_ARG_DST, data, p.out);
-    return contestant(forward, Forward(forward));
+    onednn.bind(DNNL_ARG_DST, data, p.out);
+    return onednn.contestant<Forward>(forward);
   }
-  bind(DNNL_ARG_DIFF_DST, data, p.dy);
-  bind(DNNL_ARG_DIFF_SRC, data, p.out);
-  bind(DNNL_ARG_DIFF_SCALE, per_column, p.dweight);
-  if (!p.rms) bind(DNNL_ARG_DIFF_SHIFT, per_column, p.dbias);
-  const Backward::primitive_desc backward(engine, dnnl::prop_kind::backward, data, data, data, per_row, float(kEps), flags, forward);
-  return contestant(backward, Backward(backward));
+  onednn.bind(DNNL_ARG_DIFF_DST, data, p.dy);
+  onednn.bind(DNNL_ARG_DIFF_SRC, data, p.out);
+  onednn.bind(DNNL_ARG_DIFF_SCALE, per_column, p.dweight);
+  if (!p.rms) onednn.bind(DNNL_ARG_DIFF_SHIFT, per_column, p.dbias);
+  const Backward::primitive_desc backward(onednn.engine, dnnl::prop_kind::backward, data, data, data, per_row, float(kEps), flags, forward);
+  return onednn.contestant<Backward>(backward);
 }
 
 }  // namespace
@@ -125,16 +92,13 @@ Contestant onednn_contestant(const Problem& p) {
 extern "C" {
 
 // kind: "kilter", "onednn" or "copy" (the index-th).  Null, with a line on stderr, where there is none.
-void* contestant_create(const char* kind, int index, const Problem* p) try {
-  const std::string which = kind;
-  Contestant c = which == "copy"     ? copy_contestant(*p, size_t(index))
-                 : which == "onednn" ? onednn_contestant(*p)
-                 : p->bf16           ? kilter_contestant<kilter::bfloat16>(*p)
-                                     : kilter_contestant<float>(*p);
-  return c.run ? new Contestant(std::move(c)) : nullptr;
-} catch (const std::exception& e) {
-  std::fprintf(stderr, "%s: %s\n", kind, e.what());
-  return nullptr;
+void* contestant_create(const char* kind, int index, const Problem* p) {
+  return created(kind, [&, which = std::string(kind)] {
+    return which == "copy"     ? copy_contestant(*p, size_t(index), p->rows * p->n * (p->bf16 ? 2 : 4))
+           : which == "onednn" ? onednn_contestant(*p)
+           : p->bf16           ? kilter_contestant<kilter::bfloat16>(*p)
+                               : kilter_contestant<float>(*p);
+  });
 }
 
 const char* contestant_name(const void* c) { return static_cast<const Contestant*>(c)->name.c_str(); }

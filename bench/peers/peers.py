@@ -1,30 +1,30 @@
 #!/usr/bin/env python3
 """Times kilter, oneDNN and PyTorch on the same arrays, in turns, beside the copies that ./dev bench compares with.
 
-    ./dev bench --peers           builds contestants.cc and runs this
+    ./dev bench --peers           builds contestants.cc and planes.cc and runs this
     ./dev bench --peers --docs    also writes the tables of docs/performance.md
 
 All arrays belong to PyTorch; kilter, oneDNN and the copies work on them by pointer, in place of outputs of their own.
 PyTorch returns new tensors: of the calls that give what the others give, its best counts, and the C library's heap keeps
 freed memory, so that no call pays for fresh pages.  Between two contestants all threads rest, since one's idle threads
-may still be spinning.  backward gives dx, dweight and (LayerNorm) dbias.
+may still be spinning.  backward gives dx, dweight and (but for RMSNorm) dbias.  planes.py has the norms of planes.
 """
 import argparse
 import ctypes
 import datetime
 import os
 import pathlib
-import random
 import sys
-import time
 
+import planes
 import torch
+from contest import Contestants, take_turns
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import results  # noqa: E402
 
 EPS = 1e-5
-REST = 0.004  # seconds; GCC's OpenMP spins for about one
+SUFFIX = {"rows": "", "planes": "-planes"}  # of the files
 SUITE = [("float32", 4096, 4096), ("bfloat16", 4096, 4096), ("float32", 65536, 384)]
 
 
@@ -37,31 +37,6 @@ class Problem(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int32) for name in ("rms", "backward", "bf16", "threads")]
     _fields_ += [(name, ctypes.c_int64) for name in ("rows", "n")]
     _fields_ += [(name, ctypes.c_void_p) for name in "x dy out weight bias mean rstd variance dweight dbias".split()]
-
-
-class Contestants:
-    """The C side, contestants.cc."""
-
-    def __init__(self, path):
-        self.lib = ctypes.CDLL(path)
-        self.lib.contestant_create.restype = ctypes.c_void_p
-        self.lib.contestant_create.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.POINTER(Problem)]
-        self.lib.contestant_name.restype = self.lib.onednn_version.restype = ctypes.c_char_p
-        for function in ("contestant_name", "contestant_run", "contestant_destroy"):
-            getattr(self.lib, function).argtypes = [ctypes.c_void_p]
-
-    def create(self, kind, problem, index=0):
-        """(name, function), or None where there is no such contestant."""
-        handle = self.lib.contestant_create(kind.encode(), index, ctypes.byref(problem))
-        if not handle:
-            return None
-        name = self.lib.contestant_name(handle).decode()
-
-        def run():
-            if self.lib.contestant_run(handle):
-                sys.exit(f"{name} failed")
-
-        return (f"copy {name}" if kind == "copy" else name), run
 
 
 def torch_calls(rms, backward, t):
@@ -117,48 +92,44 @@ def measure(library, rms, backward, dtype, rows, n, options):
     del x, moment
     problem = Problem(rms=rms, backward=backward, bf16=dtype == torch.bfloat16, threads=options.threads, rows=rows, n=n,
                       **{name: tensor.data_ptr() for name, tensor in t.items()})
-    made = [library.create("kilter", problem), library.create("onednn", problem)] + torch_calls(rms, backward, t)
-    made += [library.create("copy", problem, index) for index in range(4)]
-    made = [m for m in made if m]
+    made = library.create("contestant_create", problem) + torch_calls(rms, backward, t)
     check(rms, backward, t, made)
-    samples = {name: [] for name, _ in made}
-    order = random.Random(1)
-    for rep in range(-1, options.reps):  # every round in an order of its own: each runs after each
-        for name, run in order.sample(made, len(made)):
-            time.sleep(REST)
-            start = time.perf_counter()
-            returned = run()
-            elapsed = time.perf_counter() - start
-            del returned
-            if rep >= 0:
-                samples[name].append(elapsed * 1e3)
     return {"op": "rms_norm" if rms else "layer_norm", "direction": "backward" if backward else "forward",
             "x_dtype": "bf16" if dtype == torch.bfloat16 else "fp32", "rows": rows, "n": n,
-            "contestants": {name: {"min_ms": min(s), "median_ms": sorted(s)[len(s) // 2]} for name, s in samples.items()}}
+            "contestants": take_turns(made, options.reps)}
+
+
+def row_results(library, options):
+    for rms in (False, True):
+        for backward in (False, True):
+            for dtype, rows, n in SUITE:
+                yield measure(library, rms, backward, dtype, rows, n, options)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench --peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", required=True, help="contestants.cc as a shared library")
+    parser.add_argument("--library", required=True, help="contestants.cc and planes.cc as a shared library")
     parser.add_argument("--output", help="folder for the JSON file")
     parser.add_argument("--reps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--only", choices=SUFFIX, help="one family's rows")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
     library = Contestants(options.library)
-    report = {"date": datetime.date.today().isoformat(), "kernel_sources": results.kernel_hash(), "cpu": cpu_model(),
-              "reps": options.reps, "threads": options.threads, "versions": {"torch": torch.__version__, "onednn": library.lib.onednn_version().decode()},
-              "results": []}
-    for rms in (False, True):
-        for backward in (False, True):
-            for dtype, rows, n in SUITE:
-                r = measure(library, rms, backward, dtype, rows, n, options)
-                report["results"].append(r)
-                best = {name: c["min_ms"] for name, c in r["contestants"].items()}
-                print(f"{r['op']} {r['direction']} {r['x_dtype']} {rows}x{n}  " + "  ".join(f"{k} {v:.2f}" for k, v in best.items()), "(ms)", flush=True)
-    if options.output:
-        (pathlib.Path(options.output) / f"{results.file_name(report['cpu'])}-{options.threads}t-peers.json").write_text(results.written(report))
+    head = {"date": datetime.date.today().isoformat(), "kernel_sources": results.kernel_hash(), "cpu": cpu_model(), "reps": options.reps,
+            "threads": options.threads, "versions": {"torch": torch.__version__, "onednn": library.lib.onednn_version().decode()}}
+    for name, family in (("rows", row_results), ("planes", planes.results)):
+        if options.only not in (None, name):
+            continue
+        report = head | {"results": []}
+        for r in family(library, options):
+            report["results"].append(r)
+            what = " ".join(str(value) for key, value in r.items() if key != "contestants")
+            print(f"{what}  " + "  ".join(f"{k} {v['min_ms']:.2f}" for k, v in r["contestants"].items()), "(ms)", flush=True)
+        if options.output:
+            path = pathlib.Path(options.output) / f"{results.file_name(report['cpu'])}-{options.threads}t-peers{SUFFIX[name]}.json"
+            path.write_text(results.written(report))
 
 
 if __name__ == "__main__":
