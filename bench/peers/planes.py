@@ -58,12 +58,13 @@ def torch_calls(op, backward, training, groups, t):
     return torch_group_norm(backward, groups, t) if op == "group_norm" else torch_instance_norm(backward, t)
 
 
-def check(what, contestants, t):
-    """Every contestant must compute the same thing, gradients of weight and bias too."""
+def agreeing(what, contestants, t):
+    """Those that compute the same thing, gradients of weight and bias too: a peer that does something else is none."""
     outputs = ["out", "dweight", "dbias"] if what["direction"] == "backward" else ["out"]
-    expected = None
+    expected, agree = None, []
     for name, run in contestants:
         if name.startswith("copy"):
+            agree.append((name, run))
             continue
         for output in outputs:
             t[output].zero_()
@@ -71,10 +72,12 @@ def check(what, contestants, t):
         returned = [t[output] for output in outputs] if returned is None else [returned] if torch.is_tensor(returned) else returned
         got = [r.double() for r, _ in zip(returned, outputs)]
         expected = got if expected is None else expected
-        for output, a, b in zip(outputs, got, expected):
-            worst = (a - b).abs().max().item() / b.abs().max().item()
-            if not worst < MOST[t["x"].dtype]:
-                raise SystemExit(f"{output}: {name} differs from {contestants[0][0]} by {worst:.2g} of the largest value: {what}")
+        apart = [(a - b).abs().max().item() / b.abs().max().item() for a, b in zip(got, expected)]
+        if all(a < MOST[t["x"].dtype] for a in apart):
+            agree.append((name, run))
+        else:
+            print(f"left out: {name}, which differs from {contestants[0][0]} by {max(apart):.2g} of the largest value, of {what}", flush=True)
+    return agree
 
 
 def tensors(op, dtype, shape, groups, last):
@@ -104,8 +107,7 @@ def measure(library, call, dtype, shape, last, options):
     what |= {"groups": groups} if op == "group_norm" else {}
     what["layout"] = "channels last" if last else "channels first"
     made = library.create("plane_contestant_create", problem) + torch_calls(op, backward, training, groups, t)
-    check(what, made, t)
-    return what | {"contestants": take_turns(made, options.reps)}
+    return what | {"contestants": take_turns(agreeing(what, made, t), options.reps)}
 
 
 def results(library, options):

@@ -43,9 +43,7 @@ class PlaneBackwardRun {
     if (p_.step == PlaneStep::apply) return;
     const Differentiating<C> of = numbers(slab);
     if (plan_.last) {
-      each_tile(slab, plan_.part(slab.set, chunk, 0), [&](const PlanePart& part, int64_t done) {
-        passes_->sums(p_, part, of, cells(slab.set, chunk, slab.first_channel + done));
-      });
+      passes_->sums(p_, columns_of(plan_, slab, chunk), of, cells(slab.set, chunk, slab.first_channel));
       return;
     }
     for (int64_t c = slab.first_channel; c < slab.first_channel + slab.channels; ++c)

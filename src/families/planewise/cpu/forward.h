@@ -91,9 +91,7 @@ class PlaneForwardRun {
 
   void statistics(const Slab& slab, int64_t chunk, C scale) const {
     if (plan_.last) {
-      Cell<C>* const to = cells(slab.set, chunk, slab.first_group);
-      each_tile(slab, plan_.part(slab.set, chunk, 0),
-                [&](const PlanePart& part, int64_t done) { passes_->statistics(p_, part, scale, to + done); });
+      passes_->statistics(p_, columns_of(plan_, slab, chunk), scale, cells(slab.set, chunk, slab.first_group));
       return;
     }
     for (int64_t g = slab.first_group; g < slab.first_group + slab.groups; ++g)

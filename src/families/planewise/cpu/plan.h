@@ -12,8 +12,8 @@
 namespace kilter {
 
 // A slab is what is finished by itself, forward's statistics and y or backward's sums and dx: groups of a set of samples.  Of a sample,
-// channels first, it is one group; channels last some whole groups, so that the columns that are worked on together are several lines of
-// cache wide.  Of all samples, channels first, it is as many channels as a cache holds; channels last it is everything.
+// channels first, it is one group; channels last everything, or, where there are few chunks, some whole groups, whose columns are several
+// lines of cache wide.  Of all samples, channels first, it is as many channels as a cache holds; channels last it is everything.
 struct PlanePlan {
   int64_t sets, samples, channels, spatial, groups, width;  // samples: of a set; width: channels of a group
   bool last;
@@ -30,16 +30,19 @@ struct PlanePlan {
         width(p.channels / p.groups),
         last(!(p.x.layout & kChannelsFirst) || (p.over_batch && p.spatial == 1 && p.x.layout & kChannelsLast)) {
     if (p.empty()) return;
-    const int64_t in_cache = kSlabBytes / (samples * spatial * item_size(p.x.dtype));
-    if (last)
-      slab_groups = p.over_batch ? groups : std::min(groups, std::max<int64_t>(1, kTileColumns / width));
-    else if (p.over_batch)
-      slab_groups = std::clamp<int64_t>(in_cache, 1, std::max<int64_t>(1, groups / kLeastSlabs));
     run = last ? samples * spatial : lines ? spatial : width * spatial;
     samples_at_once = last || run >= chunk ? 1 : std::min(samples, chunk / run);
     pieces = (run + chunk - 1) / chunk;
     chunks = last ? pieces : (samples + samples_at_once - 1) / samples_at_once * pieces;
     length = chunk;
+    const int64_t in_cache = kSlabBytes / (samples * spatial * item_size(p.x.dtype));
+    if (last && p.over_batch)
+      slab_groups = groups;
+    else if (last)
+      slab_groups = std::clamp<int64_t>(groups / std::max<int64_t>(1, kLeastSlabs / (sets * chunks)),
+                                        std::min(groups, std::max<int64_t>(1, kTileColumns / width)), groups);
+    else if (p.over_batch)
+      slab_groups = std::clamp<int64_t>(in_cache, 1, std::max<int64_t>(1, groups / kLeastSlabs));
   }
 
   // Of all samples' bytes of a slab: half of a second-level cache.
@@ -75,21 +78,19 @@ struct Slab {
       : set(set_number), first_group(group), groups(group_count), first_channel(group * plan.width), channels(group_count * plan.width) {}
 };
 
-// Tiles of a slab's columns, for sums: f(part, first of its columns in the slab).
-template <class F>
-void each_tile(const Slab& slab, PlanePart part, F f) {
-  for (int64_t done = 0; done < slab.channels; done += kTileColumns) {
-    part.first_column = slab.first_channel + done, part.columns = int(std::min<int64_t>(slab.channels - done, kTileColumns));
-    f(part, done);
-  }
+// Chunk `chunk` of a slab's columns, channels last.
+inline PlanePart columns_of(const PlanePlan& plan, const Slab& slab, int64_t chunk) {
+  PlanePart part = plan.part(slab.set, chunk, 0);
+  part.first_column = slab.first_channel, part.columns = int(slab.channels);
+  return part;
 }
 
 // What a pass that goes element by element takes of chunks [begin, end) of a slab: f(part).
 template <class F>
 void each_part(const PlanePlan& plan, const Slab& slab, int64_t begin, int64_t end, F f) {
   if (plan.last) {
-    PlanePart all = plan.part(slab.set, begin, 0);
-    all.end = plan.part(slab.set, end - 1, 0).end, all.first_column = slab.first_channel, all.columns = int(slab.channels);
+    PlanePart all = columns_of(plan, slab, begin);
+    all.end = plan.part(slab.set, end - 1, 0).end;
     return f(all);
   }
   const int64_t base = slab.first_channel * plan.spatial, length = slab.channels * plan.spatial;
@@ -102,7 +103,8 @@ void each_part(const PlanePlan& plan, const Slab& slab, int64_t begin, int64_t e
 }
 
 // Work on slabs: prepare(slab), pieces(slab, chunk), finish(slab), results(slab, first chunk, past the last).  A thread takes a share of
-// the slabs and has each in its caches for the last step; where they are few, threads share the chunks of all.
+// the slabs and has each in its caches for the last step; where they are few, threads share the chunks of all.  What was read last is
+// read again first, where a slab may be larger than a cache.
 template <class Run>
 void run_slabs(const PlanePlan& plan, Run& run) {
   const int64_t slabs = plan.slabs(), tasks = slabs * plan.chunks;
@@ -115,15 +117,19 @@ void run_slabs(const PlanePlan& plan, Run& run) {
         run.prepare(slab);
         for (int64_t k = 0; k < plan.chunks; ++k) run.pieces(slab, k);
         run.finish(slab);
-        run.results(slab, 0, plan.chunks);
+        if (!plan.last) run.results(slab, 0, plan.chunks);
+        for (int64_t k = plan.last ? plan.chunks : 0; k-- > 0;) run.results(slab, k, k + 1);
       }
     });
     return;
   }
-  const auto share_chunks = [&](auto body) {
+  const auto share_chunks = [&](bool backwards, auto body) {
     parallel_for(threads, threads, [&](int64_t t, int) {
-      for (int64_t task = tasks * t / threads; task < tasks * (t + 1) / threads; ++task)
+      const int64_t begin = tasks * t / threads, end = tasks * (t + 1) / threads;
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t task = backwards ? end - 1 - (i - begin) : i;
         body(Slab(plan, task / plan.chunks), task % plan.chunks);
+      }
     });
   };
   const auto share_groups = [&](auto body) {  // groups are finished by themselves
@@ -133,9 +139,9 @@ void run_slabs(const PlanePlan& plan, Run& run) {
     });
   };
   share_groups([&](const Slab& slab) { run.prepare(slab); });
-  share_chunks([&](const Slab& slab, int64_t k) { run.pieces(slab, k); });
+  share_chunks(false, [&](const Slab& slab, int64_t k) { run.pieces(slab, k); });
   share_groups([&](const Slab& slab) { run.finish(slab); });
-  share_chunks([&](const Slab& slab, int64_t k) { run.results(slab, k, k + 1); });
+  share_chunks(true, [&](const Slab& slab, int64_t k) { run.results(slab, k, k + 1); });
 }
 
 // The caller's memory, piece by piece; with none, only the sum of the pieces.

@@ -12,12 +12,12 @@ namespace kilter {
 template <class C>
 constexpr int64_t kChunk = sizeof(C) == 4 ? 1024 : 256;
 constexpr int64_t kChunkPlaces = 256;
-constexpr int kTileColumns = 64;  // that are summed together: pieces of several cache lines
+constexpr int kTileColumns = 128;  // that are summed together: pieces of several cache lines
 template <class C>
 constexpr int kTilePlaces = sizeof(C) == 4 ? 32 : 16;
 
 // Channels first: elements [begin, end) of each of some samples; channels last: places [begin, end), counted through all samples, of the
-// channels from first_column on: at most kTileColumns where sums are taken.
+// channels from first_column on.
 struct PlanePart {
   int64_t sample, samples, begin, end, first_column = 0;
   int columns = 0;
