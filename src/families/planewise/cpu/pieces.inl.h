@@ -137,17 +137,21 @@ struct Tile {
 // get(sample, start, m, to) is load of one sample's; ready(tile, first, count) is called for every chain of places.
 template <class C, class F, class Ready>
 KILTER_INLINE Tile<C> load_tile(Place place, int places, const PlanePart& part, int64_t channels, C* buffer, F get, Ready ready) {
-  const bool in_one = place.place + places <= place.spatial;
-  Tile<C> tile{buffer, kTileColumns};
-  for (int k = 0; k < places; ++k, place.next()) {
-    C* const row = buffer + k * kTileColumns;
-    const C* const v = get(place.sample, place.place * channels + part.first_column, part.columns, row);
-    if (v != row && in_one) {
+  const bool in_one = place.place + places <= place.spatial, side_by_side = in_one && part.columns == channels;
+  const int64_t stride = side_by_side ? channels : kTileColumns;
+  Tile<C> tile{buffer, stride};
+  for (int k = 0, count; k < places; k += count) {
+    count = !side_by_side ? 1 : places - k < kChain ? places - k : kChain;
+    C* const to = buffer + k * stride;
+    const C* const v = get(place.sample, place.place * channels + part.first_column, count * part.columns, to);
+    if (v != to && in_one) {
       if (k == 0) tile = {v, channels};
-    } else if (v != row) {
-      std::memcpy(row, v, size_t(part.columns) * sizeof(C));
+    } else if (v != to) {
+      std::memcpy(to, v, size_t(part.columns) * sizeof(C));
     }
-    if ((k + 1) % kChain == 0 || k + 1 == places) ready(tile, k / kChain * kChain, k % kChain + 1);
+    for (int i = 0; i < count; ++i) place.next();
+    const int done = k + count;
+    if (done % kChain == 0 || done == places) ready(tile, (done - 1) / kChain * kChain, (done - 1) % kChain + 1);
   }
   return tile;
 }
