@@ -4,6 +4,7 @@
     ./dev bench                   every op, the standard rows; writes bench/results/cpu/<cpu>.json
     ./dev bench --peers           oneDNN and PyTorch as well, on the same arrays, in turns (bench/peers/peers.py); their
                                   Python packages, 6 GB, are installed into .venv-peers/ at first
+    ./dev bench --only planes     only batch_norm, group_norm and instance_norm beside the peers; or only rows
     ./dev bench --docs            also writes the tables of docs/performance.md, from all results that are kept
     ./dev bench --docs --no-run   only the tables
     ./dev bench --gpu             the GPU's rows instead; with its own options, see ./dev bench --gpu --help
