@@ -18,8 +18,8 @@ constexpr int kShortRun = 32;  // of shorter channels, each element has numbers 
 constexpr int kChain = 8;  // places whose terms are added in turn
 
 // Elements that will be needed so many bytes further on are asked for, into the second-level cache: what the core foresees ends with a
-// page.  batch_norm, fp32, 32 x 256 x 56 x 56, one thread of a Xeon, without / with, ms: forward 28 / 20, backward 40 / 34; channels last
-// 34 / 24, 59 / 37.
+// page.  batch_norm, fp32, 32 x 256 x 56 x 56, one thread of a Xeon, without / with, ms: forward 29 / 20, backward 36 / 31; channels last
+// 31 / 23, 47 / 45.
 constexpr int kAhead = 4096;
 
 template <class C>
