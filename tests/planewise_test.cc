@@ -151,6 +151,18 @@ TEST(BatchNorm, OneValuePerChannelIsRefusedInTraining) {
   EXPECT_EQ(two.run(), KILTER_OK) << kilter_last_error();
 }
 
+// Running statistics that were read are not those to write.
+TEST(BatchNorm, InferenceWritesNoRunningStatistics) {
+  const std::pair<kilter_function, std::map<std::string, int32_t>> calls[] = {{KILTER_BATCH_NORM_FORWARD, {{"training", 0}}},
+                                                                              {KILTER_INSTANCE_NORM_FORWARD, {{"inference", 1}}}};
+  for (const auto& [function, choice] : calls)
+    for (const char* name : {"running_mean_out", "running_var_out"}) {
+      Call call(function, {.any = {2}, .size = 3, .choices = choice, .without = {"running_mean_out", "running_var_out"}});
+      EXPECT_EQ(call.run(), KILTER_OK) << kilter_last_error();
+      expect_refused(call, KILTER_INVALID_ARGUMENT, "running_mean_out, running_var_out: expected none where", [&] { (void)call[name]; });
+    }
+}
+
 TEST(InstanceNorm, RunningStatisticsOfOneValueAreRefused) {
   for (const int64_t batch : {1, 2}) {
     const Making making = {.any = {1, 1}, .size = 3, .batch = batch, .without = {"running_mean_out", "running_var_out"}};

@@ -33,6 +33,11 @@ struct Meeting {
   std::array<std::array<uint64_t, 32>, 2> values = {};
 };
 
+struct Warp {
+  Meeting all;
+  std::map<unsigned, Meeting> some;  // by mask
+};
+
 struct Barrier {  // as it lies in shared memory
   int16_t pending, count;
   uint32_t phase : 1;
@@ -44,11 +49,16 @@ struct Barrier {  // as it lies in shared memory
 };
 static_assert(sizeof(Barrier) == 8);
 
-struct Fiber {
-  ucontext_t start;  // later on `point`: swapcontext asks the kernel for the signal mask each time
-  jmp_buf point;
+// Where fibers run, one after another: starting one asks the kernel for the signal mask, so that a fiber which has ended takes up the next.
+struct Stack {
+  ucontext_t start;
+  jmp_buf point;  // later on
   bool started = false;
-  char* stack = nullptr;
+  char memory[kStackBytes];
+};
+
+struct Fiber {
+  Stack* stack = nullptr;
   std::function<bool()> ready;  // empty: at once
   bool done = false;
   uint64_t block_meetings = 0, cluster_arrivals = 0;
@@ -71,7 +81,7 @@ struct Block {
   std::vector<char> memory;
   char *shared = nullptr, *anchor = nullptr;
   std::vector<Fiber> fibers;
-  std::vector<std::map<unsigned, Meeting>> warps;
+  std::vector<Warp> warps;
   std::vector<Later> later;
   uint64_t met = 0;  // arrivals at the block's barrier
   int counted = 0;   // by count_block
@@ -108,16 +118,16 @@ thread_local char tls_anchor;
 
 Fiber& self() { return own->fibers[size_t(own->running)]; }
 
-std::vector<char*> free_stacks;  // by whoever has the turn, or starts
+std::vector<Stack*> free_stacks;  // by whoever has the turn, or starts
 
-void resume(Fiber& f) {
+void resume(Stack& s) {
   if (_setjmp(own->scheduler)) return;
-  if (f.started) _longjmp(f.point, 1);
-  f.started = true;
-  setcontext(&f.start);
+  if (s.started) _longjmp(s.point, 1);
+  s.started = true;
+  setcontext(&s.start);
 }
-void suspend(Fiber& f) {
-  if (!_setjmp(f.point)) _longjmp(own->scheduler, 1);
+void suspend(Stack& s) {
+  if (!_setjmp(s.point)) _longjmp(own->scheduler, 1);
 }
 
 template <class F>
@@ -125,15 +135,25 @@ void wait_until(F ready) {
   if (ready()) return;
   Fiber& f = self();
   f.ready = ready;
-  suspend(f);
+  suspend(*f.stack);
 }
 
-void enter(unsigned low, unsigned high) {
-  const auto* const block = reinterpret_cast<Block*>(uintptr_t(low) | uintptr_t(high) << 32);
-  (*block->kernel)();
+// Not inlined: the next time, another thread of the host may be the block's, whose `own` is elsewhere.
+[[gnu::noinline]] void run_fiber() {
+  (*own->kernel)();
   --own->alive;
   self().done = true;
-  suspend(self());
+  suspend(*self().stack);
+}
+[[noreturn]] void run_fibers() {
+  for (;;) run_fiber();
+}
+Stack* new_stack() {
+  auto* const s = new Stack;
+  getcontext(&s->start);
+  s->start.uc_stack.ss_sp = s->memory, s->start.uc_stack.ss_size = kStackBytes, s->start.uc_link = nullptr;
+  makecontext(&s->start, run_fibers, 0);
+  return s;
 }
 
 void perform(const Later& l) {
@@ -149,6 +169,7 @@ void perform(const Later& l) {
 
 // Some of what is under way arrives; of each thread in its order.
 bool perform_some(Block& b, bool all) {
+  if (b.later.empty()) return false;
   std::vector<Later> rest;
   std::vector<bool> waits(b.fibers.size());
   bool any = false;
@@ -182,13 +203,9 @@ void run_block(Block& b) {
   b.alive = threads;
   b.random = blockIdx.x * 7919u + 12345u;
   for (Fiber& f : b.fibers) {
-    if (free_stacks.empty()) free_stacks.push_back(new char[kStackBytes]);
+    if (free_stacks.empty()) free_stacks.push_back(new_stack());
     f.stack = free_stacks.back();
     free_stacks.pop_back();
-    getcontext(&f.start);
-    f.start.uc_stack.ss_sp = f.stack, f.start.uc_stack.ss_size = kStackBytes, f.start.uc_link = nullptr;
-    const auto address = reinterpret_cast<uintptr_t>(&b);
-    makecontext(&f.start, reinterpret_cast<void (*)()>(enter), 2, unsigned(address), unsigned(address >> 32));
   }
   lock.unlock();
   b.cluster->all_there.arrive_and_wait();
@@ -200,7 +217,7 @@ void run_block(Block& b) {
       if (f.done || (f.ready && !f.ready())) continue;
       f.ready = nullptr;
       b.running = k, threadIdx.x = unsigned(k);
-      resume(f);
+      resume(*f.stack);
       progress = true;
     }
     if (!progress && perform_some(b, true)) progress = true;
@@ -230,10 +247,14 @@ void run(const Config& config, const std::function<void()>& kernel) {
       for (unsigned k = 0; k < config.cluster; ++k) {
         Block& b = cluster.blocks[k];
         b.cluster = &cluster, b.rank = int(k), b.config = &config, b.kernel = &kernel;
-        threads.emplace_back([&b, x = first + k, y] {
+        const auto work = [&b, x = first + k, y] {
           blockIdx = Dim(x, y, 0), threadIdx = Dim(0, 0, 0);
           run_block(b);
-        });
+        };
+        if (k + 1 < config.cluster)
+          threads.emplace_back(work);
+        else
+          work();  // here: most clusters are of one block
       }
       for (std::thread& t : threads) t.join();
     }
@@ -256,10 +277,11 @@ int count_block(bool v) {
   return count;
 }
 
-std::array<uint64_t, 32> exchange_words(unsigned mask, uint64_t v) {
+const std::array<uint64_t, 32>& exchange_words(unsigned mask, uint64_t v) {
   const int lane = int(threadIdx.x & 31);
   if (!(mask >> lane & 1)) stop("a warp operation whose mask leaves its caller out");
-  Meeting& m = own->warps[threadIdx.x / 32][mask];
+  Warp& warp = own->warps[threadIdx.x / 32];
+  Meeting& m = mask == 0xFFFFFFFFu ? warp.all : warp.some[mask];
   const uint64_t round = m.rounds[size_t(lane)]++, all = (round + 1) * uint64_t(std::popcount(mask));
   m.values[round & 1][size_t(lane)] = v;
   ++m.arrived;

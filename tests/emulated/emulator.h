@@ -37,16 +37,23 @@ void wait_for_cluster();
 int cluster_rank();
 int cluster_blocks();
 
-std::array<uint64_t, 32> exchange_words(unsigned mask, uint64_t v);
+// What every lane has, until the caller exchanges again: none can be two exchanges ahead of it.
+const std::array<uint64_t, 32>& exchange_words(unsigned mask, uint64_t v);
 template <class T>
-std::array<T, 32> exchange_warp(unsigned mask, T v) {
+struct Lanes {
+  const std::array<uint64_t, 32>& words;
+  T operator[](size_t lane) const {
+    T v;
+    std::memcpy(&v, &words[lane], sizeof v);
+    return v;
+  }
+};
+template <class T>
+Lanes<T> exchange_warp(unsigned mask, T v) {
   static_assert(sizeof(T) <= 8);
   uint64_t word = 0;
   std::memcpy(&word, &v, sizeof v);
-  const std::array<uint64_t, 32> words = exchange_words(mask, word);
-  std::array<T, 32> out;
-  for (int k = 0; k < 32; ++k) std::memcpy(&out[size_t(k)], &words[size_t(k)], sizeof(T));
-  return out;
+  return {exchange_words(mask, word)};
 }
 
 char* dynamic_shared();
