@@ -68,9 +68,9 @@ inline int __any_sync(unsigned mask, int v) {
   return any;
 }
 inline unsigned __ballot_sync(unsigned mask, int v) {
-  const std::array<int, 32> all = emulated::exchange_warp(mask, int(v != 0));
+  const auto all = emulated::exchange_warp(mask, int(v != 0));
   unsigned bits = 0;
-  for (int k = 0; k < 32; ++k) bits |= unsigned(mask >> k & 1 && all[size_t(k)]) << k;
+  for (int k = 0; k < 32; ++k) bits |= unsigned(mask >> k & 1 && all[k]) << k;
   return bits;
 }
 inline int __all_sync(unsigned mask, int v) { return !__any_sync(mask, !v); }
