@@ -28,7 +28,7 @@ RECORDED, GATES = fig.recorded(H100), fig.load("gates.json")
 
 def row(op="rms.fwd", shape="8192x4096", dtype="bf16", us=47.0, floor=46.0, spread=0.0, **more):
     reads, writes = {"fwd": (1, 1), "bwd": (2, 1)}.get(op.split(".")[1], (1, 1)) if not op.startswith("add") else (2, 2)
-    size = (reads + writes) * math.prod(map(int, shape.split("x"))) * (4 if dtype == "fp32" else 2)
+    size = (reads + writes) * math.prod(rows.sizes_of(shape)[0]) * (4 if dtype == "fp32" else 2)
     samples = [us * (1 + spread * (i - 2)) for i in range(5)]
     return dict({"op": op, "shape": shape, "dtype": dtype, "bytes": size, "reads": reads, "writes": writes, "samples": samples,
                  "floor_samples": [floor] * 6}, **more)
@@ -114,7 +114,8 @@ class Gates(unittest.TestCase):
     def test_which_gate(self):
         for op, shape, gate in (("ln.fwd", "2048x4096", 0.90), ("rms.fwd", "262144x256", 0.96), ("ln.fwd", "4096x65536", 0.94), ("rms.fwd", "32768x256", 0.93),
                                 ("ln.fwd", "2048x131072", 0.84), ("ln.bwd", "8192x4096", 0.90), ("rms.bwd", "2048x4096", 0.83), ("ln.bwd", "4096x32768", 0.86),
-                                ("rms.bwd", "1024x262144", 0.65), ("ln.bwd", "524288x128", 0.85), ("addrms.fwd", "2048x4096", 0.95), ("dyt.bwd", "1024x768", None)):
+                                ("rms.bwd", "1024x262144", 0.65), ("ln.bwd", "524288x128", 0.85), ("addrms.fwd", "2048x4096", 0.95), ("dyt.bwd", "1024x768", None),
+                                ("gn.fwd", "32x256x56x56:nhwc", 0.4), ("bn.bwd", "32x256x56x56", 0.4)):
             with self.subTest(op=op, shape=shape):
                 self.assertEqual([v[1] for v in self.verdicts(op=op, shape=shape)], [gate])
 
@@ -128,7 +129,7 @@ class Gates(unittest.TestCase):
             with self.subTest(op=op, ratio=ratio):
                 found = self.verdicts(peer=(ratio, 1, "p", "measured"), op=op, shape=shape, dtype="fp32")
                 self.assertEqual([v[:3] for v in found if v[0] == "of_peer"], [("of_peer", limit, met)])
-        self.assertEqual(self.verdicts(peer=(0.5, 1, "p", "measured"), op="gn.fwd", shape="2x320x64x64"), [])
+        self.assertEqual(self.verdicts(peer=(0.5, 1, "p", "measured"), op="adaln.fwd", shape="2x320x64x64"), [])
         small = self.verdicts(peer=(1.5, 1, "p", "measured"), op="rms.bwd", shape="1024x768")
         self.assertEqual(small, [("of_peer", 1.1, True, 0.5, False)])
 
@@ -182,10 +183,20 @@ class Rows(unittest.TestCase):
         fields = {"x": field("input", "... n", "T|fp32"), "alpha": field("input", "1", "T|fp32"), "rstd": field("input", "...|... 1", "stat"),
                   "dy": field("input", "... n", "fp64|fp32|bf16"), "dx": field("output", "... n", "T"), "dalpha": field("output", "1", "alpha|fp32")}
         library = types.SimpleNamespace(fields={("op", "backward"): (fields, "dy")})
-        found = rows.tensors_of(library, {"function": ("op", "backward"), "tensors": list(fields), "dtype": "bf16", "shape": "2x3x4"})
+        found = rows.tensors_of(library, {"function": ("op", "backward"), "tensors": list(fields), "numbers": {}, "dtype": "bf16", "shape": "2x3x4"})
         self.assertEqual({name: (t.shape, t.dtype, t.output, t.large, t.bytes) for name, t in found.items()},
                          {"x": ([2, 3, 4], "bf16", False, True, 48), "alpha": ([1], "bf16", False, False, 2), "rstd": ([2, 3], "fp32", False, False, 24),
                           "dy": ([2, 3, 4], "bf16", False, True, 48), "dx": ([2, 3, 4], "bf16", True, True, 48), "dalpha": ([1], "bf16", True, False, 2)})
+
+
+    def test_planes(self):
+        field = collections.namedtuple("Field", "kind shape types")
+        fields = {"x": field(b"input", b"batch channels ...", b"fp32|bf16"), "mean": field(b"output", b"batch groups", b"stat"), "y": field(b"output", b"batch channels ...", b"T")}
+        row = {"function": ("op", "forward"), "tensors": list(fields), "numbers": {"groups": 2}, "dtype": "bf16", "shape": "3x4x5x6:nhwc"}
+        found = rows.tensors_of(types.SimpleNamespace(fields={("op", "forward"): (fields, "x")}), row)
+        self.assertEqual({name: (t.shape, t.dtype, t.channels_last) for name, t in found.items()},
+                         {"x": ([3, 4, 5, 6], "bf16", True), "mean": ([3, 2], "fp32", False), "y": ([3, 4, 5, 6], "bf16", True)})
+        self.assertEqual(rows.sizes_of("8192x4096"), ((8192, 4096), False))
 
 
 class Compare(unittest.TestCase):

@@ -155,7 +155,7 @@ def applies(rule, row):
         return False
     if "shapes" in rule:
         return row["shape"] in rule["shapes"]
-    n, (first, last) = int(row["shape"].split("x")[-1]), rule["n"]
+    n, (first, last) = rows.sizes_of(row["shape"])[0][-1], rule["n"]
     return first <= n and (last is None or n <= last) and between(rule["mib"], mib(row))
 
 

@@ -156,7 +156,7 @@ def installed():
 
 
 def line(r):
-    name = f"{r['op']:<11} {r['shape']:<12} {r['dtype']:<4} {r['who']:<14}"
+    name = f"{r['op']:<11} {r['shape']:<18} {r['dtype']:<4} {r['who']:<14}"
     if "error" in r:
         return f"{name} {r['error']}"
     us, own = (sorted(r[k])[len(r[k]) // 2] for k in ("samples", "kilter_samples"))

@@ -59,7 +59,7 @@ def extra_memory(row, torch_bytes):
 def row_text(entry, peers, gates, torch_bytes):
     """A row of the table, and (gates met, gates, goals met, goals)."""
     row, best = entry["row"], peers[0] if peers else None
-    name = f"{row['op']:<13} {row['shape']:<12} {row['dtype']:<4}"
+    name = f"{row['op']:<13} {row['shape']:<18} {row['dtype']:<4}"
     if entry["error"] or entry["us"] is None:
         due = [gate for rule in gates["rows"] if fig.applies(rule, row) for gate in (rule.get("fraction") or rule["of_peer"])[:1]]
         return f"{name} {entry['error']}", (0, sum(gate is not None for gate in due), 0, len(due))
@@ -80,7 +80,7 @@ def table(data, recorded, gates, ops=()):
     wanted = {row["op"] for row in rows.ROWS if rows.is_of(row, ops)}
     entries = {k: entry for k, entry in fig.figures(data["runs"]).items() if not ops or k[0] in wanted}
     peers = fig.peers_of(data, recorded, entries)
-    lines = [f"{'op':<13} {'shape':<12} {'type':<4} {'us':>9} {'p10':>9} {'p90':>9} {'floor':>9} {'fraction':>8} {'KiB (torch)':>14}  {'peer us':>9}  {'fastest peer':<20} {'ratio':<11}  gate"]
+    lines = [f"{'op':<13} {'shape':<18} {'type':<4} {'us':>9} {'p10':>9} {'p90':>9} {'floor':>9} {'fraction':>8} {'KiB (torch)':>14}  {'peer us':>9}  {'fastest peer':<20} {'ratio':<11}  gate"]
     counts = [0, 0, 0, 0]
     memory = {fig.key(r): r["extra_bytes"] for r in (data.get("peers") or {}).get("rows", []) if r["who"] == "torch" and "extra_bytes" in r}
     for k, entry in entries.items():
