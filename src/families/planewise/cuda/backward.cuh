@@ -121,7 +121,8 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
     table[5][i] = c.factor, table[6][i] = c.term;
   }
   __syncthreads();
-  const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
+  const TileColumn<A> column(p.shape, tiles, b);
+  const int own = column.channel();
   C c[5][W];
 #pragma unroll
   for (int q = 0; q < 5; ++q)
@@ -130,17 +131,18 @@ __global__ void __launch_bounds__(kPlaneThreads, PlaneAccess<T>::kBlocks)
   const auto of = [&](int j) {  // factor and term, which only slopes need, stay where they are
     return GradientCoefficients<C>{c[0][j], c[1][j], c[2][j], c[3][j], c[4][j], table[5][own + j * step], table[6][own + j * step]};
   };
-  const TileBatches<A, N> batches(p.shape, tiles, b);
-  each_fetched(stream_of<T, N>(p, step), batches.count(), batches, [&](int batch, const StreamPair<T, N>& held) {
-    const auto at = batches(batch);
+  column.with_places([&](auto place_of) {
+    const auto places = [&](int batch) { return [=](int k) { return place_of(batch * N + k); }; };
+    each_fetched(stream_of<T, N>(p, step), (column.count() + N - 1) / N, places, [&](int batch, const StreamPair<T, N>& held) {
 #pragma unroll
-    for (int k = 0; k < N; ++k) {
-      const Place place = at(k);
-      if (!place.any(W, step)) continue;
-      C x[W], dy[W];
-      held.x.value(k, place, x), held.dy.value(k, place, dy);
-      write_gradient<T>(p, step, place, x, dy, of);
-    }
+      for (int k = 0; k < N; ++k) {
+        const Place place = place_of(batch * N + k);
+        if (!place.any(W, step)) continue;
+        C x[W], dy[W];
+        held.x.value(k, place, x), held.dy.value(k, place, dy);
+        write_gradient<T>(p, step, place, x, dy, of);
+      }
+    });
   });
 }
 

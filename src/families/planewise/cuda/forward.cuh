@@ -128,32 +128,31 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
   wait_for_predecessor(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across;
-  const int64_t begin = b.chunk * tiles.places, end = begin + tiles.places_of(b.chunk, p.shape.spatial);
-  for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x)
-    if (b.tile * tiles.channels() + i < p.shape.channels) table[i] = coefficients(p, b.sample, b.tile * tiles.channels() + i);
+  const TileColumn<A> column(p.shape, tiles, b);
+  for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
+    const int64_t channel = b.tile * tiles.channels() + i;
+    table[i] = channel < p.shape.channels ? coefficients(p, b.sample, channel) : Coefficients<C>{};
+  }
   __syncthreads();
   Coefficients<C> own[W];
-  const Place columns = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true);
 #pragma unroll
-  for (int j = 0; j < W; ++j)
-    if (columns.has(j, step)) own[j] = table[columns.first + j * step];
-  for (int64_t first = begin + b.row; first < end; first += tiles.down * kAtOnce) {
-    const auto at = [&](int k) {
-      const int64_t place = first + k * tiles.down;
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, place, place < end && b.row < tiles.down);
-    };
-    C v[kAtOnce][W];
-    load<T>(p.x, vectors, step, at, v);
+  for (int j = 0; j < W; ++j) own[j] = table[column.channel() + j * step];
+  column.with_places([&](auto place_of) {
+    for (int done = 0; done < column.count(); done += kAtOnce) {
+      C v[kAtOnce][W];
+      load<T>(
+          p.x, vectors, step, [&](int k) { return place_of(done + k); }, v);
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const Place place = at(k);
-      if (!place.any(W, step)) continue;
-      add_before<T>(p, step, place, v[k]);
+      for (int k = 0; k < kAtOnce; ++k) {
+        const Place place = place_of(done + k);
+        if (!place.any(W, step)) continue;
+        add_before<T>(p, step, place, v[k]);
 #pragma unroll
-      for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
-      finish<T>(p, step, place, v[k]);
+        for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
+        finish<T>(p, step, place, v[k]);
+      }
     }
-  }
+  });
 }
 
 }  // namespace kilter::cuda

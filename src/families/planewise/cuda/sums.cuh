@@ -132,33 +132,35 @@ __global__ void __launch_bounds__(kPlaneThreads, 2) tile_sums_kernel(const __gri
   let_successor_start(true);
   const bool vectors = p.shape.vectors;
   const int step = vectors ? 1 : tiles.across;
-  const TileBatches<A, N> batches(p.shape, tiles, b);
+  const TileColumn<A> places_of_thread(p.shape, tiles, b);
   for (int i = threadIdx.x; i < tiles.channels(); i += blockDim.x) {
     const int64_t channel = b.tile * tiles.channels() + i;
     const SumsCoefficients<C> c = channel < p.shape.channels ? sums_coefficients(p, b.sample, channel) : SumsCoefficients<C>{};
     table[0][i] = c.mean, table[1][i] = c.rstd, table[2][i] = c.factor, table[3][i] = c.term;
   }
   __syncthreads();
-  const int own = tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, 0, true).first;
+  const int own = places_of_thread.channel();
   C mean[W], rstd[W], sums[3][W] = {};
 #pragma unroll
   for (int j = 0; j < W; ++j) mean[j] = table[0][own + j * step], rstd[j] = table[1][own + j * step];
   const auto coefficients = [&](int j) {  // factor and term, which only slopes need, stay where they are
     return SumsCoefficients<C>{mean[j], rstd[j], table[2][own + j * step], table[3][own + j * step]};
   };
-  each_fetched(stream_of<T, N>(p, step), batches.count(), batches, [&](int batch, const StreamPair<T, N>& pair) {
-    const auto at = batches(batch);
+  places_of_thread.with_places([&](auto place_of) {
+    const auto places = [&](int batch) { return [=](int k) { return place_of(batch * N + k); }; };
+    each_fetched(stream_of<T, N>(p, step), (places_of_thread.count() + N - 1) / N, places, [&](int batch, const StreamPair<T, N>& pair) {
 #pragma unroll
-    for (int k = 0; k < N; ++k) {
-      C h[W], u[W];
-      take_terms<T>(p, step, pair, k, at(k), h, u, coefficients);
+      for (int k = 0; k < N; ++k) {
+        C h[W], u[W];
+        take_terms<T>(p, step, pair, k, place_of(batch * N + k), h, u, coefficients);
 #pragma unroll
-      for (int j = 0; j < W; ++j) {
-        sums[0][j] = sums[0][j] + u[j];
-        sums[1][j] = Approximate::mad(u[j], h[j], sums[1][j]);
-        sums[2][j] = sums[2][j] + h[j];
+        for (int j = 0; j < W; ++j) {
+          sums[0][j] = sums[0][j] + u[j];
+          sums[1][j] = Approximate::mad(u[j], h[j], sums[1][j]);
+          sums[2][j] = sums[2][j] + h[j];
+        }
       }
-    }
+    });
   });
 #pragma unroll
   for (int q = 0; q < 3; ++q)

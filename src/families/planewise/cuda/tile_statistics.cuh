@@ -21,27 +21,39 @@ __device__ __forceinline__ TilePlace tile_of_block(const TilePlan& tiles) {
 // Of a chunk's places, those that a row of threads has.
 __device__ __forceinline__ int places_of_row(int places, int down, int row) { return row < places ? (places - row - 1) / down + 1 : 0; }
 
-// A thread's accesses in a chunk, N at a time.
-template <class A, int N>
-struct TileBatches {
-  const PlaneShape& shape;
-  const TilePlan& tiles;
-  TilePlace own;
-  int64_t begin;
-  int all;
-  __device__ __forceinline__ TileBatches(const PlaneShape& s, const TilePlan& t, const TilePlace& b)
-      : shape(s),
-        tiles(t),
-        own(b),
-        begin(b.chunk * t.places + b.row),
-        all(b.row < t.down ? places_of_row(int(t.places_of(b.chunk, s.spatial)), t.down, b.row) : 0) {}
-  __device__ __forceinline__ int count() const { return (all + N - 1) / N; }
-  __device__ __forceinline__ auto operator()(int batch) const {
-    return [this, batch](int k) {
-      const int i = batch * N + k;
-      return tile_place<A>(shape, tiles, own.sample, own.tile, own.column, begin + int64_t(i) * tiles.down, i < all);
-    };
+// A thread's accesses in a chunk: f(place_of) with place_of(i) the i-th's place, of count().  Where samples lie side by side no access
+// needs a division, which would keep the next one waiting.
+template <class A>
+class TileColumn {
+ public:
+  __device__ __forceinline__ TileColumn(const PlaneShape& s, const TilePlan& t, const TilePlace& b)
+      : shape_(s),
+        down_(t.down),
+        count_(b.row < t.down ? places_of_row(int(t.places_of(b.chunk, s.spatial)), t.down, b.row) : 0),
+        place_(b.chunk * t.places + b.row),
+        own_(tile_place<A>(s, t, b.sample, b.tile, b.column, place_, true)) {}
+  __device__ __forceinline__ int count() const { return count_; }
+  __device__ __forceinline__ int channel() const { return own_.first; }  // in the tile
+  template <class F>
+  __device__ __forceinline__ void with_places(F f) const {
+    const int channels = count_ > 0 ? own_.to : 0;
+    if (shape_.in_sample >= shape_.spatial) {
+      const int64_t step = down_ * shape_.channels;
+      return f([=, this](int i) { return Place{own_.sample, own_.element + i * step, own_.first, 0, i < count_ ? channels : 0}; });
+    }
+    const Quotient at = divided(place_, shape_.in_sample);
+    const int64_t begin = own_.element - at.rest * shape_.channels;
+    f([=, this](int i) {
+      const Quotient place = divided(place_ + int64_t(i) * down_, shape_.in_sample);
+      return Place{place.whole, begin + place.rest * shape_.channels, own_.first, 0, i < count_ ? channels : 0};
+    });
   }
+
+ private:
+  const PlaneShape& shape_;
+  int down_, count_;
+  int64_t place_;
+  Place own_;
 };
 
 // The planes of which a tile has channels.
@@ -79,42 +91,42 @@ __global__ void __launch_bounds__(kPlaneThreads, 2)
   let_successor_start(true);
   const int step = p.shape.vectors ? 1 : tiles.across, places = int(tiles.places_of(b.chunk, p.shape.spatial));
   const int64_t begin = b.chunk * tiles.places;
-  const int all = b.row < tiles.down ? places_of_row(places, tiles.down, b.row) : 0;
   C pivot[W] = {}, sum[W] = {}, squares[W] = {};
   uint32_t bits[W] = {};
-  for (int done = 0, batch = 0; done < all; done += kPlaneSlots) {
-    const int n = all - done < kPlaneSlots ? all - done : kPlaneSlots;
-    const auto at = [&](int k) {
-      return tile_place<A>(p.shape, tiles, b.sample, b.tile, b.column, begin + b.row + int64_t(done + k) * tiles.down, k < n);
-    };
-    C v[kPlaneSlots][W];
-    load_s<T>(p, step, at, v);
-    if (done == 0) {
-#pragma unroll
-      for (int j = 0; j < W; ++j) {
-        C distance = 0;
-#pragma unroll
-        for (int k = 1; k < kPlaneSlots; ++k) distance = distance + (k < n ? v[k][j] - v[0][j] : C(0));
-        pivot[j] = v[0][j] + distance / C(n);
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < kPlaneSlots; ++k)
-      if (k < n)
+  const TileColumn<A> column(p.shape, tiles, b);
+  column.with_places([&](auto place_of) {
+    for (int done = 0, batch = 0; done < column.count(); done += kPlaneSlots) {
+      const int n = column.count() - done < kPlaneSlots ? column.count() - done : kPlaneSlots;
+      C v[kPlaneSlots][W];
+      load_s<T>(
+          p, step, [&](int k) { return place_of(done + k); }, v);
+      if (done == 0) {
 #pragma unroll
         for (int j = 0; j < W; ++j) {
-          const C d = v[k][j] - pivot[j];
-          bits[j] |= bits_in(d);
-          sum[j] = sum[j] + d, squares[j] = Approximate::mad(d, d, squares[j]);
-        }
-    if (!is_power_of_two(++batch)) continue;
+          C distance = 0;
 #pragma unroll
-    for (int j = 0; j < W; ++j) {
-      Moments<C> m = {pivot[j], sum[j], squares[j], 0};
-      m.move_to_mean(C(done + n));
-      pivot[j] = m.pivot, sum[j] = m.sum, squares[j] = m.squares;
+          for (int k = 1; k < kPlaneSlots; ++k) distance = distance + (k < n ? v[k][j] - v[0][j] : C(0));
+          pivot[j] = v[0][j] + distance * near_inverse(C(n));
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kPlaneSlots; ++k)
+        if (k < n)
+#pragma unroll
+          for (int j = 0; j < W; ++j) {
+            const C d = v[k][j] - pivot[j];
+            bits[j] |= bits_in(d);
+            sum[j] = sum[j] + d, squares[j] = Approximate::mad(d, d, squares[j]);
+          }
+      if (!is_power_of_two(++batch)) continue;
+#pragma unroll
+      for (int j = 0; j < W; ++j) {
+        Moments<C> m = {pivot[j], sum[j], squares[j], 0};
+        m.move_to_mean(C(done + n));
+        pivot[j] = m.pivot, sum[j] = m.sum, squares[j] = m.squares;
+      }
     }
-  }
+  });
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     held[0][j][threadIdx.x] = pivot[j], held[1][j][threadIdx.x] = sum[j];
