@@ -66,9 +66,9 @@ inline std::vector<Case> cases() {
   const Wanted rstd_of_nothing = {{316.227766}, 1};
   all.push_back({.name = "large_planes_of_ones",
                  .op = "group_norm",
-                 .shape = {1, 32, 513, 1025},
+                 .shape = {1, 8, 513, 1025},
                  .types = {DType::f32},
-                 .numbers = {{"groups", 32}},
+                 .numbers = {{"groups", 8}},
                  .given = {{"x", {1}}, {"bias", {0.3f}}},
                  .forward = {{"y", {{0.3f}, 0}}, {"mean", {{1}, 0}}, {"rstd", rstd_of_nothing}}});
   for (const double groups : {1, 2, 4})

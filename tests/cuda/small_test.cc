@@ -77,6 +77,7 @@ TEST_P(Small, EveryLength) {
     for (const DType x : kTypes) {
       if (!is_row_norm() && (n > 4096 || (n > 7 && n % 125 != 0 && n % 96 != 0 && n != 4096))) continue;
       const int64_t rows = kRows[i++ % 7];
+      if (x == DType::f64 && n >= 32768) continue;  // whose kernels know no classes of length: LongestRowsInOnePass
       const Case c = base(x, n < 16384 ? rows : std::min<int64_t>(rows, 3), n);
       compare_and_list(c);
       compare_variant(c);
