@@ -53,7 +53,7 @@ TEST_P(Bounds, EveryFillTypeAndDirection) {
         for (const bool backward : {false, true}) {
           // Groups of four rows and a rest, several chunks.  fp64's reference is slow, and 23 rows of twelve cases meet every kind
           // of row that a fill draws (at most thirty) many times.
-          Case c = base(x, x == DType::f64 || !has("eps") ? 23 : 43, n, fill);
+          Case c = base(x, x == DType::f64 || !has("eps") ? 23 : 47, n, fill);
           c.backward = backward;
           expect_within(c);
           c["weight"] = c["bias"] = x, c.seed += 1;

@@ -84,7 +84,7 @@ void run_sums(const PlaneBackward& p, const PlanePart& part, const Differentiati
 
 template <class C>
 void tile_sums(const PlaneBackward& p, const PlanePart& tile, const Differentiating<C>& numbers, SumCell<C>* cells) {
-  alignas(64) C h[kChain * kTileColumns], u[kChain * kTileColumns], sums[3][kTileColumns];
+  alignas(64) C h[kChain * kTileColumns<C>], u[kChain * kTileColumns<C>], sums[3][kTileColumns<C>];
   const int columns = tile.columns;
   Numbers<Each<C>, Differentiating<C>::kNumbers> each;
   for (int q = 0; q <= Differentiating<C>::kScale; ++q) each[q].at = numbers.of[q] ? numbers.of[q] + tile.first_column : nullptr;
@@ -107,10 +107,10 @@ void tile_sums(const PlaneBackward& p, const PlanePart& tile, const Differentiat
       continue;
     }
     for (int k = 0; k < places; ++k, place.next())
-      differentiate(p, place.sample, place.place * p.channels + tile.first_column, columns, numbers, each, h + k * kTileColumns,
-                    u + k * kTileColumns);
+      differentiate(p, place.sample, place.place * p.channels + tile.first_column, columns, numbers, each, h + k * kTileColumns<C>,
+                    u + k * kTileColumns<C>);
     add_places(places, columns, sums, [&](int k, int c, C(&t)[3]) KILTER_INLINE_LAMBDA {
-      const int i = k * kTileColumns + c;
+      const int i = k * kTileColumns<C> + c;
       t[0] = u[i], t[1] = u[i] * h[i], t[2] = h[i];
     });
   }

@@ -50,7 +50,7 @@ void run_statistics(const PlaneForward& p, const PlanePart& part, C scale, Cell<
 // Of the columns of a tile, and what they give with those of `before` places.
 template <class C>
 void tile_statistics(const PlaneForward& p, const PlanePart& tile, C scale, int64_t before, Cell<C>* cells) {
-  alignas(64) C buffer[kTilePlaces<C> * kTileColumns], sum[1][kTileColumns], sums[2][kTileColumns], mean[kTileColumns];
+  alignas(64) C buffer[kTilePlaces<C> * kTileColumns<C>], sum[1][kTileColumns<C>], sums[2][kTileColumns<C>], mean[kTileColumns<C>];
   const int places = int(tile.end - tile.begin), columns = tile.columns;
   clear(columns, sum);
   const auto get = [&](int64_t sample, int64_t start, int m, C* to) KILTER_INLINE_LAMBDA {

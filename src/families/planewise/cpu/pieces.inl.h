@@ -104,13 +104,14 @@ struct Numbers {
 };
 
 template <int N, class C>
-KILTER_INLINE void clear(int columns, C (&sums)[N][kTileColumns]) {
+KILTER_INLINE void clear(int columns, C (&sums)[N][kTileColumns<C>]) {
   for (int q = 0; q < N; ++q)
     for (int c = 0; c < columns; ++c) sums[q][c] = 0;
 }
-// Adds up over the places of a tile by column, chains of eight at a time: term(place, column, t) writes the N terms.
+// Adds up over the places of a tile by column, chains of eight at a time, then of four, two and one: term(place, column, t) writes the N
+// terms.
 template <int N, class C, class F>
-KILTER_INLINE void add_places(int places, int columns, C (&sums)[N][kTileColumns], F term) {
+KILTER_INLINE void add_places(int places, int columns, C (&sums)[N][kTileColumns<C>], F term) {
   const auto chain = [&](int first, auto count) KILTER_INLINE_LAMBDA {
     for (int c = 0; c < columns; ++c) {
       C chain[N] = {};
@@ -124,7 +125,10 @@ KILTER_INLINE void add_places(int places, int columns, C (&sums)[N][kTileColumns
   };
   int place = 0;
   for (; place + kChain <= places; place += kChain) chain(place, std::integral_constant<int, kChain>());
-  for (; place < places; ++place) chain(place, std::integral_constant<int, 1>());
+  const auto rest = [&](auto count) KILTER_INLINE_LAMBDA {
+    if (decltype(count)::value <= places - place) chain(place, count), place += decltype(count)::value;
+  };
+  rest(std::integral_constant<int, 4>()), rest(std::integral_constant<int, 2>()), rest(std::integral_constant<int, 1>());
 }
 
 // A tile's places in C: where they lie, or in a buffer.
@@ -138,7 +142,7 @@ struct Tile {
 template <class C, class F, class Ready>
 KILTER_INLINE Tile<C> load_tile(Place place, int places, const PlanePart& part, int64_t channels, C* buffer, F get, Ready ready) {
   const bool in_one = place.place + places <= place.spatial, side_by_side = in_one && part.columns == channels;
-  const int64_t stride = side_by_side ? channels : kTileColumns;
+  const int64_t stride = side_by_side ? channels : kTileColumns<C>;
   Tile<C> tile{buffer, stride};
   for (int k = 0, count; k < places; k += count) {
     count = !side_by_side ? 1 : places - k < kChain ? places - k : kChain;
@@ -162,9 +166,9 @@ KILTER_INLINE void each_tile(const PlanePart& part, F f) {
   PlanePart tile = part;
   for (tile.begin = part.begin; tile.begin < part.end; tile.begin = tile.end) {
     tile.end = part.end - tile.begin < kTilePlaces<C> ? part.end : tile.begin + kTilePlaces<C>;
-    for (int done = 0; done < part.columns; done += kTileColumns) {
+    for (int done = 0; done < part.columns; done += kTileColumns<C>) {
       tile.first_column = part.first_column + done;
-      tile.columns = part.columns - done < kTileColumns ? part.columns - done : kTileColumns;
+      tile.columns = part.columns - done < kTileColumns<C> ? part.columns - done : kTileColumns<C>;
       f(tile, done);
     }
   }

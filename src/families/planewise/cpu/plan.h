@@ -40,7 +40,7 @@ struct PlanePlan {
       slab_groups = groups;
     else if (last)
       slab_groups = std::clamp<int64_t>(groups / std::max<int64_t>(1, kLeastSlabs / (sets * chunks)),
-                                        std::min(groups, std::max<int64_t>(1, kTileColumns / width)), groups);
+                                        std::min(groups, std::max<int64_t>(1, kTileColumns<float> / width)), groups);
     else if (p.over_batch)
       slab_groups = std::clamp<int64_t>(in_cache, 1, std::max<int64_t>(1, groups / kLeastSlabs));
   }

@@ -12,7 +12,8 @@ namespace kilter {
 template <class C>
 constexpr int64_t kChunk = sizeof(C) == 4 ? 1024 : 256;
 constexpr int64_t kChunkPlaces = 256;
-constexpr int kTileColumns = 128;  // that are summed together: pieces of several cache lines
+template <class C>
+constexpr int kTileColumns = sizeof(C) == 4 ? 128 : 64;  // that are summed together: pieces of several cache lines, a few KiB of stack
 template <class C>
 constexpr int kTilePlaces = sizeof(C) == 4 ? 32 : 16;
 
