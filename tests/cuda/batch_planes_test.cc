@@ -32,6 +32,9 @@ TEST_F(BatchPlanes, ShapesLayoutsTypes) {
       }
 }
 
+// So many samples of short runs that a thread has several.
+TEST_F(BatchPlanes, ManySamples) { BatchRun({.batch = 65537, .channels = 9, .spatial = 2, .t = DType::f32}).forward(); }
+
 TEST_F(BatchPlanes, Features) {
   int k = 0;
   for (const Norm norm : {Norm::batch, Norm::instance})
