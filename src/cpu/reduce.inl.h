@@ -167,7 +167,12 @@ template <int N, int kMost = kSegment, class C, class A, class F>
 KILTER_INLINE void natural_sums(int m, C (&sums)[N], A ahead, F term) {
   alignas(64) C lane[N][kLanes];
   int width = kLanes;
-  if (kMost == kSegment && m == kSegment) {
+  if constexpr (kMost <= kLanes) {
+    ahead.fetch(0, 1);
+    width = power_of_two_at_least(m);
+    lane_sums<N, 1>(0, m, lane, term);
+    lane_sums<N, 0>(m, width, lane, term);
+  } else if (m == kSegment) {
     for (int step = 0; step < kLanes / kStep; ++step) {
       ahead.fetch(step, kLanes / kStep);
       lane_sums<N, 4>(step * kStep, (step + 1) * kStep, lane, term);
