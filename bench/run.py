@@ -124,7 +124,7 @@ def planes_table():
             lines.setdefault(name, {})[r["layout"]] = best_times(r)
         text += peers_head(data)
         text += "| op | direction | type | shape | first: best copy | kilter | oneDNN | PyTorch | last: best copy | kilter | oneDNN | PyTorch |\n"
-        text += "| " + "--- | " * 12 + "\n"
+        text += "|" + " --- |" * 12 + "\n"
         text += "".join(f"{line} | {best['channels first']} | {best['channels last']} |\n" for line, best in lines.items()) + "\n"
     return text.rstrip("\n") + "\n" if text else "No result is kept yet.\n"
 
