@@ -1,4 +1,6 @@
 // Every op, direction, type, fill and implementation within the contract's bounds (tools/check/tolerances.cc).
+#include "check/op.h"
+#include "check/tolerances.h"
 #include "harness/run.h"
 
 namespace kilter::test {
@@ -128,6 +130,14 @@ TEST_P(Bounds, SetsOfFeatures) {
           check::find_op(c.op)->vary(&c, variant);
           expect_within(c);
         }
+}
+
+// By what it says, not by where the text lies: each file may have its own.
+TEST(Tolerances, AConditionIsKnownByItsText) {
+  const check::Bounds& bounds = *check::find_op("batch_norm")->bounds;
+  const std::string copy = "with an activation";
+  EXPECT_EQ(check::tolerance(bounds, "u", DType::f32, {copy.c_str()}).bound, 6);
+  EXPECT_EQ(check::tolerance(bounds, "u", DType::f32, {""}).bound, 0.5);
 }
 
 TEST_P(Bounds, Epsilon) {

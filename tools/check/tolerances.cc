@@ -44,7 +44,9 @@ std::string judged_as(const Bounds& bounds, std::string_view output) {
 const Tolerance& tolerance(const Bounds& bounds, std::string_view output, DType dtype, std::initializer_list<const char*> when) {
   const std::string name = judged_as(bounds, output);
   for (const Tolerance& t : bounds.table)
-    if (name == t.output && dtype == t.dtype && (!t.when || std::find(when.begin(), when.end(), t.when) != when.end())) return t;
+    if (name == t.output && dtype == t.dtype &&
+        (!t.when || std::any_of(when.begin(), when.end(), [&](const char* w) { return w && std::string_view(w) == t.when; })))
+      return t;
   throw std::logic_error("no tolerance for " + std::string(output) + " in " + dtype_name(dtype));
 }
 
