@@ -1,6 +1,7 @@
 // The float64 reference of the elementwise ops (fp64 rows: long double), the obvious way: ops/<op>/reference.cc gives f and f'.
 #pragma once
 
+#include <cfenv>
 #include <cmath>
 
 #include "core/element.h"
@@ -71,12 +72,33 @@ struct ElementwiseReference {
   }
 };
 
+// FloatEnvironment for long double, whose unit has an environment of its own on x86.
+class LongDoubleEnvironment {
+ public:
+  LongDoubleEnvironment() {
+    std::fegetenv(&found_);
+    std::fesetenv(FE_DFL_ENV);
+    asm volatile("" : : : "memory");
+  }
+  ~LongDoubleEnvironment() {
+    asm volatile("" : : : "memory");
+    std::fesetenv(&found_);
+  }
+  LongDoubleEnvironment(const LongDoubleEnvironment&) = delete;
+  LongDoubleEnvironment& operator=(const LongDoubleEnvironment&) = delete;
+
+ private:
+  std::fenv_t found_;
+};
+
 template <class F>
 kilter_status elementwise_reference(const ElementwiseForward& p) {
+  const LongDoubleEnvironment environment;
   return p.x.dtype == DType::f64 ? ElementwiseReference<F, long double>(p).run(p) : ElementwiseReference<F, double>(p).run(p);
 }
 template <class F>
 kilter_status elementwise_reference(const ElementwiseBackward& p) {
+  const LongDoubleEnvironment environment;
   return p.dy.dtype == DType::f64 ? ElementwiseReference<F, long double>(p).run(p) : ElementwiseReference<F, double>(p).run(p);
 }
 
