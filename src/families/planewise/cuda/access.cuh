@@ -259,12 +259,6 @@ __device__ __forceinline__ Quotient divided(int64_t a, int64_t b) {
   return {q, a - q * b};
 }
 
-// Where element 0 of the access that is the `access`th of a block's slab lies, and so on: see plan.h.
-template <class A>
-__device__ __forceinline__ Place slab_place(int64_t sample, int64_t start, int64_t elements, int access) {
-  const int64_t left = elements - start;
-  return {sample, start + int64_t(access) * A::kWidth, access * A::kWidth, 0, left < (1 << 20) ? int(left) : 1 << 20};
-}
 // Channels last: access `across` of a tile, of place `place`.  Without vectors neighbours have neighbouring channels.
 template <class A>
 __device__ __forceinline__ Place tile_place(const PlaneShape& shape, const TilePlan& tiles, int64_t sample, int64_t tile, int across,

@@ -1,4 +1,4 @@
-// Sums over a batch of accesses, a team's threads and a block's rows of threads, each in a fixed order.
+// Sums over a batch of accesses and over a team's threads, each in a fixed order.
 #pragma once
 
 #include "families/planewise/cuda/access.cuh"
@@ -28,21 +28,6 @@ __device__ __forceinline__ void keep(const Place& place, int step, C (&v)[W], C 
   if (place.has(0, step) && place.has(W - 1, step)) return;
 #pragma unroll
   for (int j = 0; j < W; ++j) v[j] = place.has(j, step) ? v[j] : instead;
-}
-
-// columns[j][t] of the rows `down` of threads t = row * across + column, added up in row 0, by a tree with a barrier for each level.
-// The block met behind the writes; it meets behind the sums.
-template <int W, class C>
-__device__ __forceinline__ void add_rows(C (&columns)[W][kPlaneThreads], int across, int down, int row) {
-  const int t = threadIdx.x;
-  int step = 1;
-  while (step < down) step *= 2;
-  for (step /= 2; step > 0; step /= 2) {
-    if (row < step && row + step < down)
-#pragma unroll
-      for (int j = 0; j < W; ++j) columns[j][t] = columns[j][t] + columns[j][t + step * across];
-    __syncthreads();
-  }
 }
 
 }  // namespace kilter::cuda
