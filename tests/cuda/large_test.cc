@@ -2,6 +2,7 @@
 // the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,19 +96,23 @@ class Large : public Device {
     else
       c["weight"] = c["bias"] = c["dweight"] = c["dbias"] = DType::none;
     SCOPED_TRACE(check::command(c));
-    const bool centered = Large::centered(c);
     size_t free = 0, total = 0;
     ASSERT_EQ(cudaMemGetInfo(&free, &total), cudaSuccess);
 
     Case vectors = base(DType::bf16, 0, n);
     vectors["weight"] = c["weight"], vectors["bias"] = c["bias"];
     Tensors affine = check::make_tensors(vectors);
-    DeviceTensor weight(affine["weight"], {}), bias(affine["bias"], {});
-    BigTensor x(DType::bf16, rows, n), out(DType::bf16, rows, n), rstd(DType::f32, rows), mean(DType::f32, centered ? rows : 1);
+    const std::vector<const char*> small_names = those(c, {"weight", "bias", "alpha", "shift"}), saved_names = those(c, {"mean", "rstd"});
+    std::map<std::string, DeviceTensor> on_device;
+    for (const char* name : small_names) on_device.try_emplace(name, affine[name], DeviceLayout{});
+    BigTensor x(DType::bf16, rows, n), out(DType::bf16, rows, n);
+    std::map<std::string, BigTensor> saved;
+    for (const char* name : saved_names) saved.try_emplace(name, DType::f32, rows);
     x.fill(period("x", 0.25, 1.5));
     check::Arguments k(*check::function_of(c.op, false));
-    k["x"] = x.tensor(), k["weight"] = weight.tensor(), k["bias"] = bias.tensor(), k["y"] = out.tensor(), k["rstd"] = rstd.tensor();
-    if (centered) k["mean"] = mean.tensor();
+    k["x"] = x.tensor(), k["y"] = out.tensor();
+    for (auto& [name, t] : on_device) k[name] = t.tensor();
+    for (auto& [name, t] : saved) k[name] = t.tensor();
     kilter_plan plan;
     ASSERT_EQ(k.ask(&plan), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(std::string(plan.impl).substr(0, 5), "cuda:");
@@ -118,22 +123,20 @@ class Large : public Device {
     const int64_t count = int64_t(rows_to_compare.size());
     Case small = c;
     small.rows = count;
-    Tensors expected;
-    expected["x"] = x.fetch(rows_to_compare), expected["weight"] = affine["weight"], expected["bias"] = affine["bias"];
-    expected["y"] = Buffer::rows(DType::bf16, count, n), expected["rstd"] = Buffer::per_row(DType::f32, count);
-    if (centered) expected["mean"] = Buffer::per_row(DType::f32, count);
-    Tensors got;
-    got["y"] = out.fetch(rows_to_compare), got["rstd"] = rstd.fetch(rows_to_compare);
-    if (centered) got["mean"] = mean.fetch(rows_to_compare);
+    Tensors expected, got;
+    for (const char* name : small_names) expected[name] = affine[name];
+    expected["x"] = x.fetch(rows_to_compare), expected["y"] = Buffer::rows(DType::bf16, count, n);
+    got["y"] = out.fetch(rows_to_compare);
+    for (const char* name : saved_names)
+      expected[name] = Buffer::per_row(DType::f32, count), got[name] = saved.at(name).fetch(rows_to_compare);
 
-    BigTensor dy(DType::bf16, c.backward ? rows : 1, n), dweight(DType::f32, parts >= kAll ? n : 1),
-        dbias(DType::f32, parts >= kAll ? n : 1);
+    const int64_t sums = parts >= kAll ? n : 1;
+    BigTensor dy(DType::bf16, c.backward ? rows : 1, n), dweight(DType::f32, sums), dbias(DType::f32, sums);
     if (c.backward) {
       dy.fill(period("dy", 0, 1));
       check::Arguments b(*check::function_of(c.op, true));
-      b["x"] = k["x"], b["weight"] = k["weight"], b["rstd"] = k["rstd"];
-      if (centered) b["mean"] = k["mean"];
-      b["dy"] = dy.tensor(), b["dx"] = out.tensor();  // y was fetched
+      for (const char* name : those(c, {"weight", "alpha", "shift", "mean", "rstd"}, true)) b[name] = k[name];
+      b["x"] = k["x"], b["dy"] = dy.tensor(), b["dx"] = out.tensor();  // y was fetched
       if (parts >= kAll) b["dweight"] = dweight.tensor(), b["dbias"] = dbias.tensor();
       ASSERT_EQ(b.ask(&plan), KILTER_OK) << kilter_last_error();
       void* workspace = nullptr;
@@ -151,22 +154,26 @@ class Large : public Device {
     ASSERT_EQ(check::call(small, expected), KILTER_OK) << kilter_last_error();
     EXPECT_TRUE(same_bits(small, expected, got)) << sampled_text(rows_to_compare);
     ++compared;
-    if (parts == kAllWithSums) compare_sums(c, x, dy, mean, rstd, affine, dweight, dbias);
+    if (parts == kAllWithSums) compare_sums(c, x, dy, saved, affine, dweight, dbias);
   }
 
  private:
-  static bool centered(const Case& c) { return check::field_of(*check::function_of(c.op, false)->schema, "mean"); }
+  // Those of the names that the op's function has.
+  static std::vector<const char*> those(const Case& c, std::vector<const char*> names, bool backward = false) {
+    const auto& schema = *check::function_of(c.op, backward)->schema;
+    names.erase(std::remove_if(names.begin(), names.end(), [&](const char* name) { return !check::field_of(schema, name); }), names.end());
+    return names;
+  }
 
-  void compare_sums(const Case& c, const BigTensor& x, const BigTensor& dy, const BigTensor& mean, const BigTensor& rstd,
-                    const Tensors& affine, const BigTensor& dweight, const BigTensor& dbias) {
-    Tensors t, expected, got;
-    t["x"] = x.fetch(), t["dy"] = dy.fetch(), t["weight"] = affine["weight"], t["rstd"] = rstd.fetch();
-    if (centered(c)) t["mean"] = mean.fetch();
+  void compare_sums(const Case& c, const BigTensor& x, const BigTensor& dy, const std::map<std::string, BigTensor>& saved,
+                    const Tensors& small, const BigTensor& dweight, const BigTensor& dbias) {
+    Tensors t = small, expected, got;
+    t["x"] = x.fetch(), t["dy"] = dy.fetch();
+    for (const auto& [name, big] : saved) t[name] = big.fetch();
     got["dweight"] = dweight.fetch(), got["dbias"] = dbias.fetch();
     expected["dweight"] = Buffer::per_row(DType::f32, c.n), expected["dbias"] = Buffer::per_row(DType::f32, c.n);
     check::Arguments b(*check::function_of(c.op, true));
-    b["x"] = t["x"].tensor(), b["dy"] = t["dy"].tensor(), b["weight"] = t["weight"].tensor(), b["rstd"] = t["rstd"].tensor();
-    if (centered(c)) b["mean"] = t["mean"].tensor();
+    for (const char* name : those(c, {"x", "dy", "weight", "alpha", "shift", "mean", "rstd"}, true)) b[name] = t[name].tensor();
     b["dweight"] = expected["dweight"].tensor(), b["dbias"] = expected["dbias"].tensor();
     kilter_plan plan;
     ASSERT_EQ(b.ask(&plan), KILTER_OK) << kilter_last_error();
@@ -197,7 +204,7 @@ TEST_P(Large, VeryLongRows) { run(power(13) + 1, 262152, kAll); }
 TEST_P(Large, OneRow) { run(1, power(31) + 8, kDx); }
 TEST_P(Large, RowsOfOneElement) { run(power(31) + 9, 1, kForward); }
 
-INSTANTIATE_TEST_SUITE_P(Ops, Large, ::testing::Values("layer_norm", "rms_norm"), op_name);
+INSTANTIATE_TEST_SUITE_P(Ops, Large, ::testing::Values("layer_norm", "rms_norm", "dyt", "derf"), op_name);
 
 }  // namespace
 }  // namespace kilter::test
