@@ -166,7 +166,7 @@ class Device : public ::testing::TestWithParam<std::string> {
   }
   int compared = 0;
 
- private:
+ protected:
   static ::testing::AssertionResult within(const check::Case& c, const check::Tensors& got) {
     check::Report r;
     check::find_op(c.op)->judge(c, got, &r);

@@ -1,5 +1,6 @@
 // Tensors of more than 2^31 and 2^32 elements, more than 2^23 rows, rows of more than 2^31 elements: sampled rows have the bits of
-// the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows.
+// the CPU's on the same rows, dweight and dbias of one case those of the CPU on all rows; where backends differ sampled rows are held
+// against float64.
 #include <algorithm>
 #include <cstdlib>
 #include <map>
@@ -56,13 +57,16 @@ class BigTensor {
     fetch(b.data(), 0, shape_[0]);
     return b;
   }
-  Buffer fetch(const std::vector<int64_t>& rows) const {
-    Buffer b = buffer(int64_t(rows.size()));
-    for (size_t i = 0; i < rows.size(); ++i) fetch(b.data() + i * row_bytes(), rows[i], 1);
-    return b;
-  }
+  Buffer fetch(const std::vector<int64_t>& rows) const { return fetch(rows, buffer(int64_t(rows.size()))); }
+  // Rows of n elements, as if the tensor's were as long.
+  Buffer fetch(const std::vector<int64_t>& rows, int64_t n) const { return fetch(rows, Buffer::rows(type_, int64_t(rows.size()), n)); }
 
  private:
+  Buffer fetch(const std::vector<int64_t>& rows, Buffer b) const {
+    for (size_t i = 0; i < rows.size(); ++i)
+      EXPECT_EQ(cudaMemcpy(b.data() + i * b.row_bytes(), data_ + size_t(rows[i]) * b.row_bytes(), b.row_bytes(), cudaMemcpyDeviceToHost), cudaSuccess);
+    return b;
+  }
   Buffer buffer(int64_t rows) const { return ndim_ == 1 ? Buffer::per_row(type_, rows) : Buffer::rows(type_, rows, shape_[1]); }
   size_t row_bytes() const { return size_t(ndim_ == 1 ? 1 : shape_[1]) * size_t(item_size(type_)); }
   DType type_;
@@ -119,14 +123,18 @@ class Large : public Device {
     ASSERT_EQ(k.call(), KILTER_OK) << kilter_last_error();
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 
-    const std::vector<int64_t> rows_to_compare = sampled(rows, n);
+    // Where backends differ each element stands for itself: of a very long row, which float64 would take long for, parts are judged.
+    const bool bits = check::find_op(c.op)->same_bits;
+    const int64_t width = bits || rows > 1 ? n : 8;
+    const std::vector<int64_t> rows_to_compare = sampled(rows * n / width, width);
     const int64_t count = int64_t(rows_to_compare.size());
     Case small = c;
-    small.rows = count;
+    small.rows = count, small.n = width;
+    small["dweight"] = small["dbias"] = DType::none;
     Tensors expected, got;
     for (const char* name : small_names) expected[name] = affine[name];
-    expected["x"] = x.fetch(rows_to_compare), expected["y"] = Buffer::rows(DType::bf16, count, n);
-    got["y"] = out.fetch(rows_to_compare);
+    expected["x"] = x.fetch(rows_to_compare, width), expected["y"] = Buffer::rows(DType::bf16, count, width);
+    got["y"] = out.fetch(rows_to_compare, width);
     for (const char* name : saved_names)
       expected[name] = Buffer::per_row(DType::f32, count), got[name] = saved.at(name).fetch(rows_to_compare);
 
@@ -148,12 +156,22 @@ class Large : public Device {
       EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
       cudaFree(workspace);
       if (HasFailure()) return;
-      got["dx"] = out.fetch(rows_to_compare);
-      expected["dy"] = dy.fetch(rows_to_compare), expected["dx"] = Buffer::rows(DType::bf16, count, n);
+      got["dx"] = out.fetch(rows_to_compare, width);
+      expected["dy"] = dy.fetch(rows_to_compare, width), expected["dx"] = Buffer::rows(DType::bf16, count, width);
+    }
+    ++compared;
+    if (!bits) {
+      for (const char* name : {"y", "dx"})
+        if (got[name].present()) expected[name] = got[name];
+      for (const bool backward : {false, true}) {
+        if (backward && !c.backward) continue;
+        small.backward = backward;
+        EXPECT_TRUE(within(small, expected)) << sampled_text(rows_to_compare);
+      }
+      return;
     }
     ASSERT_EQ(check::call(small, expected), KILTER_OK) << kilter_last_error();
     EXPECT_TRUE(same_bits(small, expected, got)) << sampled_text(rows_to_compare);
-    ++compared;
     if (parts == kAllWithSums) compare_sums(c, x, dy, saved, affine, dweight, dbias);
   }
 
