@@ -18,41 +18,57 @@ struct Larger {  // of magnitudes
 };
 
 // Lane bits 0 to 7 of the tree over a segment of each of kRows rows, from the eight lanes of each thread.  While the first levels
-// are added up, the rows spread over the threads, an exchange for two of them: thread t receives the sum of row own_row(t).
-// Lanes may have started with their first element instead of +0.0: only a sum of nothing but -0.0 differs, which the last
-// addition mends.
+// are added up, the thread's runs of lanes and then the rows spread over the threads, an exchange for two of them: thread t receives the
+// sum of row own_row(t).  Lanes may have started with their first element instead of +0.0: only a sum of nothing but -0.0 differs, which
+// the last addition mends.
 template <class T, int kThreads, int kRows>
 struct LaneTree {
-  static constexpr bool kHalves = Packed<T>::kParts == 2 && kThreads == 32;  // a thread owns two runs of four lanes
-  static constexpr int kShift = kHalves ? 1 : 0;                             // thread bit 0 sorts the runs
+  static constexpr int kLength = 8 / kLaneRuns<T>, kRuns = kThreads == 32 ? kLaneRuns<T> : 1;  // fewer threads: their first run is the row
+  static constexpr int kShift = kRuns == 8 ? 3 : kRuns == 2 ? 1 : 0;                           // thread bits that sort the runs
+  static_assert(kRuns == 1 || kRuns == 2 || kRuns == 8);
+  static_assert(kRuns * kRows <= 32);
 
   __device__ __forceinline__ static int own_row(int t) { return t >> kShift & (kRows - 1); }
-  __device__ __forceinline__ static bool writes(int t) { return t >> kShift < kRows && (t & kShift) == 0; }
+  __device__ __forceinline__ static bool writes(int t) { return t >> kShift < kRows && (t & (kRuns - 1)) == 0; }
   __device__ __forceinline__ static float spread(float own, int row) {  // the value of the thread whose row it is
     return kRows == 1 ? own : __shfl_sync(0xFFFFFFFFu, own, row << kShift, kThreads);
   }
 
+  // v[0] of thread t: of kCount values of all threads, added up over a bit of t for each halving.
+  template <class Op, int kCount>
+  __device__ __forceinline__ static void halve(float (&v)[kCount], int t, int bit) {
+#pragma unroll
+    for (int count = kCount; count > 1; count /= 2, bit *= 2) {
+      const bool upper = t & bit;
+#pragma unroll
+      for (int i = 0; i < count / 2; ++i) v[i] = Op::of(upper ? v[2 * i + 1] : v[2 * i], exchange(upper ? v[2 * i] : v[2 * i + 1], bit));
+    }
+  }
   template <class Op>
-  __device__ __forceinline__ static float inside(const float (&a)[8], bool odd) {
-    const float low = Op::of(Op::of(a[0], a[1]), Op::of(a[2], a[3]));
-    if constexpr (Packed<T>::kParts == 2 && !kHalves) return low;
-    const float high = Op::of(Op::of(a[4], a[5]), Op::of(a[6], a[7]));
-    if constexpr (!kHalves) return Op::of(low, high);
-    return Op::of(odd ? high : low, exchange(odd ? low : high, 1));  // lane bit 2
+  __device__ __forceinline__ static float inside(const float (&a)[8], int t) {
+    float run[kRuns];
+#pragma unroll
+    for (int i = 0; i < kRuns; ++i) {
+      const float* const lane = a + i * kLength;
+      const auto four = [&](int j) { return Op::of(Op::of(lane[j], lane[j + 1]), Op::of(lane[j + 2], lane[j + 3])); };
+      if constexpr (kLength == 8)
+        run[i] = Op::of(four(0), four(4));
+      else if constexpr (kLength == 4)
+        run[i] = four(0);
+      else
+        run[i] = lane[0];
+    }
+    halve<Op>(run, t, 1);
+    return run[0];
   }
   template <class Op>
   __device__ __forceinline__ static float between(float (&v)[kRows], int t) {
-    int bit = 1 << kShift;
-#pragma unroll
-    for (int rows = kRows; rows > 1; rows /= 2, bit *= 2) {
-      const bool upper = t & bit;
-#pragma unroll
-      for (int i = 0; i < rows / 2; ++i) v[i] = Op::of(upper ? v[2 * i + 1] : v[2 * i], exchange(upper ? v[2 * i] : v[2 * i + 1], bit));
-    }
+    halve<Op>(v, t, 1 << kShift);
     float sum = v[0];
 #pragma unroll
-    for (; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
-    if constexpr (kHalves) sum = Op::of(sum, exchange(sum, 1));  // lane bit 7
+    for (int bit = kRows << kShift; bit < kThreads; bit *= 2) sum = Op::of(sum, exchange(sum, bit));
+#pragma unroll
+    for (int bit = 1; bit < kRuns; bit *= 2) sum = Op::of(sum, exchange(sum, bit));  // the last lane bits: the runs
     return sum + 0.0f;
   }
 };

@@ -64,10 +64,16 @@ struct Packed<Half> : PackedPairs<Half> {
   static constexpr DType type = DType::f16;
 };
 
-// Where the accesses of thread t lie in a stripe.
+// Runs of neighbouring lanes that a thread owns, and where in a stripe its accesses lie: the first one of thread t, the others from there.
 template <class T>
-__device__ __forceinline__ constexpr int stripe_place(int t, int part) {
-  return part * 128 + t * Packed<T>::kWidth;
+constexpr int kLaneRuns = Packed<T>::kParts;
+template <class T>
+__device__ __forceinline__ constexpr int thread_place(int t) {
+  return t * Packed<T>::kWidth;
+}
+template <class T>
+__device__ __forceinline__ constexpr int part_place(int part) {
+  return part * 128;
 }
 
 // Elements of stripe k of those that start at `at`, this thread's first; `left`: of the row's elements from there on.  Those

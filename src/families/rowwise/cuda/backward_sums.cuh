@@ -35,7 +35,7 @@ __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& d
     float terms[3] = {g * h, g, h};
 #pragma unroll
     for (int q = 0; q < (kCentered ? 3 : 1); ++q) {
-      if (!kWhole && !(k * 256 + j / Packed<T>::kWidth * 128 < left)) terms[q] = 0;
+      if (!kWhole && !(k * 256 + part_place<T>(j / Packed<T>::kWidth) < left)) terms[q] = 0;
       a[q][j] = first ? terms[q] : a[q][j] + terms[q];
     }
   }
@@ -76,7 +76,7 @@ struct GroupSums {
     t = threadIdx.x % S::kThreads;
     segment = S::kStripes == 4 ? warp / kGroupRows : 0;
     row = S::kStripes == 4 ? warp % kGroupRows : S::kStripes == 2 ? 2 * warp : 0;
-    const int place = segment * kSegmentLength + stripe_place<T>(t, 0);
+    const int place = segment * kSegmentLength + thread_place<T>(t);
     left = b.width - place, whole_left = b.width - segment * kSegmentLength;
     x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
     weights = b.base + b.p.at.weights + place * 4;
@@ -96,7 +96,7 @@ struct GroupSums {
         float w[8];
 #pragma unroll
         for (int q = 0; q < Packed<T>::kParts; ++q) {
-          const int place = k * 256 + q * 128;
+          const int place = k * 256 + part_place<T>(q);
           xv.part[q] = load_shared_words_if(x_row + place * Packed<T>::kItem, place < left);
           dv.part[q] = load_shared_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
         }
@@ -111,7 +111,7 @@ struct GroupSums {
           add_terms<T, kCentered, false, false>(xv, dv, w, s, k, left, k == 0, a);
       }
 #pragma unroll
-      for (int q = 0; q < kSums; ++q) lanes[q][m] = Tree::template inside<Add>(a[q], t & 1);
+      for (int q = 0; q < kSums; ++q) lanes[q][m] = Tree::template inside<Add>(a[q], t);
     }
     if constexpr (S::kCluster) exchange.expect(i, kGroupRows * kSums * b.p.segments * 4);
 #pragma unroll
@@ -139,7 +139,7 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
   float kept[2][3] = {};  // the sums of segments `lane` and 32 + lane
 #pragma unroll 1
   for (int segment = 0; segment < b.p.segments; ++segment) {
-    const int owner = segment / block_segments, place = stripe_place<T>(t, 0), left = b.p.n - segment * kSegmentLength - place;
+    const int owner = segment / block_segments, place = thread_place<T>(t), left = b.p.n - segment * kSegmentLength - place;
     const char* const x = memory + ((segment - owner * block_segments) * kSegmentLength + place) * Packed<T>::kItem;
     const char* const dy = x + b.dy_from_x();
     float a[3][8] = {};
@@ -148,7 +148,7 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
       Packed<T> v[2] = {};
       float w[8];
       for (int q = 0; q < Packed<T>::kParts; ++q) {
-        const int c = k * 256 + q * 128, bytes = c * Packed<T>::kItem;
+        const int c = k * 256 + part_place<T>(q), bytes = c * Packed<T>::kItem;
         if (!(c < left)) continue;
         if constexpr (S::kCluster)
           v[0].part[q] = load_remote(remote_address(shared_place(x + bytes), owner)),
@@ -161,7 +161,7 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
     }
 #pragma unroll
     for (int q = 0; q < 3; ++q) {
-      float v[1] = {Tree::template inside<Add>(a[q], t & 1)};
+      float v[1] = {Tree::template inside<Add>(a[q], t)};
       const float sum = Tree::template between<Add>(v, t);
       if (segment % 32 == lane || S::kThreads < 32) kept[segment / 32][q] = sum;
     }

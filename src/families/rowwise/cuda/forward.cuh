@@ -100,7 +100,7 @@ struct HeldRows {
             for (int k = 0; k < S::kStripes; ++k)
 #pragma unroll
               for (int q = 0; q < Packed<T>::kParts; ++q) {
-                const float about = (s * kSegmentStripes + k) * kStripeLength + q * 128 < left ? mean : 0;  // beyond the row: +0.0 again
+                const float about = (s * kSegmentStripes + k) * kStripeLength + part_place<T>(q) < left ? mean : 0;  // beyond the row: +0.0 again
 #pragma unroll
                 for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
                   const float d = v[i][s * S::kStripes + k][j] - about;
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
     constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
 #pragma unroll
     for (int i = 0; i < kSpan; i += S::kThreads * kLine) {
-      const int place = i + team.t * kLine, begin = team.column - stripe_place<T>(team.t, 0);
+      const int place = i + team.t * kLine, begin = team.column - thread_place<T>(team.t);
       const bool is = is_dependent && place < kSpan && begin + place < p.n;
       prefetch(p.weight + int64_t(begin + place) * Packed<T>::kItem, is);
       if (kCentered) prefetch(p.bias + int64_t(begin + place) * Packed<T>::kItem, is);

@@ -68,7 +68,7 @@ struct RareRow {
       float v[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) v[j] = (held[k][j] * scale.up1) * scale.up2;
-      f(place, v, [&](int j) { return place * 256 + j / Packed<T>::kWidth * 128 < left; });
+      f(place, v, [&](int j) { return place * 256 + part_place<T>(j / Packed<T>::kWidth) < left; });
     }
   }
   template <class Op, class F>

@@ -7,7 +7,7 @@
 
 #include "cuda/block_tree.cuh"
 #include "cuda/exchange.cuh"
-#include "cuda/packed.cuh"
+#include "cuda/singles.cuh"
 #include "cuda/ptx.cuh"
 
 namespace kilter::cuda {
@@ -49,7 +49,7 @@ struct RowTeam {
     t = threadIdx.x % S::kThreads;
     if constexpr (S::kCluster) rank = cluster_rank(), blocks = cluster_blocks();
     const int warp = S::kWarps == 1 ? 0 : rank * S::kWarps + (threadIdx.x >> 5);
-    column = warp * S::kSegments * kSegmentLength + stripe_place<T>(t, 0);
+    column = warp * S::kSegments * kSegmentLength + thread_place<T>(t);
     memory.start(blockDim.x / 32, blocks);
   }
   // out[q]: the sum of term q over this thread's own row.  lanes(row, segment, a) adds up the thread's lanes of term q to a[q].
@@ -68,7 +68,7 @@ struct RowTeam {
         if (s > 0) hold(s, v[(s - 1) * S::kRows + i]);
         lanes(i, s, a);
 #pragma unroll
-        for (int q = 0; q < N; ++q) v[(q * S::kSegments + s) * S::kRows + i] = Sums::template inside<Op>(a[q], t & 1);
+        for (int q = 0; q < N; ++q) v[(q * S::kSegments + s) * S::kRows + i] = Sums::template inside<Op>(a[q], t);
       }
     float sum = Sums::template between<Op>(v, t);
     if constexpr (S::kSegments == 2) sum = Op::of(sum, exchange(sum, kSegmentBit));

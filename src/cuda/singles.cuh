@@ -1,0 +1,102 @@
+// Elements one at a time, of a type known at run time only and in any place: what packed.cuh cannot take 16 bytes at a time.
+//
+// A thread holds its eight lanes of a stripe in fp32, as neighbours (NearSingles: short rows) or 32 apart (FarSingles: of 32 threads,
+// whose accesses are runs of 32 elements).
+#pragma once
+
+#include "cuda/packed.cuh"
+
+namespace kilter::cuda {
+
+template <bool kNear>
+struct Singles {};
+using NearSingles = Singles<true>;
+using FarSingles = Singles<false>;
+
+template <class T>
+constexpr bool kIsSingles = false;
+template <bool kNear>
+constexpr bool kIsSingles<Singles<kNear>> = true;
+
+template <bool kNear>
+struct Packed<Singles<kNear>> {
+  static constexpr int kItem = 4, kWidth = 1, kParts = 8;
+  float part[8];
+  __device__ __forceinline__ float operator[](int j) const { return part[j]; }
+  __device__ __forceinline__ static float pack(const float* v) { return *v; }
+};
+
+template <>
+constexpr int kLaneRuns<NearSingles> = 1;
+template <>
+__device__ __forceinline__ constexpr int thread_place<NearSingles>(int t) {
+  return 8 * t;
+}
+template <>
+__device__ __forceinline__ constexpr int part_place<NearSingles>(int part) {
+  return part;
+}
+template <>
+__device__ __forceinline__ constexpr int part_place<FarSingles>(int part) {
+  return 32 * part;
+}
+
+// f(E{}) with the element type E that `type` names: float, Bf16 or Half.
+template <class F>
+__device__ __forceinline__ void with_type(DType type, F f) {
+  if (type == DType::bf16)
+    f(Bf16{});
+  else if (type == DType::f16)
+    f(Half{});
+  else
+    f(float{});
+}
+
+template <class E>
+constexpr int kElementSize = Packed<E>::kItem;
+
+template <class E>
+__device__ __forceinline__ float load_single(const char* at) {
+  if constexpr (kElementSize<E> == 4)
+    return *reinterpret_cast<const float*>(at);
+  else
+    return E::lower(*reinterpret_cast<const uint16_t*>(at));
+}
+template <class E>
+__device__ __forceinline__ void store_single(char* at, float v) {
+  if constexpr (kElementSize<E> == 4)
+    *reinterpret_cast<float*>(at) = v;
+  else
+    *reinterpret_cast<uint16_t*>(at) = uint16_t(E::pair(v, 0.0f));
+}
+// v as E holds it.
+template <class E>
+__device__ __forceinline__ float single_rounded(float v) {
+  if constexpr (kElementSize<E> == 4)
+    return v;
+  else
+    return E::lower(E::pair(v, 0.0f));
+}
+
+// f(j, place) for the thread's elements of stripe k; the places that lie in the row are below `left`.
+template <class T, class F>
+__device__ __forceinline__ void each_single(int k, F f) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) f(j, k * 256 + part_place<T>(j));
+}
+
+// Elements of stripe k of a row that begins at `row`, this thread's first at `column`; those beyond the row are zero, or not written.
+template <class T, class E>
+__device__ __forceinline__ Packed<T> read_singles(const char* row, int column, int k, int left) {
+  Packed<T> v;
+  each_single<T>(k, [&](int j, int place) { v.part[j] = place < left ? load_single<E>(row + int64_t(column + place) * kElementSize<E>) : 0.0f; });
+  return v;
+}
+template <class T, class E>
+__device__ __forceinline__ void write_singles(char* row, int column, int k, int left, const float (&v)[8]) {
+  each_single<T>(k, [&](int j, int place) {
+    if (place < left) store_single<E>(row + int64_t(column + place) * kElementSize<E>, v[j]);
+  });
+}
+
+}  // namespace kilter::cuda
