@@ -27,6 +27,7 @@ constexpr const RowNormKernels* kKernels[] = {
 constexpr Implementation<RowNormForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
     {"cuda:rowwise", layer_norm_cuda_refuses, layer_norm_cuda_forward},
+    {"cuda:unaligned", layer_norm_cuda_singles_refuse, layer_norm_cuda_singles_forward},
     {"cuda:general", cuda_refuses, layer_norm_cuda_general_forward},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu<kKernels>, nullptr, cpu_ready},

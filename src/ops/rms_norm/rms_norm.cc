@@ -27,6 +27,7 @@ constexpr const RowNormKernels* kKernels[] = {
 constexpr Implementation<RowNormForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
     {"cuda:rowwise", rms_norm_cuda_refuses, rms_norm_cuda_forward},
+    {"cuda:unaligned", rms_norm_cuda_singles_refuse, rms_norm_cuda_singles_forward},
     {"cuda:general", cuda_refuses, rms_norm_cuda_general_forward},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu<kKernels>, nullptr, cpu_ready},

@@ -1,4 +1,6 @@
-// Forward on a CUDA device for rows of up to 262144 elements whose vectors are aligned.
+// Forward on a CUDA device for rows of up to 262144 elements.
+//
+// T is the type of rows whose vectors are aligned, or NearSingles or FarSingles: any types in any place, an element at a time.
 //
 // A team of threads (team.cuh) owns a row and keeps it in registers as it lies in memory: each element is read once and
 // written once.  Weights are copied to shared memory before the reduction, by the thread that will need them, if `early`.  Of several rows
@@ -22,7 +24,7 @@ struct EarlyWeights {
     const uint32_t to = shared_place(at) + slot * kVector;
 #pragma unroll
     for (int i = 0; i < S::kHeld * Packed<T>::kParts; ++i) {
-      const int place = i / Packed<T>::kParts * 256 + i % Packed<T>::kParts * 128;
+      const int place = i / Packed<T>::kParts * 256 + part_place<T>(i % Packed<T>::kParts);
       if (place < left) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
     }
   }
@@ -65,7 +67,8 @@ struct HeldRows {
 #pragma unroll
     for (int k = 0; k < S::kStripes; ++k)
 #pragma unroll
-      for (int q = 0; q < Packed<T>::kParts; ++q) forget(sum, v[0][s * S::kStripes + k].part[q]);
+      for (int q = 0; q < Packed<T>::kParts; ++q)
+        if constexpr (!kIsSingles<T>) forget(sum, v[0][s * S::kStripes + k].part[q]);
   }
 
   // The statistics of this thread's own row.
@@ -157,38 +160,42 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   }
   wait_for_predecessor(is_dependent);
   HeldRows<T, kCentered, S> x;
+  with_element<T>(p.types.x, [&](auto type) {
+    using E = decltype(type);
 #pragma unroll
-  for (int i = 0; i < S::kRows; ++i) {
-    const char* const at = row_at(p.x, p.x_runs, flags, read_row(i)) + bytes;
+    for (int i = 0; i < S::kRows; ++i)
 #pragma unroll
-    for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = S::kSegments == 1 ? stream_stripe<T>(at, h, left) : read_stripe<T>(at, h, left);
-  }
-  start_weights();
+      for (int h = 0; h < S::kHeld; ++h)
+        x.v[i][h] = read_elements<T, E, S::kSegments == 1>(row_at(p.x, p.x_runs, flags, read_row(i)), team.column, h, left);
+  });
+  if constexpr (!kIsSingles<T>) start_weights();
   if constexpr (!kPlain) {
     if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
       // stripes hold.
       constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
+      with_element<T>(p.types.residual, [&](auto type) {
+        using E = decltype(type);
 #pragma unroll
-      for (int batch = 0; batch < kAll; batch += kBatch) {
-        Packed<T> add[kBatch];
+        for (int batch = 0; batch < kAll; batch += kBatch) {
+          Packed<T> add[kBatch];
 #pragma unroll
-        for (int b = 0; b < kBatch; ++b) {
-          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
-          add[b] = read_stripe<T>(row_at(p.residual, p.residual_runs, flags, read_row(i)) + bytes, h, left);
+          for (int b = 0; b < kBatch; ++b) {
+            const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
+            add[b] = read_elements<T, E>(row_at(p.residual, p.residual_runs, flags, read_row(i)), team.column, h, left);
+          }
+#pragma unroll
+          for (int b = 0; b < kBatch; ++b) {
+            const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
+            float sum[8];
+#pragma unroll
+            for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
+            x.v[i][h] = held_as<T, E>(sum);
+            const int left_here = p.residual_out.data && is_row(i) ? left : 0;
+            write_elements<T, E>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)), team.column, h, left_here, sum);
+          }
         }
-#pragma unroll
-        for (int b = 0; b < kBatch; ++b) {
-          const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
-          float sum[8];
-#pragma unroll
-          for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
-#pragma unroll
-          for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(sum + q * Packed<T>::kWidth);
-          const int left_here = p.residual_out.data && is_row(i) ? left : 0;
-          write_stripe<T>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)) + bytes, h, left_here, sum);
-        }
-      }
+      });
     }
   }
   team.memory.started();
@@ -213,8 +220,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
       const float mean = kCentered ? Tree::spread(statistics.mean, i) : 0, lo = kCentered ? Tree::spread(statistics.lo, i) : 0,
                   rstd = Tree::spread(statistics.rstd, i);
       const int left_here = is_row(i) ? left : 0;
-      char* const y = row_at(p.y, p.y_runs, flags, row_of(i)) + bytes;
-      const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i)) + bytes;
+      char* const y = row_at(p.y, p.y_runs, flags, row_of(i));
+      const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i));
 #pragma unroll
       for (int h = 0; h < S::kHeld; ++h) {
         float v[8];
@@ -226,38 +233,38 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
           v[j] = v[j] * rstd;
         }
         affine<T, kPlain, kCentered>(
-            flags, p.weight_offset, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
-            [&](float(&w)[8]) {
-              const Packed<T> a = read_stripe<T>(after, h, left_here);
-#pragma unroll
-              for (int j = 0; j < 8; ++j) w[j] = a[j];
-            });
-        if constexpr (S::kSegments == 1)
-          stream_stripe<T>(y, h, left_here, v, flags & kStreams);
+            p, flags, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
+            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, w); });
+        if constexpr (S::kSegments == 1 && !kIsSingles<T>)
+          stream_stripe<T>(y + bytes, h, left_here, v, flags & kStreams);
         else
-          write_stripe<T>(y, h, left_here, v);
+          with_element<T>(p.types.y, [&](auto type) { write_elements<T, decltype(type)>(y, team.column, h, left_here, v); });
       }
     }
   };
   // Ahead of stores of what came before: 16-bit rows leave registers for it.
   constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
-  const auto early_weight = [&](int h, float(&w)[8]) { early.get(0, h, w); };
-  const auto early_bias = [&](int h, float(&w)[8]) { early.get(1, h, w); };
   const auto late_weight = [&](int h, float(&w)[8]) {
-    late_weights<T, kAhead>(p.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w);
+    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, w);
   };
   const auto late_bias = [&](int h, float(&w)[8]) {
-    late_weights<T, kAhead && S::kSegments == 1>(p.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
+    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, w);
   };
-  if (is_early) EarlyWeights<T, S>::arrive();
-  if constexpr (kPlain && (Packed<T>::kItem == 2 || S::kSegments == 1)) {
-    if (is_early)
-      write(early_weight, early_bias);
-    else
-      write(late_weight, late_bias);
-  } else {  // smaller code, fewer registers
-    write([&](int h, float(&w)[8]) { is_early ? early_weight(h, w) : late_weight(h, w); },
-          [&](int h, float(&w)[8]) { is_early ? early_bias(h, w) : late_bias(h, w); });
+  if constexpr (kIsSingles<T>) {
+    write(late_weight, late_bias);
+  } else {
+    const auto early_weight = [&](int h, float(&w)[8]) { early.get(0, h, w); };
+    const auto early_bias = [&](int h, float(&w)[8]) { early.get(1, h, w); };
+    if (is_early) EarlyWeights<T, S>::arrive();
+    if constexpr (kPlain && (Packed<T>::kItem == 2 || S::kSegments == 1)) {
+      if (is_early)
+        write(early_weight, early_bias);
+      else
+        write(late_weight, late_bias);
+    } else {  // smaller code, fewer registers
+      write([&](int h, float(&w)[8]) { is_early ? early_weight(h, w) : late_weight(h, w); },
+            [&](int h, float(&w)[8]) { is_early ? early_bias(h, w) : late_bias(h, w); });
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "families/rowwise/cuda/parameters.h"
+#include "families/rowwise/cuda/row_access.cuh"
 #include "families/rowwise/cuda/team.cuh"
 #include "kilter/device/row_formulas.h"
 
@@ -21,26 +22,51 @@ __device__ __forceinline__ void late_weights(const char* vector, bool is_float, 
   for (int j = 0; j < 8; ++j) w[j] = v[j];
 }
 
+// The same for rows of every T; of singles in the vector's own type.
+template <class T, bool kAhead = false>
+__device__ __forceinline__ void row_weights(const char* vector, DType type, bool is_float, int column, int k, int left, float (&w)[8]) {
+  if constexpr (kIsSingles<T>)
+    with_type(type, [&](auto element) {
+      const Packed<T> v = read_singles<T, decltype(element)>(vector, column, k, left);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) w[j] = v[j];
+    });
+  else
+    late_weights<T, kAhead>(vector, is_float, column, k, left, w);
+}
+
+// v as y's type holds it.
+template <class T, int N>
+__device__ __forceinline__ void round_to_type(DType type, float (&v)[N]) {
+  if constexpr (kIsSingles<T>)
+    with_type(type, [&](auto element) {
+#pragma unroll
+      for (int j = 0; j < N; ++j) v[j] = single_rounded<decltype(element)>(v[j]);
+    });
+  else
+    round_to<T>(v);
+}
+
 // xhat to y: weight, bias, rounding order and the residual after the norm.  weight(w), bias(w), after(w) give as many elements.
 template <class T, bool kPlain, bool kCentered, int N, class W, class B, class A>
-__device__ __forceinline__ void affine(uint32_t flags, float offset, float (&v)[N], W weight, B bias, A after) {
+__device__ __forceinline__ void affine(const RowForwardParameters& p, uint32_t flags, float (&v)[N], W weight, B bias, A after) {
   float w[N];
   const bool rounds = !kPlain && (flags & kRoundThenMultiply);
-  if (rounds) round_to<T>(v);
+  if (rounds) round_to_type<T>(p.types.y, v);
   if (kPlain || (flags & kHasWeight)) {
     weight(w);
     if (!kPlain && (flags & kHasOffset))
 #pragma unroll
-      for (int j = 0; j < N; ++j) w[j] = w[j] + offset;
+      for (int j = 0; j < N; ++j) w[j] = w[j] + p.weight_offset;
 #pragma unroll
     for (int j = 0; j < N; ++j) v[j] = v[j] * w[j];
-    if (rounds) round_to<T>(v);
+    if (rounds) round_to_type<T>(p.types.y, v);
   }
   if (kPlain ? kCentered : bool(flags & kHasBias)) {
     bias(w);
 #pragma unroll
     for (int j = 0; j < N; ++j) v[j] = v[j] + w[j];
-    if (rounds) round_to<T>(v);
+    if (rounds) round_to_type<T>(p.types.y, v);
   }
   if (!kPlain && (flags & kHasPostResidual)) {
     after(w);
@@ -151,8 +177,8 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
       if (kCentered && p.mean.data) *reinterpret_cast<float*>(row_at(p.mean, p.mean_runs, flags, r)) = statistics.saved_mean;
       if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
     }
-    char* const y = row_at(p.y, p.y_runs, flags, r) + int64_t(team.column) * Packed<T>::kItem;
-    const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, r) + int64_t(team.column) * Packed<T>::kItem;
+    char* const y = row_at(p.y, p.y_runs, flags, r);
+    const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, r);
 #pragma unroll 1
     for (int s = 0; s < S::kSegments; ++s)
       row.each(s, [&](int k, float(&v)[8], auto) {
@@ -162,14 +188,11 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
           v[j] = v[j] * statistics.rstd;
         }
         affine<T, false, kCentered>(
-            flags, p.weight_offset, v, [&](float(&w)[8]) { late_weights<T>(p.weight, flags & kFloatWeight, team.column, k, left, w); },
-            [&](float(&w)[8]) { late_weights<T>(p.bias, flags & kFloatBias, team.column, k, left, w); },
-            [&](float(&w)[8]) {
-              const Packed<T> a = read_stripe<T>(after, k, left);
-#pragma unroll
-              for (int j = 0; j < 8; ++j) w[j] = a[j];
-            });
-        write_stripe<T>(y, k, left, v);
+            p, flags, v,
+            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, w); },
+            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, w); },
+            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, w); });
+        with_element<T>(p.types.y, [&](auto type) { write_elements<T, decltype(type)>(y, team.column, k, left, v); });
       });
   }
 }

@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1024 / (kWarps * 32)) spread_kern
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] = x.v[k][j] * statistics.rstd;
     affine<T, kPlain, false>(
-        flags, p.weight_offset, v, [&](float(&w)[4]) { weight.get(k, left, w); }, [&](float(&w)[4]) { bias.get(k, left, w); },
+        p, flags, v, [&](float(&w)[4]) { weight.get(k, left, w); }, [&](float(&w)[4]) { bias.get(k, left, w); },
         [&](float(&w)[4]) {
           const Quad<T> a = read_quad<T>(after, k, left);
 #pragma unroll

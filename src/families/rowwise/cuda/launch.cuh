@@ -35,7 +35,7 @@ template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
   int bytes = 0;
   if (plan.streams) p.flags |= kStreams;
-  if (plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
+  if (!kIsSingles<T> && plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
     p.flags |= kEarlyWeights;
     bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
   }
@@ -72,30 +72,48 @@ bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
   return false;
 }
 
-// What a call has to be for the fast kernels: rows one stride apart (forward: or two) that begin at multiples of 16 bytes, as weight and
-// bias do, all of one type (weight and bias: or fp32).
 template <bool kCentered>
-const char* fast_kernels_refuse(const RowNormForward& p) {
-  if (const char* const reason = cuda_refuses(p)) return reason;
-  if (p.x.dtype == DType::f64) return "x.dtype: expected fp32, fp16 or bf16";
-  if (plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, kernel_traits(p.device.id)).general)
-    return "n: expected a length that the fast kernels have";
-  RowForwardParameters fast;
-  return compact(p, &fast) ? nullptr : "x.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
+bool launch_singles(const RowForwardPlan& plan, const RowForwardParameters& p, cudaStream_t stream) {
+#define KILTER_ROW_SINGLES(lanes, t, w, g, v, r, c) \
+  if (plan.is(t, w, g, v, r, c)) return launch_rows<lanes##Singles, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;
+#include "families/rowwise/cuda/instances.def"
+#undef KILTER_ROW_SINGLES
+  return false;
 }
 
 template <bool kCentered>
-kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream) {
+RowForwardPlan plan_of(const RowNormForward& p, RowAccess access) {
+  const DeviceTraits device = kernel_traits(p.device.id);
+  return access == RowAccess::vectors ? plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device)
+                                      : plan_singles(p.rows, p.n, device);
+}
+
+// What a call has to be for the fast kernels: rows one stride apart (forward: or two); for those of vectors, rows that begin at multiples
+// of 16 bytes, as weight and bias do, all of one type (weight and bias: or fp32).
+template <bool kCentered>
+const char* fast_kernels_refuse(const RowNormForward& p, RowAccess access) {
+  if (const char* const reason = cuda_refuses(p)) return reason;
+  if (p.x.dtype == DType::f64) return "x.dtype: expected fp32, fp16 or bf16";
+  if (plan_of<kCentered>(p, access).general) return "n: expected a length that the fast kernels have";
+  RowForwardParameters fast;
+  const RowAccess needed = compact(p, &fast);
+  if (needed == RowAccess::any) return "x.strides: expected rows of at most two strides";
+  if (needed > access) return "x.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
+  return nullptr;
+}
+
+template <bool kCentered>
+kilter_status row_norm_forward(const RowNormForward& p, kilter_stream stream, RowAccess access) {
   if (p.rows == 0) return KILTER_OK;
   DeviceCall call(p.op, p.device);
   KILTER_RETURN_IF_ERROR(call.begin());
   const cudaStream_t queue = static_cast<cudaStream_t>(stream);
-  const DeviceTraits device = kernel_traits(p.device.id);
-  const RowForwardPlan plan = plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device);
+  const RowForwardPlan plan = plan_of<kCentered>(p, access);
   RowForwardParameters fast;
   compact(p, &fast);
-  if (!device.has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
-  const bool launched = p.x.dtype == DType::f32    ? launch_rows<float, kCentered>(plan, fast, queue)
+  if (!kernel_traits(p.device.id).has_dependent_launch()) fast.flags &= ~uint32_t(kDependent);
+  const bool launched = plan.singles               ? launch_singles<kCentered>(plan, fast, queue)
+                        : p.x.dtype == DType::f32  ? launch_rows<float, kCentered>(plan, fast, queue)
                         : p.x.dtype == DType::bf16 ? launch_rows<Bf16, kCentered>(plan, fast, queue)
                                                    : launch_rows<Half, kCentered>(plan, fast, queue);
   return launched ? call.finish() : no_kernel(p.op);

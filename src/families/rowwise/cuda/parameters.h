@@ -38,6 +38,10 @@ inline bool compact(const View& v, int64_t rows, RowAddress* address, RowRuns* r
   return true;
 }
 
+struct RowForwardTypes {  // read by the kernels of singles only
+  DType x, y, weight, bias, residual, post_residual;
+};
+
 struct RowForwardParameters {
   uint32_t flags;
   int n;
@@ -48,6 +52,7 @@ struct RowForwardParameters {
   int64_t rows;
   float weight_offset;
   RowAddress residual, residual_out, post_residual;
+  RowForwardTypes types;
   bool is_plain(bool centered) const {
     return (flags & ~(kEarlyWeights | kDependent | kStreams)) == uint32_t(kHasWeight | (centered ? uint32_t(kHasBias) : 0));
   }
@@ -55,11 +60,14 @@ struct RowForwardParameters {
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
 
-// False: the call needs the kernels for any row.
-inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
+// Which kernels a call needs: of aligned vectors; of singles; or those for any row.
+enum class RowAccess { vectors, singles, any };
+
+inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
   const DType t = p.x.dtype;
   const int width = t == DType::f32 ? 4 : 8;
-  if (t == DType::f64 || p.n % width != 0 || p.n > INT32_MAX) return false;
+  if (t == DType::f64 || p.n > INT32_MAX) return RowAccess::any;
+  bool vectors = p.n % width == 0;
   RowForwardParameters& o = *out;
   o.flags = 0;
   const struct {
@@ -72,15 +80,17 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
               {p.residual_out, &o.residual_out, &o.residual_out_runs},
               {p.post_residual, &o.post_residual, &o.post_residual_runs}};
   for (const auto& r : rows) {
-    if (r.view.present() && r.view.dtype != t) return false;
-    if (!compact(r.view, p.rows, r.address, r.runs, &o.flags) || !aligned(*r.address, *r.runs)) return false;
+    if (!compact(r.view, p.rows, r.address, r.runs, &o.flags)) return RowAccess::any;
+    vectors = vectors && (!r.view.present() || r.view.dtype == t) && aligned(*r.address, *r.runs);
   }
-  if (!compact(p.mean, p.rows, &o.mean, &o.mean_runs, &o.flags) || !compact(p.rstd, p.rows, &o.rstd, &o.rstd_runs, &o.flags)) return false;
-  if (((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) != 0) return false;
+  if (!compact(p.mean, p.rows, &o.mean, &o.mean_runs, &o.flags) || !compact(p.rstd, p.rows, &o.rstd, &o.rstd_runs, &o.flags))
+    return RowAccess::any;
+  vectors = vectors && ((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) == 0;
   o.weight = p.weight.data, o.bias = p.bias.data;
   o.rows = p.rows, o.n = int(p.n);
   o.inverse_n = 1.0f / float(o.n);
   o.eps = float(p.eps), o.weight_offset = float(p.weight_offset);
+  o.types = {t, p.y.dtype, p.weight.dtype, p.bias.dtype, p.residual.dtype, p.post_residual.dtype};
   const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
   flag(p.weight.present(), kHasWeight);
   flag(p.bias.present(), kHasBias);
@@ -91,7 +101,7 @@ inline bool compact(const RowNormForward& p, RowForwardParameters* out) {
   flag(p.residual.present(), kHasResidual);
   flag(p.post_residual.present(), kHasPostResidual);
   flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
-  return true;
+  return vectors ? RowAccess::vectors : RowAccess::singles;
 }
 
 constexpr int kStages = 3;        // of backward's ring of groups in shared memory

@@ -17,6 +17,7 @@ struct RowForwardPlan {
   bool early = false;    // weights are loaded before the reduction
   bool streams = false;  // y is written around the first cache
   bool spread = false;   // forward_spread.cuh
+  bool singles = false;  // an element at a time, of any type and in any place
   int block = 0;         // threads
   int64_t blocks = 0;    // of the grid
   bool general = false;  // general_forward.cuh
@@ -43,14 +44,48 @@ inline void plan_memory(RowForwardPlan* p, int item_size, bool centered, const D
   p->streams = !one_wave;
 }
 
+inline bool too_long(int64_t n, const DeviceTraits& device) { return n > (device.has_clusters() ? 16 * 16384 : 16384); }
+
+// Several warps, or blocks, to a row.
+inline void plan_long_rows(RowForwardPlan* p, int64_t rows, int64_t segments) {
+  p->stripes = 4;
+  p->segments = segments <= 8 ? 1 : 2;
+  p->cluster = int((segments + 15) / 16);
+  const int64_t used = (segments + p->segments - 1) / p->segments;
+  p->block = p->cluster > 1 ? 256 : 32 * int(used < p->warps ? used : p->warps);
+  p->blocks = rows * p->cluster;
+}
+inline void plan_short_rows(RowForwardPlan* p, int64_t rows, int64_t n) {
+  p->warps = 1;
+  p->stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
+  p->block = 128;
+  const int per_block = 4 * (32 / p->threads) * p->rows;
+  p->blocks = (rows + per_block - 1) / per_block;
+}
+
+// Singles: teams whose threads own neighbours up to 128 elements, then lanes 32 apart.
+inline RowForwardPlan plan_singles(int64_t rows, int64_t n, const DeviceTraits& device) {
+  RowForwardPlan p;
+  p.general = n <= 0 || too_long(n, device);
+  if (p.general) return p;
+  p.singles = true;
+  p.threads = n <= 8 ? 1 : n <= 64 ? 8 : n <= 128 ? 16 : 32;
+  p.rows = n <= 8 || n > 512 ? 1 : n <= 128 ? 4 : 2;
+  p.warps = 8;
+  if (n <= 1024)
+    plan_short_rows(&p, rows, n);
+  else
+    plan_long_rows(&p, rows, (n + 1023) / 1024);
+  p.general = p.blocks > kMaxBlocks;
+  return p;
+}
+
 inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool centered, const DeviceTraits& device) {
   RowForwardPlan p;
   const int64_t segments = (n + 1023) / 1024;
   const int narrow = item_size == 2 ? 64 : 32;  // columns of 8 threads
-  if (n <= 0 || segments > 16 * 16 || (segments > 16 && !device.has_clusters())) {
-    p.general = true;
-    return p;
-  }
+  p.general = n <= 0 || too_long(n, device);
+  if (p.general) return p;
   // LayerNorm's two exchanges between twice the warps cost more than they gain: 8192x4096 50 us, 48 without (RMSNorm 46.4, 46.8; of
   // few rows, 1024x768: 2.7, 2.8).
   if (!centered && item_size == 2 && n > 512 && n <= kSpreadLength) {
@@ -61,24 +96,13 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
   }
   p.threads = n <= narrow ? 8 : n <= 2 * narrow ? 16 : 32;
   if (segments == 1) {
-    p.warps = 1;
-    p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
     // Four, of few rows too: 32768x256 takes 13.8 us with two, 13.4 with four (LayerNorm 15.1, 14.6).
-    p.rows = 4 / p.stripes;
-    p.block = 128;
-    const int per_block = 4 * (32 / p.threads) * p.rows;
-    p.blocks = (rows + per_block - 1) / per_block;
-    plan_memory(&p, item_size, centered, device);
-    p.general = p.blocks > kMaxBlocks;
-    return p;
+    p.rows = n <= 256 ? 4 : n <= 512 ? 2 : 1;
+    plan_short_rows(&p, rows, n);
+  } else {
+    p.warps = segments <= 2 ? 2 : segments <= 4 ? 4 : 8;
+    plan_long_rows(&p, rows, segments);
   }
-  p.stripes = 4;
-  p.warps = segments <= 2 ? 2 : segments <= 4 ? 4 : 8;
-  p.segments = segments <= 8 ? 1 : 2;
-  p.cluster = int((segments + 15) / 16);
-  const int64_t used = (segments + p.segments - 1) / p.segments;
-  p.block = p.cluster > 1 ? 256 : 32 * int(used < p.warps ? used : p.warps);
-  p.blocks = rows * p.cluster;
   plan_memory(&p, item_size, centered, device);
   p.general = p.blocks > kMaxBlocks;
   return p;

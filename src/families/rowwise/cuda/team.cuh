@@ -28,6 +28,7 @@ struct RowShape {
     return (Packed<T>::kItem == 2 ? (kSegments == 1 ? 1024 : 768) : (kSegments == 1 ? 768 : 512)) / kBlockMax;
   }
   static_assert(kThreads == 32 || kStripes == 1);
+  static_assert(kThreads > 1 || kRows == 1);
   static_assert(kSegments == 1 || kSegments == 2);
 };
 
@@ -70,6 +71,11 @@ struct RowTeam {
 #pragma unroll
         for (int q = 0; q < N; ++q) v[(q * S::kSegments + s) * S::kRows + i] = Sums::template inside<Op>(a[q], t);
       }
+    if constexpr (S::kThreads == 1) {  // a thread has its row to itself
+#pragma unroll
+      for (int q = 0; q < N; ++q) out[q] = v[q] + 0.0f;
+      return;
+    }
     float sum = Sums::template between<Op>(v, t);
     if constexpr (S::kSegments == 2) sum = Op::of(sum, exchange(sum, kSegmentBit));
     memory.template combine<Op, kTermBit>(base, sum, out, turn++, blockDim.x / 32, rank, blocks);
