@@ -4,6 +4,8 @@
 // whose accesses are runs of 32 elements).
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/packed.cuh"
 
 namespace kilter::cuda {
@@ -78,25 +80,33 @@ __device__ __forceinline__ float single_rounded(float v) {
     return E::lower(E::pair(v, 0.0f));
 }
 
-// f(j, place) for the thread's elements of stripe k; the places that lie in the row are below `left`.
-template <class T, class F>
-__device__ __forceinline__ void each_single(int k, F f) {
-#pragma unroll
-  for (int j = 0; j < 8; ++j) f(j, k * 256 + part_place<T>(j));
+// f(true) if all of a thread's places lie in the row, which needs no test for each, else f(false).
+template <class F>
+__device__ __forceinline__ void with_whole(bool whole, F f) {
+  if (whole)
+    f(std::true_type{});
+  else
+    f(std::false_type{});
 }
 
-// Elements of stripe k of a row that begins at `row`, this thread's first at `column`; those beyond the row are zero, or not written.
-template <class T, class E>
-__device__ __forceinline__ Packed<T> read_singles(const char* row, int column, int k, int left) {
+// Elements of stripe k; `at`: this thread's first of stripe 0.  Places of the row are below `left`; those beyond are zero, or not written.
+template <class T, class E, bool kWhole>
+__device__ __forceinline__ Packed<T> read_singles(const char* at, int k, int left) {
   Packed<T> v;
-  each_single<T>(k, [&](int j, int place) { v.part[j] = place < left ? load_single<E>(row + int64_t(column + place) * kElementSize<E>) : 0.0f; });
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const int place = k * 256 + part_place<T>(j);
+    v.part[j] = kWhole || place < left ? load_single<E>(at + place * kElementSize<E>) : 0.0f;
+  }
   return v;
 }
-template <class T, class E>
-__device__ __forceinline__ void write_singles(char* row, int column, int k, int left, const float (&v)[8]) {
-  each_single<T>(k, [&](int j, int place) {
-    if (place < left) store_single<E>(row + int64_t(column + place) * kElementSize<E>, v[j]);
-  });
+template <class T, class E, bool kWhole>
+__device__ __forceinline__ void write_singles(char* at, int k, int left, const float (&v)[8]) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const int place = k * 256 + part_place<T>(j);
+    if (kWhole || place < left) store_single<E>(at + place * kElementSize<E>, v[j]);
+  }
 }
 
 }  // namespace kilter::cuda

@@ -24,10 +24,11 @@ __device__ __forceinline__ void late_weights(const char* vector, bool is_float, 
 
 // The same for rows of every T; of singles in the vector's own type.
 template <class T, bool kAhead = false>
-__device__ __forceinline__ void row_weights(const char* vector, DType type, bool is_float, int column, int k, int left, float (&w)[8]) {
+__device__ __forceinline__ void row_weights(const char* vector, DType type, bool is_float, int column, int k, int left, bool whole,
+                                            float (&w)[8]) {
   if constexpr (kIsSingles<T>)
-    with_type(type, [&](auto element) {
-      const Packed<T> v = read_singles<T, decltype(element)>(vector, column, k, left);
+    with_element<T>(type, whole, [&](auto element, auto is_whole) {
+      const Packed<T> v = read_elements<T, decltype(element), is_whole()>(vector, column, k, left);
 #pragma unroll
       for (int j = 0; j < 8; ++j) w[j] = v[j];
     });
@@ -189,10 +190,10 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
         }
         affine<T, false, kCentered>(
             p, flags, v,
-            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, w); },
-            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, w); },
-            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, w); });
-        with_element<T>(p.types.y, [&](auto type) { write_elements<T, decltype(type)>(y, team.column, k, left, v); });
+            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, w); });
+        with_element<T>(p.types.y, false, [&](auto type, auto) { write_elements<T, decltype(type), false>(y, team.column, k, left, v); });
       });
   }
 }

@@ -5,31 +5,34 @@
 
 namespace kilter::cuda {
 
-// f(E{}) with the type of a tensor's elements: T, but of singles what `type` names.
+// f(E{}, whole) with the type E of a tensor's elements: T, but of singles what `type` names; and whether all of a thread's places lie
+// in the row.
 template <class T, class F>
-__device__ __forceinline__ void with_element(DType type, F f) {
+__device__ __forceinline__ void with_element(DType type, bool whole, F f) {
   if constexpr (kIsSingles<T>)
-    with_type(type, f);
+    with_whole(whole, [&](auto is_whole) { with_type(type, [&](auto element) { f(element, is_whole); }); });
   else
-    f(T{});
+    f(T{}, std::false_type{});
 }
 
 // Stripe k of the row that begins at `row`, this thread's first element at `column`; kStream: around the first cache.
-template <class T, class E, bool kStream = false>
+template <class T, class E, bool kWhole, bool kStream = false>
 __device__ __forceinline__ Packed<T> read_elements(const char* row, int column, int k, int left) {
+  const char* const at = row + int64_t(column) * kElementSize<E>;
   if constexpr (kIsSingles<T>)
-    return read_singles<T, E>(row, column, k, left);
+    return read_singles<T, E, kWhole>(at, k, left);
   else if constexpr (kStream)
-    return stream_stripe<T>(row + int64_t(column) * Packed<T>::kItem, k, left);
+    return stream_stripe<T>(at, k, left);
   else
-    return read_stripe<T>(row + int64_t(column) * Packed<T>::kItem, k, left);
+    return read_stripe<T>(at, k, left);
 }
-template <class T, class E>
+template <class T, class E, bool kWhole>
 __device__ __forceinline__ void write_elements(char* row, int column, int k, int left, const float (&v)[8]) {
+  char* const at = row + int64_t(column) * kElementSize<E>;
   if constexpr (kIsSingles<T>)
-    write_singles<T, E>(row, column, k, left, v);
+    write_singles<T, E, kWhole>(at, k, left, v);
   else
-    write_stripe<T>(row + int64_t(column) * Packed<T>::kItem, k, left, v);
+    write_stripe<T>(at, k, left, v);
 }
 // v as E holds it, to be held by a thread.
 template <class T, class E>
