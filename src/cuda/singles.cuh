@@ -57,12 +57,18 @@ __device__ __forceinline__ void with_type(DType type, F f) {
 template <class E>
 constexpr int kElementSize = Packed<E>::kItem;
 
+// Zero if it is not there: its bits are, so that no load waits to be judged.
 template <class E>
-__device__ __forceinline__ float load_single(const char* at) {
-  if constexpr (kElementSize<E> == 4)
-    return *reinterpret_cast<const float*>(at);
-  else
-    return E::lower(*reinterpret_cast<const uint16_t*>(at));
+__device__ __forceinline__ float load_single(const char* at, bool is = true) {
+  if constexpr (kElementSize<E> == 4) {
+    float v = 0;
+    if (is) v = *reinterpret_cast<const float*>(at);
+    return v;
+  } else {
+    uint32_t bits = 0;
+    if (is) bits = *reinterpret_cast<const uint16_t*>(at);
+    return E::lower(bits);
+  }
 }
 template <class E>
 __device__ __forceinline__ void store_single(char* at, float v) {
@@ -96,7 +102,7 @@ __device__ __forceinline__ Packed<T> read_singles(const char* at, int k, int lef
 #pragma unroll
   for (int j = 0; j < 8; ++j) {
     const int place = k * 256 + part_place<T>(j);
-    v.part[j] = kWhole || place < left ? load_single<E>(at + place * kElementSize<E>) : 0.0f;
+    v.part[j] = load_single<E>(at + place * kElementSize<E>, kWhole || place < left);
   }
   return v;
 }

@@ -168,16 +168,25 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   }
   wait_for_predecessor(is_dependent);
   HeldRows<T, kCentered, S> x;
-  with_element<T>(p.types.x, whole, [&](auto type, auto is_whole) {
-    using E = decltype(type);
+  if constexpr (kIsSingles<T>) {
+    with_element<T>(p.types.x, whole, [&](auto type, auto is_whole) {
+      using E = decltype(type);
+#pragma unroll
+      for (int i = 0; i < S::kRows; ++i) {
+        const char* const at = element_at<E>(row_at(p.x, p.x_runs, flags, read_row(i)), team.column);
+#pragma unroll
+        for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_singles<T, E, is_whole()>(at, h, left);
+      }
+    });
+  } else {  // not by the same lambda, for which the compiler finds the addresses again for each load
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) {
-      const char* const row = row_at(p.x, p.x_runs, flags, read_row(i));
+      const char* const at = row_at(p.x, p.x_runs, flags, read_row(i)) + bytes;
 #pragma unroll
-      for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_elements<T, E, is_whole(), S::kSegments == 1>(row, team.column, h, left);
+      for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = S::kSegments == 1 ? stream_stripe<T>(at, h, left) : read_stripe<T>(at, h, left);
     }
-  });
-  if constexpr (!kIsSingles<T>) start_weights();
+    start_weights();
+  }
   if constexpr (!kPlain) {
     if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
@@ -191,7 +200,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
 #pragma unroll
           for (int b = 0; b < kBatch; ++b) {
             const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
-            add[b] = read_elements<T, E, is_whole()>(row_at(p.residual, p.residual_runs, flags, read_row(i)), team.column, h, left);
+            add[b] = read_elements<T, E, is_whole()>(element_at<E>(row_at(p.residual, p.residual_runs, flags, read_row(i)), team.column), h,
+                                                     left);
           }
 #pragma unroll
           for (int b = 0; b < kBatch; ++b) {
@@ -202,8 +212,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
             x.v[i][h] = held_as<T, E>(sum);
             const bool writes = p.residual_out.data && is_row(i);
             if (!kIsSingles<T> || writes)
-              write_elements<T, E, is_whole()>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)), team.column, h, writes ? left : 0,
-                                               sum);
+              write_elements<T, E, is_whole()>(element_at<E>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)), team.column), h,
+                                               writes ? left : 0, sum);
           }
         }
       });
@@ -250,7 +260,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
           stream_stripe<T>(y + bytes, h, left_here, v, flags & kStreams);
         else
           with_element<T>(p.types.y, whole && is_row(i), [&](auto type, auto is_whole) {
-            write_elements<T, decltype(type), is_whole()>(y, team.column, h, left_here, v);
+            write_elements<T, decltype(type), is_whole()>(element_at<decltype(type)>(y, team.column), h, left_here, v);
           });
       }
     }

@@ -28,7 +28,7 @@ __device__ __forceinline__ void row_weights(const char* vector, DType type, bool
                                             float (&w)[8]) {
   if constexpr (kIsSingles<T>)
     with_element<T>(type, whole, [&](auto element, auto is_whole) {
-      const Packed<T> v = read_elements<T, decltype(element), is_whole()>(vector, column, k, left);
+      const Packed<T> v = read_elements<T, decltype(element), is_whole()>(element_at<decltype(element)>(vector, column), k, left);
 #pragma unroll
       for (int j = 0; j < 8; ++j) w[j] = v[j];
     });
@@ -193,7 +193,9 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
             [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, w); },
             [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, w); },
             [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, w); });
-        with_element<T>(p.types.y, false, [&](auto type, auto) { write_elements<T, decltype(type), false>(y, team.column, k, left, v); });
+        with_element<T>(p.types.y, false, [&](auto type, auto) {
+          write_elements<T, decltype(type), false>(element_at<decltype(type)>(y, team.column), k, left, v);
+        });
       });
   }
 }

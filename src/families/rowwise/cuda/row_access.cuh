@@ -15,20 +15,21 @@ __device__ __forceinline__ void with_element(DType type, bool whole, F f) {
     f(T{}, std::false_type{});
 }
 
-// Stripe k of the row that begins at `row`, this thread's first element at `column`; kStream: around the first cache.
-template <class T, class E, bool kWhole, bool kStream = false>
-__device__ __forceinline__ Packed<T> read_elements(const char* row, int column, int k, int left) {
-  const char* const at = row + int64_t(column) * kElementSize<E>;
+template <class E, class C>
+__device__ __forceinline__ C* element_at(C* row, int column) {
+  return row + int64_t(column) * kElementSize<E>;
+}
+
+// Stripe k of a row; `at`: this thread's first element of stripe 0.
+template <class T, class E, bool kWhole>
+__device__ __forceinline__ Packed<T> read_elements(const char* at, int k, int left) {
   if constexpr (kIsSingles<T>)
     return read_singles<T, E, kWhole>(at, k, left);
-  else if constexpr (kStream)
-    return stream_stripe<T>(at, k, left);
   else
     return read_stripe<T>(at, k, left);
 }
 template <class T, class E, bool kWhole>
-__device__ __forceinline__ void write_elements(char* row, int column, int k, int left, const float (&v)[8]) {
-  char* const at = row + int64_t(column) * kElementSize<E>;
+__device__ __forceinline__ void write_elements(char* at, int k, int left, const float (&v)[8]) {
   if constexpr (kIsSingles<T>)
     write_singles<T, E, kWhole>(at, k, left, v);
   else

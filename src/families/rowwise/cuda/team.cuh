@@ -7,8 +7,8 @@
 
 #include "cuda/block_tree.cuh"
 #include "cuda/exchange.cuh"
-#include "cuda/singles.cuh"
 #include "cuda/ptx.cuh"
+#include "cuda/singles.cuh"
 
 namespace kilter::cuda {
 
