@@ -26,6 +26,11 @@ const std::set<ForwardKernel> kForwardKernels = {
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_FORWARD
 };
+const std::set<ForwardKernel> kSinglesKernels = {
+#define KILTER_ROW_SINGLES(lanes, ...) {__VA_ARGS__},
+#include "families/rowwise/cuda/instances.def"
+#undef KILTER_ROW_SINGLES
+};
 constexpr int kSpreadWarps[] = {
 #define KILTER_ROW_SPREAD(warps) warps,
 #include "families/rowwise/cuda/instances.def"
@@ -50,7 +55,7 @@ BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n) {
 std::string shape_of(const RowForwardPlan& p) {
   if (p.general) return "general";
   if (p.spread) return "spread, " + std::to_string(p.block);
-  std::string s = std::to_string(p.threads) + " threads";
+  std::string s = (p.singles ? "singles, " : "") + std::to_string(p.threads) + " threads";
   const auto add = [&s](int count, const char* what) { s += count > 1 ? ", " + std::to_string(count) + what : ""; };
   add(p.warps, " warps"), add(p.segments, " segments"), add(p.stripes, " stripes"), add(p.rows, " rows"), add(p.cluster, " blocks a row");
   return s + (p.early ? ", early" : "") + (p.streams ? ", streams" : "") + ", " + std::to_string(p.block);
@@ -82,7 +87,7 @@ const char* fault_of(const RowForwardPlan& p, int64_t rows, int64_t n, int item,
     KILTER_NEED(item == 2 && p.blocks == rows && p.block == segments * 64 && p.block <= kSpreadWarps[0] * 32);
     return nullptr;
   }
-  KILTER_NEED(kForwardKernels.count(kernel_of(p)) == 1);
+  KILTER_NEED((p.singles ? kSinglesKernels : kForwardKernels).count(kernel_of(p)) == 1);
   KILTER_NEED(p.cluster >= 1 && p.cluster <= (device.has_clusters() ? 16 : 1));
   KILTER_NEED(p.block > 0 && p.block % 32 == 0 && p.block <= 1024);
   KILTER_NEED(p.block <= (p.warps == 1 ? 128 : p.warps * 32));  // the kernel's launch bounds
@@ -94,6 +99,7 @@ const char* fault_of(const RowForwardPlan& p, int64_t rows, int64_t n, int item,
   KILTER_NEED(block * (p.cluster - 1) < n);
   KILTER_NEED(p.warps == 1 || p.stripes == 4);             // warps own whole segments
   KILTER_NEED(p.cluster == 1 || p.block == p.warps * 32);  // blocks of a cluster are alike
+  KILTER_NEED(!p.singles || p.threads < 32 || p.rows * p.segments <= 2);  // two sums of each take the tree of 32 threads together
   KILTER_NEED(p.cluster > 1 || held * (warps - 1) < n);    // no warp without a column
 
   const int64_t per_block = p.warps == 1 ? p.block / p.threads * int64_t(p.rows) : 1, teams = p.blocks / p.cluster;
@@ -224,6 +230,18 @@ TEST(CudaPlan, ForwardIsSoundAndUsesAllKernels) {
          });
   EXPECT_EQ(used, kForwardKernels);
   EXPECT_GT(spread, 0);
+}
+
+TEST(CudaPlan, SinglesAreSoundAndUseAllKernels) {
+  std::set<ForwardKernel> used;
+  walk([](int64_t rows, int64_t n, int, const DeviceTraits& device) { return plan_singles(rows, n, device); },
+       [&](int64_t rows, int64_t n, int, const DeviceTraits& device, const RowForwardPlan& p) {
+         if (!p.general) used.insert(kernel_of(p));
+         return is_sound(p, rows, n, 2, device);  // a thread has eight lanes of a stripe, as of 16-bit rows
+       });
+  EXPECT_EQ(used, kSinglesKernels);
+  EXPECT_EQ(text_of(plan_singles(1000, 7, kH100)), "singles, 1 threads, 128 x 8");
+  EXPECT_EQ(text_of(plan_singles(4096, 4097, kH100)), "singles, 32 threads, 8 warps, 4 stripes, 160 x 4096");
 }
 
 TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
