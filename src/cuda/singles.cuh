@@ -57,18 +57,28 @@ __device__ __forceinline__ void with_type(DType type, F f) {
 template <class E>
 constexpr int kElementSize = Packed<E>::kItem;
 
-// Zero if it is not there: its bits are, so that no load waits to be judged.
+// As it lies in memory, in the low bits; zero if it is not there.
 template <class E>
-__device__ __forceinline__ float load_single(const char* at, bool is = true) {
-  if constexpr (kElementSize<E> == 4) {
-    float v = 0;
-    if (is) v = *reinterpret_cast<const float*>(at);
-    return v;
-  } else {
-    uint32_t bits = 0;
-    if (is) bits = *reinterpret_cast<const uint16_t*>(at);
-    return E::lower(bits);
+__device__ __forceinline__ uint32_t single_bits(const char* at, bool is = true) {
+  uint32_t bits = 0;
+  if (is) {
+    if constexpr (kElementSize<E> == 4)
+      bits = *reinterpret_cast<const uint32_t*>(at);
+    else
+      bits = *reinterpret_cast<const uint16_t*>(at);
   }
+  return bits;
+}
+template <class E>
+__device__ __forceinline__ float single_value(uint32_t bits) {
+  if constexpr (kElementSize<E> == 4)
+    return __uint_as_float(bits);
+  else
+    return E::lower(bits);
+}
+template <class E>
+__device__ __forceinline__ float load_single(const char* at) {
+  return single_value<E>(single_bits<E>(at));
 }
 template <class E>
 __device__ __forceinline__ void store_single(char* at, float v) {
@@ -86,33 +96,43 @@ __device__ __forceinline__ float single_rounded(float v) {
     return E::lower(E::pair(v, 0.0f));
 }
 
-// f(true) if all of a thread's places lie in the row, which needs no test for each, else f(false).
-template <class F>
+// f(true) if no place lies beyond the row, which then needs no test for each, else f(false).  Near ones are short rows: most end inside.
+template <class T, class F>
 __device__ __forceinline__ void with_whole(bool whole, F f) {
-  if (whole)
+  if (!std::is_same_v<T, NearSingles> && whole)
     f(std::true_type{});
   else
     f(std::false_type{});
 }
 
-// Elements of stripe k; `at`: this thread's first of stripe 0.  Places of the row are below `left`; those beyond are zero, or not written.
-template <class T, class E, bool kWhole>
-__device__ __forceinline__ Packed<T> read_singles(const char* at, int k, int left) {
+// Elements of stripe k; `at`: this thread's first of stripe 0.  Places of the row are below `left`, all of them if it is whole; those
+// beyond are zero, or not written.  Bits first, values once all loads are under way.
+template <class T, class E>
+__device__ __forceinline__ Packed<T> read_bits(const char* at, int k, int left, bool whole) {
   Packed<T> v;
+  with_whole<T>(whole, [&](auto is_whole) {
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const int place = k * 256 + part_place<T>(j);
-    v.part[j] = load_single<E>(at + place * kElementSize<E>, kWhole || place < left);
-  }
+    for (int j = 0; j < 8; ++j) {
+      const int place = k * 256 + part_place<T>(j);
+      v.part[j] = __uint_as_float(single_bits<E>(at + place * kElementSize<E>, is_whole() || place < left));
+    }
+  });
   return v;
 }
-template <class T, class E, bool kWhole>
-__device__ __forceinline__ void write_singles(char* at, int k, int left, const float (&v)[8]) {
+template <class E, class T>
+__device__ __forceinline__ void bits_to_values(Packed<T>& v) {
 #pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    const int place = k * 256 + part_place<T>(j);
-    if (kWhole || place < left) store_single<E>(at + place * kElementSize<E>, v[j]);
-  }
+  for (int j = 0; j < 8; ++j) v.part[j] = single_value<E>(__float_as_uint(v.part[j]));
+}
+template <class T, class E>
+__device__ __forceinline__ void write_singles(char* at, int k, int left, bool whole, const float (&v)[8]) {
+  with_whole<T>(whole, [&](auto is_whole) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int place = k * 256 + part_place<T>(j);
+      if (is_whole() || place < left) store_single<E>(at + place * kElementSize<E>, v[j]);
+    }
+  });
 }
 
 }  // namespace kilter::cuda

@@ -72,7 +72,7 @@ struct HeldRows {
   }
 
   // The statistics of this thread's own row.
-  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, bool whole, QuickStatistics<kCentered>* m) {
+  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, int whole, QuickStatistics<kCentered>* m) {
     using Tree = typename RowTeam<T, S>::Tree;
     const float count = float(p.n);
     float sum[1];
@@ -99,13 +99,14 @@ struct HeldRows {
           sums,
           [&](int i, int s, float(&a)[2][8]) {
             const float mean = Tree::spread(m->mean, i);
-            const auto add = [&](auto is_whole) {
 #pragma unroll
-              for (int k = 0; k < S::kStripes; ++k)
+            for (int k = 0; k < S::kStripes; ++k) {
+              const int stripe = s * kSegmentStripes + k;
+              const auto add = [&](auto is_whole) {
 #pragma unroll
                 for (int q = 0; q < Packed<T>::kParts; ++q) {
-                  const int place = (s * kSegmentStripes + k) * kStripeLength + part_place<T>(q);
-                  const float about = is_whole() || place < left ? mean : 0;  // beyond the row: +0.0 again
+                  const float about =
+                      is_whole() || stripe * kStripeLength + part_place<T>(q) < left ? mean : 0;  // beyond the row: +0.0 again
 #pragma unroll
                   for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
                     const float d = v[i][s * S::kStripes + k][j] - about;
@@ -113,11 +114,12 @@ struct HeldRows {
                     a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
                   }
                 }
-            };
-            if constexpr (kIsSingles<T>)
-              with_whole(whole, add);
-            else
-              add(std::false_type{});
+              };
+              if constexpr (kIsSingles<T>)
+                with_whole<T>(stripe < whole, add);
+              else
+                add(std::false_type{});
+            }
           },
           [&](int s, float& sum) { hold(s, sum); });
       forget_conversions();
@@ -137,7 +139,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   Team team(memory);
   const uint32_t flags = kPlain ? p.flags & ~kTwoStrides : p.flags;
   const int left = p.n - team.column;
-  const bool whole = (S::kHeld - 1) * kStripeLength + part_place<T>(Packed<T>::kParts - 1) < left;  // singles: no place beyond the row
+  // Singles: stripes of the warp without a place beyond the row.
+  const int whole = (left + thread_place<T>(team.t)) / kStripeLength;
   const int64_t bytes = int64_t(team.column) * Packed<T>::kItem;
   const int64_t block = S::kCluster ? blockIdx.x / team.blocks : blockIdx.x;
   // Rows of a warp's teams are neighbours: a warp reads one run of memory.
@@ -169,14 +172,18 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   wait_for_predecessor(is_dependent);
   HeldRows<T, kCentered, S> x;
   if constexpr (kIsSingles<T>) {
-    with_element<T>(p.types.x, whole, [&](auto type, auto is_whole) {
+    with_type(p.types.x, [&](auto type) {
       using E = decltype(type);
 #pragma unroll
       for (int i = 0; i < S::kRows; ++i) {
         const char* const at = element_at<E>(row_at(p.x, p.x_runs, flags, read_row(i)), team.column);
 #pragma unroll
-        for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_singles<T, E, is_whole()>(at, h, left);
+        for (int h = 0; h < S::kHeld; ++h) x.v[i][h] = read_bits<T, E>(at, h, left, h < whole);
       }
+#pragma unroll
+      for (int i = 0; i < S::kRows; ++i)
+#pragma unroll
+        for (int h = 0; h < S::kHeld; ++h) bits_to_values<E>(x.v[i][h]);
     });
   } else {  // not by the same lambda, for which the compiler finds the addresses again for each load
 #pragma unroll
@@ -192,7 +199,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
       // stripes hold.
       constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
-      with_element<T>(p.types.residual, whole, [&](auto type, auto is_whole) {
+      with_element<T>(p.types.residual, [&](auto type) {
         using E = decltype(type);
 #pragma unroll
         for (int batch = 0; batch < kAll; batch += kBatch) {
@@ -200,8 +207,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
 #pragma unroll
           for (int b = 0; b < kBatch; ++b) {
             const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
-            add[b] = read_elements<T, E, is_whole()>(element_at<E>(row_at(p.residual, p.residual_runs, flags, read_row(i)), team.column), h,
-                                                     left);
+            add[b] = read_elements<T, E>(element_at<E>(row_at(p.residual, p.residual_runs, flags, read_row(i)), team.column), h, left,
+                                         h < whole);
           }
 #pragma unroll
           for (int b = 0; b < kBatch; ++b) {
@@ -212,8 +219,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
             x.v[i][h] = held_as<T, E>(sum);
             const bool writes = p.residual_out.data && is_row(i);
             if (!kIsSingles<T> || writes)
-              write_elements<T, E, is_whole()>(element_at<E>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)), team.column), h,
-                                               writes ? left : 0, sum);
+              write_elements<T, E>(element_at<E>(row_at(p.residual_out, p.residual_out_runs, flags, row_of(i)), team.column), h,
+                                   writes ? left : 0, h < whole, sum);
           }
         }
       });
@@ -255,12 +262,15 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
         }
         affine<T, kPlain, kCentered>(
             p, flags, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
-            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, whole && is_row(i), w); });
+            [&](float(&w)[8]) {
+              row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), w);
+            });
         if constexpr (S::kSegments == 1 && !kIsSingles<T>)
           stream_stripe<T>(y + bytes, h, left_here, v, flags & kStreams);
         else
-          with_element<T>(p.types.y, whole && is_row(i), [&](auto type, auto is_whole) {
-            write_elements<T, decltype(type), is_whole()>(element_at<decltype(type)>(y, team.column), h, left_here, v);
+          with_element<T>(p.types.y, [&](auto type) {
+            using E = decltype(type);
+            write_elements<T, E>(element_at<E>(y, team.column), h, left_here, h < whole && is_row(i), v);
           });
       }
     }
@@ -268,10 +278,10 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   // Ahead of stores of what came before: 16-bit rows leave registers for it.
   constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
   const auto late_weight = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, whole, w);
+    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, w);
   };
   const auto late_bias = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, whole, w);
+    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole, w);
   };
   if constexpr (kIsSingles<T>) {
     write(late_weight, late_bias);

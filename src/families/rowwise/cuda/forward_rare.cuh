@@ -27,8 +27,9 @@ template <class T, bool kAhead = false>
 __device__ __forceinline__ void row_weights(const char* vector, DType type, bool is_float, int column, int k, int left, bool whole,
                                             float (&w)[8]) {
   if constexpr (kIsSingles<T>)
-    with_element<T>(type, whole, [&](auto element, auto is_whole) {
-      const Packed<T> v = read_elements<T, decltype(element), is_whole()>(element_at<decltype(element)>(vector, column), k, left);
+    with_type(type, [&](auto element) {
+      using E = decltype(element);
+      const Packed<T> v = read_elements<T, E>(element_at<E>(vector, column), k, left, whole);
 #pragma unroll
       for (int j = 0; j < 8; ++j) w[j] = v[j];
     });
@@ -193,8 +194,9 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
             [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, w); },
             [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, w); },
             [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, w); });
-        with_element<T>(p.types.y, false, [&](auto type, auto) {
-          write_elements<T, decltype(type), false>(element_at<decltype(type)>(y, team.column), k, left, v);
+        with_element<T>(p.types.y, [&](auto type) {
+          using E = decltype(type);
+          write_elements<T, E>(element_at<E>(y, team.column), k, left, false, v);
         });
       });
   }

@@ -5,14 +5,13 @@
 
 namespace kilter::cuda {
 
-// f(E{}, whole) with the type E of a tensor's elements: T, but of singles what `type` names; and whether all of a thread's places lie
-// in the row.
+// f(E{}) with the type E of a tensor's elements: T, but of singles what `type` names.
 template <class T, class F>
-__device__ __forceinline__ void with_element(DType type, bool whole, F f) {
+__device__ __forceinline__ void with_element(DType type, F f) {
   if constexpr (kIsSingles<T>)
-    with_whole(whole, [&](auto is_whole) { with_type(type, [&](auto element) { f(element, is_whole); }); });
+    with_type(type, f);
   else
-    f(T{}, std::false_type{});
+    f(T{});
 }
 
 template <class E, class C>
@@ -21,17 +20,20 @@ __device__ __forceinline__ C* element_at(C* row, int column) {
 }
 
 // Stripe k of a row; `at`: this thread's first element of stripe 0.
-template <class T, class E, bool kWhole>
-__device__ __forceinline__ Packed<T> read_elements(const char* at, int k, int left) {
-  if constexpr (kIsSingles<T>)
-    return read_singles<T, E, kWhole>(at, k, left);
-  else
+template <class T, class E>
+__device__ __forceinline__ Packed<T> read_elements(const char* at, int k, int left, bool whole) {
+  if constexpr (kIsSingles<T>) {
+    Packed<T> v = read_bits<T, E>(at, k, left, whole);
+    bits_to_values<E>(v);
+    return v;
+  } else {
     return read_stripe<T>(at, k, left);
+  }
 }
-template <class T, class E, bool kWhole>
-__device__ __forceinline__ void write_elements(char* at, int k, int left, const float (&v)[8]) {
+template <class T, class E>
+__device__ __forceinline__ void write_elements(char* at, int k, int left, bool whole, const float (&v)[8]) {
   if constexpr (kIsSingles<T>)
-    write_singles<T, E, kWhole>(at, k, left, v);
+    write_singles<T, E>(at, k, left, whole, v);
   else
     write_stripe<T>(at, k, left, v);
 }
