@@ -203,8 +203,9 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   Pace pace(p.progress);
   ring.start(p.slots);
   __syncthreads();
-#pragma unroll 1
-  for (int i = 0; i + 1 < kStages && i < steps; ++i) ring.load<kCentered>(b, i, i);
+  static_assert(kStages == 3);
+  const RowHead first = ring.load<kCentered>(b, 0, 0);
+  RowHead head = ring.load<kCentered>(b, 1, 1);  // of the group whose copies were started last
   if (p.padded > p.segments)
     for (int i = threadIdx.x; i < (p.at.scalars - p.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + p.at.sums)[i] = 0;
   GroupOutput<T, kCentered> output(b);
@@ -222,6 +223,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   };
 
   if constexpr (S::kCluster) exchange.start();
+  ring.complete(b, first, 0);
   __syncthreads();                      // the weights are there
   int stage = kStages - 1, parity = 1;  // of group i; parity of the stage's uses
 #pragma unroll 1
@@ -235,11 +237,12 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
       if constexpr (S::kCluster) exchange.wait(i);
       write(i, stage);
     }
+    if (i + 2 < steps) ring.complete(b, head, next + 1 < kStages ? next + 1 : 0);
     __syncthreads();  // all are done with group i, and have taken the sums of the next
-    if (i + kStages < steps && int(threadIdx.x) < kGroupRows * p.slots) {
+    if (i + kStages < steps && int(threadIdx.x) < b.loaders()) {
       if (i >= 0 && threadIdx.x % 32 == 0) pace.wait(p.progress, i);
-      __syncwarp(kGroupRows * p.slots < 32 ? (1u << (kGroupRows * p.slots)) - 1 : 0xFFFFFFFFu);
-      ring.load<kCentered>(b, i + kStages, stage);
+      __syncwarp(b.loaders() < 32 ? (1u << b.loaders()) - 1 : 0xFFFFFFFFu);
+      head = ring.load<kCentered>(b, i + kStages, stage);
     }
     stage = next, parity = next_parity;
   }

@@ -67,6 +67,7 @@ struct BackwardBlock {
 
   __device__ __forceinline__ int slot_bytes() const { return slot * (kGroupRows * p.at.row); }
   __device__ __forceinline__ int dy_from_x() const { return p.slots * (kGroupRows * p.at.row); }
+  __device__ __forceinline__ int loaders() const { return kGroupRows * p.slots; }  // threads that load, each a row
   // Mean and rstd of the rows in a stage.
   __device__ __forceinline__ const float* statistics(int stage, int row) const {
     return reinterpret_cast<const float*>(memory + p.at.statistics) + ((stage * p.slots + slot) * kGroupRows + row) * 2;
@@ -77,7 +78,12 @@ struct BackwardBlock {
   }
 };
 
-// Groups on their way into the stages, each counted by a barrier: rows in bytes, their statistics by an arrival for each row.
+// What a row's loading thread stores in shared memory when the rows themselves are under way.
+struct RowHead {
+  float mean, rstd;
+};
+
+// Groups on their way into the stages, each counted by a barrier: rows in bytes, their heads by an arrival for each.
 struct GroupRing {
   uint64_t full[kStages];
 
@@ -88,10 +94,12 @@ struct GroupRing {
     barriers_are_ready();
   }
   // Group i into a stage that is free: a thread for each row, or, of rows without gaps, one for all that follow.
+  // Nobody waits for the head, which complete() stores a group later.
   template <bool kCentered, class T>
-  __device__ __forceinline__ void load(const BackwardBlock<T>& b, int i, int stage) const {
+  __device__ __forceinline__ RowHead load(const BackwardBlock<T>& b, int i, int stage) const {
     const RowBackwardParameters& p = b.p;
-    if (int(threadIdx.x) >= kGroupRows * p.slots) return;
+    RowHead head = {};
+    if (int(threadIdx.x) >= b.loaders()) return head;
     const int s = threadIdx.x / kGroupRows, place = threadIdx.x % kGroupRows;
     const bool is = place < b.rows(s, i);
     const int64_t r = b.row(s, i) + place;
@@ -112,11 +120,16 @@ struct GroupRing {
     if (is) {
       if (p.flags & kHasResidual)
         prefetch_bulk(p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * Packed<T>::kItem, b.width * Packed<T>::kItem);
-      const uint32_t to = b.base + p.at.statistics + (stage * p.slots * kGroupRows + int(threadIdx.x)) * 8;
-      if (kCentered) copy_float(to, p.mean.data + r * p.mean.stride);
-      copy_float(to + 4, p.rstd.data + r * p.rstd.stride);
+      if (kCentered) head.mean = *reinterpret_cast<const float*>(p.mean.data + r * p.mean.stride);
+      head.rstd = *reinterpret_cast<const float*>(p.rstd.data + r * p.rstd.stride);
     }
-    barrier_arrive_with_floats(barrier(stage));
+    return head;
+  }
+  template <class T>
+  __device__ __forceinline__ void complete(const BackwardBlock<T>& b, const RowHead& head, int stage) const {
+    if (int(threadIdx.x) >= b.loaders()) return;
+    reinterpret_cast<RowHead*>(b.memory + b.p.at.statistics)[stage * b.loaders() + int(threadIdx.x)] = head;
+    barrier_arrive(barrier(stage));
   }
 };
 
