@@ -60,6 +60,9 @@ __device__ __forceinline__ uint4 load_shared_words_if(uint32_t a, bool is) {  //
       : "memory");
   return v;
 }
+__device__ __forceinline__ void store_shared_half(uint32_t a, uint16_t v) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(a), "h"(v) : "memory");
+}
 __device__ __forceinline__ void store_shared(uint32_t a, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(a), "f"(v) : "memory"); }
 __device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(a), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");

@@ -25,6 +25,7 @@ inline float load_shared_float(uint32_t a) { return read_place<float>(a); }
 inline uint16_t load_shared_half(uint32_t a) { return read_place<uint16_t>(a); }
 inline uint4 load_shared_words(uint32_t a) { return read_place<uint4>(a); }
 inline uint4 load_shared_words_if(uint32_t a, bool is) { return is ? read_place<uint4>(a) : uint4{}; }
+inline void store_shared_half(uint32_t a, uint16_t v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, float v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, const float4& v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 
