@@ -45,10 +45,11 @@ const std::set<BackwardKernel> kBackwardKernels = {
 ForwardKernel kernel_of(const RowForwardPlan& p) { return {p.threads, p.warps, p.segments, p.stripes, p.rows, p.cluster > 1}; }
 BackwardKernel kernel_of(const RowBackwardPlan& p) { return {p.threads, p.stripes, p.cluster > 1}; }
 
-BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n) {
+BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n, bool dense) {
   int padded = 1;
   while (padded * 1024 < n) padded *= 2;
-  return backward_layout(p.row_bytes, p.slot_threads * 8, p.slots, padded, p.block / 32);
+  const StageLayout stage = p.singles ? single_stage(p.row_bytes, p.row_bytes, p.slots, dense) : vector_stage(p.row_bytes, p.slots);
+  return backward_layout(stage, p.slot_threads * 8, p.slots, padded, p.block / 32);
 }
 
 // All but the number of blocks, in words; what the table below expects.
@@ -126,7 +127,7 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
   KILTER_NEED(p.cluster == 1 || p.slots == 1);
 
   // Columns, of the sums and of the output.
-  const int64_t held = p.threads < 32 ? p.threads * (16 / item) : p.stripes * 256;
+  const int64_t held = p.threads < 32 ? p.threads * (p.singles ? 8 : 16 / item) : p.stripes * 256;
   const int64_t part = int64_t(p.block_segments) * 1024;
   KILTER_NEED(p.threads * p.stripes <= p.slot_threads * 4);
   KILTER_NEED((p.slot_threads / p.threads) * (4 / p.stripes) == 4 * p.block_segments);  // warps' rows: groups of four
@@ -148,13 +149,22 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
   KILTER_NEED(!p.in_step || (p.cluster == 1 && p.blocks * p.block <= int64_t(device.multiprocessors) * 128 * most));
 
   // Shared memory, in which vectors are aligned if rows are.
-  const BackwardLayout at = layout_of(p, n);
-  KILTER_NEED(at.total <= kMostShared);
-  KILTER_NEED(n % 8 != 0 || (at.row % 16 == 0 && at.stage % 16 == 0 && at.weights % 16 == 0));
-  KILTER_NEED(n % 8 != 0 || (at.statistics % 8 == 0 && at.sums % 4 == 0 && at.scalars % 16 == 0));
-  KILTER_NEED(at.stage < at.weights && at.weights < at.statistics && at.statistics < at.sums && at.sums < at.scalars);
-  KILTER_NEED(at.scalars < at.total);
-  KILTER_NEED(at.total >= p.slots * p.slot_threads * 64);  // fp64 sums of all columns, at the end
+  for (const bool dense : {false, true}) {
+    const BackwardLayout at = layout_of(p, n, dense);
+    const int rows_of_stage = 4 * p.slots;
+    const bool any_place = p.singles && !dense, aligned = p.singles || n % 8 == 0;
+    KILTER_NEED(at.total <= kMostShared);
+    KILTER_NEED(!aligned || (at.dy % 16 == 0 && at.stage % 16 == 0 && at.weights % 16 == 0));
+    KILTER_NEED((p.singles ? !any_place : n % 8 != 0) || (at.row % 16 == 0 && at.dy_row % 16 == 0));
+    KILTER_NEED(!aligned || (at.statistics % (p.singles ? 16 : 8) == 0 && at.sums % 4 == 0 && at.scalars % 16 == 0));
+    // Rows that begin anywhere in 16 bytes, in units of so many.
+    KILTER_NEED(!any_place || at.row >= (p.row_bytes + 14 + 15) / 16 * 16);
+    KILTER_NEED(at.dy >= rows_of_stage * at.row + (p.singles && dense ? 15 : 0));
+    KILTER_NEED(at.stage >= at.dy + rows_of_stage * at.dy_row + (p.singles && dense ? 15 : 0));
+    KILTER_NEED(at.stage < at.weights && at.weights < at.statistics && at.statistics < at.sums && at.sums < at.scalars);
+    KILTER_NEED(at.scalars < at.total);
+    KILTER_NEED(at.total >= p.slots * p.slot_threads * 64);  // fp64 sums of all columns, at the end
+  }
   return nullptr;
 }
 
@@ -246,11 +256,15 @@ TEST(CudaPlan, SinglesAreSoundAndUseAllKernels) {
 
 TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
   std::set<BackwardKernel> used;
-  walk(plan_backward, [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowBackwardPlan& p) {
-    if (!p.general) used.insert(kernel_of(p));
-    return is_sound(p, rows, n, item, device);
-  });
-  EXPECT_EQ(used, kBackwardKernels);
+  for (const bool singles : {false, true}) {
+    used.clear();
+    walk([&](int64_t rows, int64_t n, int item, const DeviceTraits& device) { return plan_backward(rows, n, item, device, singles); },
+         [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowBackwardPlan& p) {
+           if (!p.general) used.insert(kernel_of(p));
+           return is_sound(p, rows, n, item, device);
+         });
+    EXPECT_EQ(used, kBackwardKernels);
+  }
 }
 
 TEST(CudaPlan, LongestFastRows) {

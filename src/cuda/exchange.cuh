@@ -23,10 +23,12 @@ struct Larger {  // of magnitudes
 // the last addition mends.
 template <class T, int kThreads, int kRows>
 struct LaneTree {
-  static constexpr int kLength = 8 / kLaneRuns<T>, kRuns = kThreads == 32 ? kLaneRuns<T> : 1;  // fewer threads: their first run is the row
-  static constexpr int kShift = kRuns == 8 ? 3 : kRuns == 2 ? 1 : 0;                           // thread bits that sort the runs
+  static constexpr int kLength = 8 / kLaneRuns<T>;
+  // Of fewer threads their first run is the row, unless it is one lane.
+  static constexpr int kRuns = kThreads == 32 || kLength == 1 ? kLaneRuns<T> : 1;
+  static constexpr int kShift = kRuns == 8 ? 3 : kRuns == 2 ? 1 : 0;  // thread bits that sort the runs
   static_assert(kRuns == 1 || kRuns == 2 || kRuns == 8);
-  static_assert(kRuns * kRows <= 32);
+  static_assert(kRuns == 1 || kRuns * kRows <= kThreads);
 
   __device__ __forceinline__ static int own_row(int t) { return t >> kShift & (kRows - 1); }
   __device__ __forceinline__ static bool writes(int t) { return t >> kShift < kRows && (t & (kRuns - 1)) == 0; }

@@ -35,6 +35,16 @@ __device__ __forceinline__ float4 load_shared(uint32_t a) {
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(a) : "memory");
   return v;
 }
+__device__ __forceinline__ float load_shared_float(uint32_t a) {
+  float v;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(a) : "memory");
+  return v;
+}
+__device__ __forceinline__ uint16_t load_shared_half(uint32_t a) {
+  uint16_t v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(a) : "memory");
+  return v;
+}
 __device__ __forceinline__ uint4 load_shared_words(uint32_t a) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(a) : "memory");
@@ -49,6 +59,9 @@ __device__ __forceinline__ uint4 load_shared_words_if(uint32_t a, bool is) {  //
       : "r"(a), "r"(uint32_t(is))
       : "memory");
   return v;
+}
+__device__ __forceinline__ void store_shared_half(uint32_t a, uint16_t v) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(a), "h"(v) : "memory");
 }
 __device__ __forceinline__ void store_shared(uint32_t a, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(a), "f"(v) : "memory"); }
 __device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
@@ -117,6 +130,9 @@ __device__ __forceinline__ void barriers_are_ready() { KILTER_ASM_90("fence.mbar
 __device__ __forceinline__ void barrier_expect(uint32_t barrier, int bytes) {
   KILTER_ASM_90("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  KILTER_ASM_90("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
 __device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int bytes) {
   KILTER_ASM_90("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
@@ -149,13 +165,8 @@ __device__ __forceinline__ void wait_for_own_copies() { asm volatile("cp.async.w
 __device__ __forceinline__ void prefetch_bulk(const void* from, int bytes) {
   KILTER_ASM_90("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
-__device__ __forceinline__ void copy_float(uint32_t to, const void* from) {
-  KILTER_ASM_90("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
-}
-// An arrival once this thread's copy_float are there.
-__device__ __forceinline__ void barrier_arrive_with_floats(uint32_t barrier) {
-  KILTER_ASM_90("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
-}
+// By a thread that stored to shared memory what later copies may overwrite.
+__device__ __forceinline__ void stores_before_copies() { KILTER_ASM_90("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // ---- clusters
 
@@ -194,6 +205,11 @@ __device__ __forceinline__ void send_float(uint32_t remote, float v, uint32_t re
 __device__ __forceinline__ uint4 load_remote(uint32_t remote) {
   uint4 v = {};
   KILTER_ASM_90("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(remote));
+  return v;
+}
+__device__ __forceinline__ uint32_t load_remote_word(uint32_t remote) {
+  uint32_t v = 0;
+  KILTER_ASM_90("ld.shared::cluster.u32 %0, [%1];" : "=r"(v) : "r"(remote));
   return v;
 }
 

@@ -115,13 +115,38 @@ TEST_P(Small, ManyRowsPerMultiprocessor) {
     }
 }
 
+// Lengths, places, gaps and types that no vector takes, with every plane of sums.
+TEST_P(Small, UnalignedRows) {
+  if (!is_row_norm()) return;
+  constexpr DType kShort[] = {DType::f32, DType::bf16, DType::f16};
+  int i = 0;
+  const auto compare_one = [&](const AssumedMultiprocessors&, int64_t rows, int64_t n) {
+    const DType x = kShort[i % 3];
+    Case c = base(x, rows, n);
+    const DType second = i / 3 % 2 ? DType::f32 : x;
+    c["weight"] = c["dweight"] = c["dbias"] = i % 5 < 2 ? DType::f32 : x;
+    if (i % 5 == 4) c["weight"] = c["bias"] = c["dweight"] = DType::none, c["dbias"] = DType::f32;
+    c["residual"] = c["dresidual_out"] = c["dresidual"] = second;
+    if (i % 4 == 3) c["residual"] = DType::none;
+    compare_and_list(c, DeviceLayout{i % 2 ? 0 : 3, i % 4 == 2, false});
+    ++i;
+  };
+  const AssumedMultiprocessors one(1);
+  for (int64_t n = 1; n <= 16; ++n) compare_one(one, 257, n);
+  for (const int64_t n : {31, 33, 127, 129, 255, 256, 257, 511, 513, 1001}) compare_one(one, n < 300 ? 131 : 37, n);
+  for (const int64_t n : {255, 256, 257, 1000, 1024}) compare_one(one, 7, n);
+  for (const int64_t n : {1025, 2047, 2049, 4095, 4096, 4097, 8191, 16383, 32769}) compare_one(one, n < 8000 ? 9 : 5, n);
+  const AssumedMultiprocessors many(132);
+  for (const int64_t n : {5, 257, 1001, 4095, 4097, 8191}) compare_one(many, 14, n);
+}
+
 // Rows whose statistics need further exchanges.
 TEST_P(Small, UnusualRows) {
   for (const check::Fill fill : {check::Fill::constant, check::Fill::denormal, check::Fill::special, check::Fill::offset})
-    for (const int64_t n : {96, 1024, 4096, 16384, 65536})
+    for (const int64_t n : {96, 99, 257, 1024, 4096, 5001, 16384, 65536})
       for (const DType x : {DType::f32, DType::bf16})
         for (const bool is_plain : {false, true}) {
-          if (!is_row_norm() && n > 1024) continue;
+          if (!is_row_norm() && n != 96 && n != 1024) continue;
           if (n >= 16384 && is_plain != (x == DType::bf16)) continue;  // which take longest
           const Case c = base(x, n < 16384 ? 6 : 2, n, fill);
           compare_and_list(is_plain ? plain(c) : c);

@@ -69,7 +69,6 @@ struct Later {
   uint32_t to = 0, barrier = 0;
   const void* from = nullptr;
   int bytes = 0;
-  bool arrives = false;
 };
 
 struct Cluster;
@@ -157,13 +156,10 @@ Stack* new_stack() {
 }
 
 void perform(const Later& l) {
-  if (l.from) std::memcpy(at_place(l.to), l.from, size_t(l.bytes));
+  std::memcpy(at_place(l.to), l.from, size_t(l.bytes));
   if (!l.barrier) return;
   Barrier& barrier = *static_cast<Barrier*>(at_place(l.barrier));
-  if (l.arrives)
-    --barrier.pending;
-  else
-    barrier.bytes -= l.bytes;
+  barrier.bytes -= l.bytes;
   barrier.settle();
 }
 
@@ -344,9 +340,8 @@ void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier) {
   if (!(to & kVariable) && (to & kOffset) + uint32_t(bytes) > own->config->shared_bytes && !(to >> kRankShift))
     stop("a copy beyond the block's shared memory");
   std::memset(at_place(to), 0xFF, size_t(bytes));
-  own->later.push_back({own->running, to, barrier, from, bytes, false});
+  own->later.push_back({own->running, to, barrier, from, bytes});
 }
-void arrive_later(uint32_t barrier) { own->later.push_back({own->running, 0, barrier, nullptr, 0, true}); }
 void wait_for_own_copies() {
   Block* const b = own;
   const int fiber = b->running;

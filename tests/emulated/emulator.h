@@ -68,7 +68,6 @@ void barrier_settle(uint32_t barrier);  // after a change of what it expects
 void barrier_wait(uint32_t barrier, int parity);
 // Later: the copy, and what it counts at the barrier (none: 0).
 void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier);
-void arrive_later(uint32_t barrier);  // after this thread's copies
 void wait_for_own_copies();
 
 }  // namespace emulated

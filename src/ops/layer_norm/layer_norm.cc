@@ -37,6 +37,7 @@ constexpr Implementation<RowNormForward> kForward[] = {
 constexpr Implementation<RowNormBackward> kBackward[] = {
 #if defined(KILTER_ENABLE_CUDA)
     {"cuda:rowwise", layer_norm_cuda_refuses, layer_norm_cuda_backward, row_norm_cuda_workspace},
+    {"cuda:unaligned", layer_norm_cuda_singles_refuse, layer_norm_cuda_singles_backward, row_norm_cuda_workspace},
     {"cuda:general", cuda_refuses, layer_norm_cuda_general_backward, row_norm_cuda_workspace},
 #endif
     {"cpu:rowwise", cpu_refuses, run_cpu<kKernels>, cpu_backward_workspace, cpu_ready},

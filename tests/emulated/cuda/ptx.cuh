@@ -21,8 +21,11 @@ T read_place(uint32_t a) {
   return v;
 }
 inline float4 load_shared(uint32_t a) { return read_place<float4>(a); }
+inline float load_shared_float(uint32_t a) { return read_place<float>(a); }
+inline uint16_t load_shared_half(uint32_t a) { return read_place<uint16_t>(a); }
 inline uint4 load_shared_words(uint32_t a) { return read_place<uint4>(a); }
 inline uint4 load_shared_words_if(uint32_t a, bool is) { return is ? read_place<uint4>(a) : uint4{}; }
+inline void store_shared_half(uint32_t a, uint16_t v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, float v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, const float4& v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 
@@ -45,6 +48,7 @@ inline void forget(float&, uint4&) {}
 inline void barrier_init(uint32_t barrier, int arrivals) { emulated::barrier_init(barrier, arrivals); }
 inline void barriers_are_ready() {}
 inline void barrier_expect(uint32_t barrier, int bytes) { emulated::barrier_expect(barrier, bytes); }
+inline void barrier_arrive(uint32_t barrier) { emulated::barrier_arrive(barrier); }
 inline void barrier_arrive_expecting(uint32_t barrier, int bytes) {
   emulated::barrier_expect(barrier, bytes);
   emulated::barrier_arrive(barrier);
@@ -55,8 +59,7 @@ inline void copy_bulk(uint32_t to, const void* from, int bytes, uint32_t barrier
 inline void copy_words(uint32_t to, const void* from) { emulated::copy_later(to, from, 16, 0); }
 inline void wait_for_own_copies() { emulated::wait_for_own_copies(); }
 inline void prefetch_bulk(const void*, int) {}
-inline void copy_float(uint32_t to, const void* from) { emulated::copy_later(to, from, 4, 0); }
-inline void barrier_arrive_with_floats(uint32_t barrier) { emulated::arrive_later(barrier); }
+inline void stores_before_copies() {}
 
 inline int cluster_rank() { return emulated::cluster_rank(); }
 inline int cluster_blocks() { return emulated::cluster_blocks(); }
@@ -74,5 +77,6 @@ inline void send_float(uint32_t remote, float v, uint32_t remote_barrier) {
   emulated::barrier_settle(remote_barrier);
 }
 inline uint4 load_remote(uint32_t remote) { return read_place<uint4>(remote); }
+inline uint32_t load_remote_word(uint32_t remote) { return read_place<uint32_t>(remote); }
 
 }  // namespace kilter::cuda

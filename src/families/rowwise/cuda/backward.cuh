@@ -18,18 +18,26 @@ namespace kilter::cuda {
 template <class T, bool kCentered>
 struct GroupOutput {
   static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
-  static constexpr int kPlanes = kCentered ? 2 : 1;  // dweight, dbias
+  static constexpr int kPlanes = kCentered || kIsSingles<T> ? 2 : 1;  // dweight, dbias
   float sum[kPlanes][8];
 
   // Weights go to shared memory, where both phases read them.
   __device__ __forceinline__ explicit GroupOutput(const BackwardBlock<T>& b) {
-#pragma unroll
-    for (int q = 0; q < kParts; ++q) {  // a part at a time: columns of fp32 rows are not those of a stripe
-      float w[8];
-      scaled_weights<T>(b.p, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
+    float w[8];
+    float* const to = reinterpret_cast<float*>(b.memory + b.p.at.weights);
+    if constexpr (kIsSingles<T>) {
+      scaled_weights<T>(b.p, b.begin + b.part_column(0), 0, b.left(), w);
       if (b.slot == 0)
 #pragma unroll
-        for (int j = 0; j < kWidth; ++j) reinterpret_cast<float*>(b.memory + b.p.at.weights)[b.part_column(q) + j] = w[j];
+        for (int j = 0; j < 8; ++j) to[b.part_column(j)] = w[j];
+    } else {
+#pragma unroll
+      for (int q = 0; q < kParts; ++q) {  // a part at a time: columns of fp32 rows are not those of a stripe
+        scaled_weights<T>(b.p, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
+        if (b.slot == 0)
+#pragma unroll
+          for (int j = 0; j < kWidth; ++j) to[b.part_column(q) + j] = w[j];
+      }
     }
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane)
@@ -44,35 +52,49 @@ struct GroupOutput {
     const int here = kUsual ? kGroupRows : b.rows(b.slot, i), part_bytes = b.part_bytes();
     const bool has_up = p.flags & kHasResidual;
     const int64_t r = b.row(b.slot, i);
-    const auto at_row = [&](const RowAddress& a, int row) { return a.data + (r + row) * a.stride + b.own_bytes(); };
-    char* dx = at_row(p.dx, 0);
-    uint32_t at = b.base + stage * b.p.at.stage + b.slot_bytes() + b.part_column(0) * kItem;
+    const int left = b.left();
+    char* dx = b.at_row(p.dx, p.types.dy, r);
     float weight[8];
     const auto load_weights = [&, from = b.base + p.at.weights + b.part_column(0) * 4] {
+      if constexpr (kIsSingles<T>) {
 #pragma unroll
-      for (int q = 0; q < 2; ++q) {
-        const float4 w = load_shared(from + (kParts == 2 ? q * part_bytes : q * 16));
-        weight[4 * q] = w.x, weight[4 * q + 1] = w.y, weight[4 * q + 2] = w.z, weight[4 * q + 3] = w.w;
+        for (int j = 0; j < 8; ++j) weight[j] = load_shared_float(from + part_place<T>(j) * 4);
+      } else {
+#pragma unroll
+        for (int q = 0; q < 2; ++q) {
+          const float4 w = load_shared(from + (kParts == 2 ? q * part_bytes : q * 16));
+          weight[4 * q] = w.x, weight[4 * q + 1] = w.y, weight[4 * q + 2] = w.z, weight[4 * q + 3] = w.w;
+        }
       }
     };
-    constexpr bool kAgain = kCentered && kItem == 2;  // for each row: these kernels are short of registers
+    constexpr bool kAgain = kIsSingles<T> || (kCentered && kItem == 2);  // for each row: these kernels are short of registers
     if constexpr (!kAgain) load_weights();
     Packed<T> upper = {};
     float pair[kPlanes][2][8];
 #pragma unroll
-    for (int row = 0; row < kGroupRows; ++row, at += b.p.at.row) {
-      if (has_up)
+    for (int row = 0; row < kGroupRows; ++row) {
+      const bool is = kUsual || row < here;
+      if (has_up && is) {
+        const char* const from = b.at_row(p.dresidual_out, p.types.dresidual_out, r + row);
+        if constexpr (kIsSingles<T>)
+          upper = read_bits<T>(p.types.dresidual_out, from, left);
+        else
 #pragma unroll
-        for (int q = 0; q < kParts; ++q)
-          if (b.has_part(q) && (kUsual || row < here))
-            upper.part[q] = *reinterpret_cast<const uint4*>(at_row(p.dresidual_out, row) + q * part_bytes);
+          for (int q = 0; q < kParts; ++q)
+            if (b.has_part(q)) upper.part[q] = *reinterpret_cast<const uint4*>(from + q * part_bytes);
+      }
       const RowScalars<kCentered> s = scalars[row];
       Packed<T> xv = {}, dy = {};
+      if (is) {
+        const StageRow at = b.stage_row(b.own_head(stage, row), stage, row);
+        if constexpr (kIsSingles<T>)
+          xv = shared_singles<T>(p.types.x, at.x, b.part_column(0), 0), dy = shared_singles<T>(p.types.dy, at.dy, b.part_column(0), 0);
+        else
 #pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        if (!kUsual && row >= here) continue;
-        xv.part[q] = load_shared_words(at + q * part_bytes);
-        dy.part[q] = load_shared_words(at + q * part_bytes + b.dy_from_x());
+          for (int q = 0; q < kParts; ++q) {
+            xv.part[q] = load_shared_words(at.x + b.part_column(0) * kItem + q * part_bytes);
+            dy.part[q] = load_shared_words(at.dy + b.part_column(0) * kItem + q * part_bytes);
+          }
       }
       if constexpr (kAgain) load_weights();
       float v[8], h[8];
@@ -101,15 +123,24 @@ struct GroupOutput {
         for (int plane = 0; plane < kPlanes; ++plane)
           pair[plane][row / 2][j] = row % 2 == 0 ? terms[plane] : pair[plane][row / 2][j] + terms[plane];
       }
-      if (has_up)
+      if (has_up) {
+        if constexpr (kIsSingles<T>)
+          if (is) convert_bits(p.types.dresidual_out, upper);
 #pragma unroll
         for (int j = 0; j < 8; ++j) v[j] = v[j] + upper[j];
+      }
+      if constexpr (kIsSingles<T>) {
+        if (p.dx.data && is) write_singles<T>(p.types.dy, dx, left, v);
+        if (p.dresidual.data && is) write_singles<T>(p.types.dresidual, b.at_row(p.dresidual, p.types.dresidual, r + row), left, v);
+      } else {
 #pragma unroll
-      for (int q = 0; q < kParts; ++q) {
-        const uint4 packed = Packed<T>::pack(v + q * kWidth);
-        const bool writes = b.has_part(q) && (kUsual || row < here);
-        if (p.dx.data && writes) *reinterpret_cast<uint4*>(dx + q * part_bytes) = packed;
-        if (p.dresidual.data && writes) *reinterpret_cast<uint4*>(at_row(p.dresidual, row) + q * part_bytes) = packed;
+        for (int q = 0; q < kParts; ++q) {
+          const uint4 packed = Packed<T>::pack(v + q * kWidth);
+          const bool writes = b.has_part(q) && is;
+          if (p.dx.data && writes) *reinterpret_cast<uint4*>(dx + q * part_bytes) = packed;
+          if (p.dresidual.data && writes)
+            *reinterpret_cast<uint4*>(b.at_row(p.dresidual, p.types.dresidual, r + row) + q * part_bytes) = packed;
+        }
       }
       dx += p.dx.stride;
     }
@@ -146,13 +177,17 @@ struct GroupOutput {
       if (!p.partial[plane]) continue;
       if (p.slots == 1 && !p.wide) {
 #pragma unroll
-        for (int q = 0; q < kParts; ++q)
+        for (int q = 0; q < kParts; ++q) {
+          if (!b.has_part(q)) continue;
+          float* const column = static_cast<float*>(p.partial[plane]) + to + b.part_column(q);
+          const float* const v = sum[plane] + q * kWidth;
+          if constexpr (kIsSingles<T>) {
+            *column = *v;
+          } else {
 #pragma unroll
-          for (int j = 0; j < kWidth; j += 4)
-            if (b.has_part(q))
-              *reinterpret_cast<float4*>(static_cast<float*>(p.partial[plane]) + to + b.part_column(q) + j) =
-                  make_float4(sum[plane][q * kWidth + j], sum[plane][q * kWidth + j + 1], sum[plane][q * kWidth + j + 2],
-                              sum[plane][q * kWidth + j + 3]);
+            for (int j = 0; j < kWidth; j += 4) *reinterpret_cast<float4*>(column + j) = make_float4(v[j], v[j + 1], v[j + 2], v[j + 3]);
+          }
+        }
         continue;
       }
       add_slots(b, plane, static_cast<double*>(p.partial[plane]) + to);
@@ -203,8 +238,9 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   Pace pace(p.progress);
   ring.start(p.slots);
   __syncthreads();
-#pragma unroll 1
-  for (int i = 0; i + 1 < kStages && i < steps; ++i) ring.load<kCentered>(b, i, i);
+  static_assert(kStages == 3);
+  const SavedStatistics first = ring.load<kCentered>(b, 0, 0);
+  SavedStatistics saved = ring.load<kCentered>(b, 1, 1);  // of the group whose copies were started last
   if (p.padded > p.segments)
     for (int i = threadIdx.x; i < (p.at.scalars - p.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + p.at.sums)[i] = 0;
   GroupOutput<T, kCentered> output(b);
@@ -213,8 +249,9 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
       reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
   const RowScalars<kCentered>* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
   const auto write = [&](int i, int stage) {
-    if (make_scalars<T, kCentered, S>(b, i, stage, scalars))
-      output.template write<true>(b, own_scalars, i, stage);
+    const bool usual = make_scalars<T, kCentered, S>(b, i, stage, scalars);
+    if (!kIsSingles<T> && usual)  // one write will do for single elements, whose code is long
+      output.template write<!kIsSingles<T>>(b, own_scalars, i, stage);
     else
       output.template write<false>(b, own_scalars, i, stage);
     if (p.wide && ((i + 1) % kBlockGroups == 0 || i + 1 == steps)) output.join_chunk(b, i < kBlockGroups);
@@ -222,6 +259,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   };
 
   if constexpr (S::kCluster) exchange.start();
+  ring.complete(b, first, 0);
   __syncthreads();                      // the weights are there
   int stage = kStages - 1, parity = 1;  // of group i; parity of the stage's uses
 #pragma unroll 1
@@ -235,11 +273,12 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
       if constexpr (S::kCluster) exchange.wait(i);
       write(i, stage);
     }
+    if (i + 2 < steps) ring.complete(b, saved, next + 1 < kStages ? next + 1 : 0);
     __syncthreads();  // all are done with group i, and have taken the sums of the next
-    if (i + kStages < steps && int(threadIdx.x) < kGroupRows * p.slots) {
+    if (i + kStages < steps && int(threadIdx.x) < b.loaders()) {
       if (i >= 0 && threadIdx.x % 32 == 0) pace.wait(p.progress, i);
-      __syncwarp(kGroupRows * p.slots < 32 ? (1u << (kGroupRows * p.slots)) - 1 : 0xFFFFFFFFu);
-      ring.load<kCentered>(b, i + kStages, stage);
+      __syncwarp(b.loaders() < 32 ? (1u << b.loaders()) - 1 : 0xFFFFFFFFu);
+      saved = ring.load<kCentered>(b, i + kStages, stage);
     }
     stage = next, parity = next_parity;
   }

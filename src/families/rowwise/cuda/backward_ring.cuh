@@ -1,12 +1,16 @@
 // Backward's shared memory: a ring of groups of four rows on their way in, and what their rows' sums are made of.
+//
+// Bulk copies bring rows, of which the last ones may lie in any place: then 16 byte units that cover them, and a row's head says where
+// it begins.  A thread starts a row's copies, loads its mean and rstd, and stores these in shared memory a group later.
 #pragma once
 
+#include "families/rowwise/cuda/backward_singles.cuh"
 #include "families/rowwise/cuda/forward_rare.cuh"
 
 namespace kilter::cuda {
 
 template <class T>
-constexpr int kBackwardThreads = Packed<T>::kItem == 2 ? 512 : 256;  // at most
+constexpr int kBackwardThreads = Packed<T>::kItem == 2 || kIsSingles<T> ? 512 : 256;  // at most
 
 template <int kThreads_, int kStripes_, bool kCluster_>
 struct BackwardShape {
@@ -30,6 +34,20 @@ struct alignas(8) RowScalars<false> {
   float rstd, c1;
 };
 static_assert(sizeof(RowScalars<true>) == kScalarBytes);
+
+// What a row's loading thread stores in shared memory while the row itself is under way.
+struct SavedStatistics {
+  float mean, rstd;
+};
+template <class T, bool kSingles = kIsSingles<T>>
+struct RowHead : SavedStatistics {};
+template <class T>
+struct alignas(16) RowHead<T, true> : SavedStatistics {
+  uint32_t x, dy;  // where these begin, as shared addresses
+};
+struct StageRow {
+  uint32_t x, dy;
+};
 
 // A block, its slots and a thread's place in them.
 template <class T>
@@ -59,17 +77,30 @@ struct BackwardBlock {
     const int64_t left = first_chunk + s < p.chunks ? p.rows - row(s, i) : 0;
     return left <= 0 ? 0 : left < kGroupRows ? int(left) : kGroupRows;
   }
-  // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.
-  __device__ __forceinline__ int part_column(int q) const { return q * kWidth * p.slot_threads + thread * kWidth; }
+  // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.  Single ones: of a stripe for each warp.
+  __device__ __forceinline__ int part_column(int q) const {
+    if constexpr (kIsSingles<T>) return thread / 32 * kStripeLength + thread % 32 + part_place<T>(q);
+    return q * kWidth * p.slot_threads + thread * kWidth;
+  }
   __device__ __forceinline__ bool has_part(int q) const { return part_column(q) < width; }
   __device__ __forceinline__ int part_bytes() const { return kWidth * kItem * p.slot_threads; }  // from one to the next
-  __device__ __forceinline__ int64_t own_bytes() const { return int64_t(begin + part_column(0)) * kItem; }
+  __device__ __forceinline__ int left() const { return width - part_column(0); }                 // columns from this thread's first on
+  // This thread's first element of a row.
+  __device__ __forceinline__ char* at_row(const RowAddress& a, DType type, int64_t r) const {
+    const int item = kIsSingles<T> ? single_size(type) : kItem;
+    return a.data + r * a.stride + int64_t(begin + part_column(0)) * item;
+  }
 
-  __device__ __forceinline__ int slot_bytes() const { return slot * (kGroupRows * p.at.row); }
-  __device__ __forceinline__ int dy_from_x() const { return p.slots * (kGroupRows * p.at.row); }
-  // Mean and rstd of the rows in a stage.
-  __device__ __forceinline__ const float* statistics(int stage, int row) const {
-    return reinterpret_cast<const float*>(memory + p.at.statistics) + ((stage * p.slots + slot) * kGroupRows + row) * 2;
+  __device__ __forceinline__ int loaders() const { return kGroupRows * p.slots; }  // threads that load, each a row
+  __device__ __forceinline__ RowHead<T>& head(int stage, int loader) const {
+    return reinterpret_cast<RowHead<T>*>(memory + p.at.statistics)[stage * loaders() + loader];
+  }
+  // Of the rows of this thread's slot.
+  __device__ __forceinline__ RowHead<T>& own_head(int stage, int row) const { return head(stage, slot * kGroupRows + row); }
+  __device__ __forceinline__ StageRow stage_row(const RowHead<T>& h, int stage, int row) const {
+    if constexpr (kIsSingles<T>) return {h.x, h.dy};
+    const uint32_t x = base + stage * p.at.stage + (slot * kGroupRows + row) * p.at.row;
+    return {x, x + p.at.dy};
   }
   // Three sums of a row of group i, each p.padded segments.
   __device__ __forceinline__ float* sums(int i, int row) const {
@@ -88,10 +119,12 @@ struct GroupRing {
     barriers_are_ready();
   }
   // Group i into a stage that is free: a thread for each row, or, of rows without gaps, one for all that follow.
+  // Nobody waits for the statistics, which complete() stores a group later.
   template <bool kCentered, class T>
-  __device__ __forceinline__ void load(const BackwardBlock<T>& b, int i, int stage) const {
+  __device__ __forceinline__ SavedStatistics load(const BackwardBlock<T>& b, int i, int stage) const {
     const RowBackwardParameters& p = b.p;
-    if (int(threadIdx.x) >= kGroupRows * p.slots) return;
+    SavedStatistics saved = {};
+    if (int(threadIdx.x) >= b.loaders()) return saved;
     const int s = threadIdx.x / kGroupRows, place = threadIdx.x % kGroupRows;
     const bool is = place < b.rows(s, i);
     const int64_t r = b.row(s, i) + place;
@@ -101,22 +134,48 @@ struct GroupRing {
       const int64_t left = p.rows - r;
       count = threadIdx.x != 0 || !is ? 0 : left < chunks * kGroupRows ? int(left) : chunks * kGroupRows;
     }
-    if (count > 0) {
+    const uint32_t at = b.base + stage * p.at.stage, x = at + int(threadIdx.x) * p.at.row,
+                   dy = at + p.at.dy + int(threadIdx.x) * p.at.dy_row;
+    if constexpr (kIsSingles<T>) {
+      const int64_t first = p.flags & kDense ? b.row(0, i) : r;  // whose place decides
+      RowHead<T>& head = b.head(stage, int(threadIdx.x));
+      head.x = x + copy_singles(p.x, p.types.x, b, first, x, count, stage);
+      head.dy = dy + copy_singles(p.dy, p.types.dy, b, first, dy, count, stage);
+    } else if (count > 0) {
       const int bytes = count * b.width * Packed<T>::kItem;
       const int64_t skip = int64_t(b.begin) * Packed<T>::kItem;
-      const uint32_t to = b.base + stage * p.at.stage + int(threadIdx.x) * p.at.row;
       barrier_expect(barrier(stage), 2 * bytes);
-      copy_bulk(to, p.x.data + r * p.x.stride + skip, bytes, barrier(stage));
-      copy_bulk(to + b.dy_from_x(), p.dy.data + r * p.dy.stride + skip, bytes, barrier(stage));
+      copy_bulk(x, p.x.data + r * p.x.stride + skip, bytes, barrier(stage));
+      copy_bulk(dy, p.dy.data + r * p.dy.stride + skip, bytes, barrier(stage));
     }
     if (is) {
-      if (p.flags & kHasResidual)
-        prefetch_bulk(p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * Packed<T>::kItem, b.width * Packed<T>::kItem);
-      const uint32_t to = b.base + p.at.statistics + (stage * p.slots * kGroupRows + int(threadIdx.x)) * 8;
-      if (kCentered) copy_float(to, p.mean.data + r * p.mean.stride);
-      copy_float(to + 4, p.rstd.data + r * p.rstd.stride);
+      if (p.flags & kHasResidual) {
+        const int item = kIsSingles<T> ? single_size(p.types.dresidual_out) : Packed<T>::kItem;
+        const char* const from = p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * item;
+        if constexpr (kIsSingles<T>)
+          prefetch_cover(from, b.width * item, end_of(p.dresidual_out, p.rows, int64_t(p.n) * item));
+        else
+          prefetch_bulk(from, b.width * item);
+      }
+      if (kCentered) saved.mean = *reinterpret_cast<const float*>(p.mean.data + r * p.mean.stride);
+      saved.rstd = *reinterpret_cast<const float*>(p.rstd.data + r * p.rstd.stride);
     }
-    barrier_arrive_with_floats(barrier(stage));
+    return saved;
+  }
+  template <class T>
+  __device__ __forceinline__ void complete(const BackwardBlock<T>& b, const SavedStatistics& saved, int stage) const {
+    if (int(threadIdx.x) >= b.loaders()) return;
+    static_cast<SavedStatistics&>(b.head(stage, int(threadIdx.x))) = saved;
+    barrier_arrive(barrier(stage));
+  }
+  // `count` rows from row r on (0: another thread copies this one); how far behind `to` they begin.
+  template <class T>
+  __device__ __forceinline__ int copy_singles(const RowAddress& a, DType type, const BackwardBlock<T>& b, int64_t r, uint32_t to, int count,
+                                              int stage) const {
+    const int item = single_size(type);
+    const char* const from = a.data + r * a.stride + int64_t(b.begin) * item;
+    if (count > 0) copy_cover(to, from, count * b.width * item, end_of(a, b.p.rows, int64_t(b.p.n) * item), barrier(stage));
+    return misalignment(from);
   }
 };
 

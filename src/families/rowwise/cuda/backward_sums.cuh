@@ -11,7 +11,7 @@ __device__ __forceinline__ void scaled_weights(const RowBackwardParameters& p, i
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = 1;
   if (!(p.flags & kHasWeight)) return;
-  late_weights<T>(p.weight, p.flags & kFloatWeight, column, k, left, w);
+  row_weights<T>(p.weight, p.types.weight, p.flags & kFloatWeight, column, k, left, false, w);
   if (p.flags & kHasOffset)
 #pragma unroll
     for (int j = 0; j < 8; ++j) w[j] = w[j] + p.weight_offset;
@@ -41,6 +41,29 @@ __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& d
   }
 }
 
+// Stripe k of a row of a stage and of the weights in shared memory, this thread's elements from `column` on.
+template <class T>
+__device__ __forceinline__ void load_stripe(const BackwardBlock<T>& b, const StageRow& row, int column, int k, int left, Packed<T>& x,
+                                            Packed<T>& dy, float (&w)[8]) {
+  const uint32_t weights = b.base + b.p.at.weights + column * 4;
+  if constexpr (kIsSingles<T>) {
+    x = shared_singles<T>(b.p.types.x, row.x, column, k), dy = shared_singles<T>(b.p.types.dy, row.dy, column, k);
+    each_single<T>(k, [&](int j, int place) { w[j] = load_shared_float(weights + place * 4); });
+  } else {
+#pragma unroll
+    for (int q = 0; q < Packed<T>::kParts; ++q) {
+      const int place = k * 256 + part_place<T>(q);
+      x.part[q] = load_shared_words_if(row.x + (column + place) * Packed<T>::kItem, place < left);
+      dy.part[q] = load_shared_words_if(row.dy + (column + place) * Packed<T>::kItem, place < left);
+    }
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+      const float4 f = load_shared(weights + (k * 256 + (Packed<T>::kParts == 2 ? q * 128 : q * 4)) * 4);
+      w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
+    }
+  }
+}
+
 // The sums between the blocks of a cluster: four groups' worth, each counted in bytes by an mbarrier.
 struct SumExchange {
   uint64_t arrived[kSumBuffers];
@@ -65,46 +88,41 @@ struct SumExchange {
 // Phase one: this warp's rows and segment.
 template <class T, bool kCentered, class S>
 struct GroupSums {
-  using Tree = LaneTree<T, S::kThreads, S::kWarpRows>;
+  static constexpr int kRows = kIsSingles<T> && S::kThreads == 16 ? 2 : S::kWarpRows;  // that take the tree together
+  using Tree = LaneTree<T, S::kThreads, kRows>;
   static constexpr int kSums = kCentered ? 3 : 1;
   int t, segment, row;   // of the block's segments; first of the group's rows
+  int column;            // the thread's first, of the block's
   int left, whole_left;  // elements of the block's part from the thread's and from the segment's first on
-  uint32_t x, weights;   // in shared memory
 
   __device__ __forceinline__ explicit GroupSums(const BackwardBlock<T>& b) {
     const int warp = b.thread / 32;
     t = threadIdx.x % S::kThreads;
     segment = S::kStripes == 4 ? warp / kGroupRows : 0;
     row = S::kStripes == 4 ? warp % kGroupRows : S::kStripes == 2 ? 2 * warp : 0;
-    const int place = segment * kSegmentLength + thread_place<T>(t);
-    left = b.width - place, whole_left = b.width - segment * kSegmentLength;
-    x = b.base + b.slot_bytes() + row * b.p.at.row + place * Packed<T>::kItem;
-    weights = b.base + b.p.at.weights + place * 4;
+    column = segment * kSegmentLength + thread_place<T>(t);
+    left = b.width - column, whole_left = b.width - segment * kSegmentLength;
   }
   __device__ __forceinline__ void take(const BackwardBlock<T>& b, const SumExchange& exchange, int i, int stage) const {
-    float lanes[3][S::kWarpRows];
 #pragma unroll
-    for (int m = 0; m < S::kWarpRows; ++m) {
-      const float* const statistics = b.statistics(stage, row + m);
+    for (int m = 0; m < S::kWarpRows; m += kRows) take(b, exchange, i, stage, row + m);
+  }
+
+ private:
+  __device__ __forceinline__ void take(const BackwardBlock<T>& b, const SumExchange& exchange, int i, int stage, int row) const {
+    float lanes[3][kRows];
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+      const RowHead<T>& head = b.own_head(stage, row + m);
       RowGradient<float> s;
-      s.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
-      const uint32_t x_row = x + stage * b.p.at.stage + m * b.p.at.row;
+      s.start(kCentered, kCentered ? head.mean : 0.0f, head.rstd);
+      const StageRow from = b.stage_row(head, stage, row + m);
       float a[3][8];
 #pragma unroll
       for (int k = 0; k < S::kStripes; ++k) {
         Packed<T> xv, dv;
         float w[8];
-#pragma unroll
-        for (int q = 0; q < Packed<T>::kParts; ++q) {
-          const int place = k * 256 + part_place<T>(q);
-          xv.part[q] = load_shared_words_if(x_row + place * Packed<T>::kItem, place < left);
-          dv.part[q] = load_shared_words_if(x_row + b.dy_from_x() + place * Packed<T>::kItem, place < left);
-        }
-#pragma unroll
-        for (int q = 0; q < 2; ++q) {
-          const float4 f = load_shared(weights + (k * 256 + (Packed<T>::kParts == 2 ? q * 128 : q * 4)) * 4);
-          w[4 * q] = f.x, w[4 * q + 1] = f.y, w[4 * q + 2] = f.z, w[4 * q + 3] = f.w;
-        }
+        load_stripe(b, from, column, k, left, xv, dv, w);
         if ((k + 1) * kStripeLength <= whole_left)
           add_terms<T, kCentered, true, false>(xv, dv, w, s, k, left, k == 0, a);
         else
@@ -132,29 +150,34 @@ template <class T, class S>
 __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, int row, float lo, float (&out)[3]) {
   using Tree = LaneTree<T, S::kThreads, 1>;
   const int t = threadIdx.x % S::kThreads, lane = threadIdx.x & 31, block_segments = b.p.block_segments;
+  const RowHead<T>& head = b.own_head(stage, row);
   RowGradient<float> s;
-  s.start(true, b.statistics(stage, row)[0], b.statistics(stage, row)[1]);
+  s.start(true, head.mean, head.rstd);
   s.lo = lo;
-  const char* const memory = b.memory + stage * b.p.at.stage + b.slot_bytes() + row * b.p.at.row;
-  float kept[2][3] = {};  // the sums of segments `lane` and 32 + lane
+  const StageRow from = b.stage_row(head, stage, row);  // at the same place in every block
+  float kept[2][3] = {};                                // the sums of segments `lane` and 32 + lane
 #pragma unroll 1
   for (int segment = 0; segment < b.p.segments; ++segment) {
     const int owner = segment / block_segments, place = thread_place<T>(t), left = b.p.n - segment * kSegmentLength - place;
-    const char* const x = memory + ((segment - owner * block_segments) * kSegmentLength + place) * Packed<T>::kItem;
-    const char* const dy = x + b.dy_from_x();
+    const int column = (segment - owner * block_segments) * kSegmentLength + place;
     float a[3][8] = {};
 #pragma unroll 1
     for (int k = 0; k < S::kStripes; ++k) {
       Packed<T> v[2] = {};
       float w[8];
-      for (int q = 0; q < Packed<T>::kParts; ++q) {
-        const int c = k * 256 + part_place<T>(q), bytes = c * Packed<T>::kItem;
-        if (!(c < left)) continue;
-        if constexpr (S::kCluster)
-          v[0].part[q] = load_remote(remote_address(shared_place(x + bytes), owner)),
-          v[1].part[q] = load_remote(remote_address(shared_place(dy + bytes), owner));
-        else
-          v[0].part[q] = *reinterpret_cast<const uint4*>(x + bytes), v[1].part[q] = *reinterpret_cast<const uint4*>(dy + bytes);
+      if constexpr (kIsSingles<T>) {
+        v[0] = shared_singles_if<T, S::kCluster>(b.p.types.x, from.x, column, k, left, owner);
+        v[1] = shared_singles_if<T, S::kCluster>(b.p.types.dy, from.dy, column, k, left, owner);
+      } else {
+        for (int q = 0; q < Packed<T>::kParts; ++q) {
+          const int c = k * 256 + part_place<T>(q), bytes = (column + c) * Packed<T>::kItem;
+          if (!(c < left)) continue;
+          if constexpr (S::kCluster)
+            v[0].part[q] = load_remote(remote_address(from.x + bytes, owner)),
+            v[1].part[q] = load_remote(remote_address(from.dy + bytes, owner));
+          else
+            v[0].part[q] = load_shared_words(from.x + bytes), v[1].part[q] = load_shared_words(from.dy + bytes);
+        }
       }
       scaled_weights<T>(b.p, segment * kSegmentLength + place, k, left, w);
       add_terms<T, true, false, true>(v[0], v[1], w, s, k, left, false, a);
@@ -182,7 +205,8 @@ __device__ __forceinline__ bool make_scalars(const BackwardBlock<T>& b, int i, i
   const int lane = threadIdx.x & 31;
   constexpr int kShare = S::kThreads / kGroupRows;  // threads of a row: 8 or 4
   const int row = lane % S::kThreads / kShare, sub = lane % kShare;
-  const float *const sums = b.sums(i, row), *const statistics = b.statistics(stage, row);
+  const float* const sums = b.sums(i, row);
+  const RowHead<T>& head = b.own_head(stage, row);
   float v[3] = {};
 #pragma unroll
   for (int q = 0; q < (kCentered ? 3 : 1); ++q) {
@@ -206,7 +230,7 @@ __device__ __forceinline__ bool make_scalars(const BackwardBlock<T>& b, int i, i
   const bool valid = row < b.rows(b.slot, i);
   const float count = float(b.p.n);
   RowGradient<float> g;
-  g.start(kCentered, kCentered ? statistics[0] : 0.0f, statistics[1]);
+  g.start(kCentered, kCentered ? head.mean : 0.0f, head.rstd);
   if constexpr (kCentered) {
     const bool rare = g.set(count, v[0], v[1], v[2]) && valid;
     if (__any_sync(0xFFFFFFFFu, rare)) {

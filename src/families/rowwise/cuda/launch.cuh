@@ -174,23 +174,33 @@ template <class T, bool kCentered>
 bool launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
 #define KILTER_ROW_BACKWARD(t, v, c)                                     \
   if (plan.threads == t && plan.stripes == v && (plan.cluster > 1) == c) \
-    return launch_groups<T, kCentered, BackwardShape<t, v, c>>(plan, p, stream), true;
+    return launch_groups<SinglesOf<T, t>, kCentered, BackwardShape<t, v, c>>(plan, p, stream), true;
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_BACKWARD
   return false;
 }
 
 // One pass over x and dy, then a kernel for the sums of chunks.
+inline RowBackwardPlan plan_of(const RowNormBackward& p, RowAccess access) {
+  const int x = item_size(p.x.dtype), dy = item_size(p.dy.dtype);
+  return plan_backward(p.rows, p.n, x > dy ? x : dy, kernel_traits(p.device.id), access == RowAccess::singles);
+}
+
 template <bool kCentered>
 [[nodiscard]] bool launch_fused_backward(const RowNormBackward& p, const RowBackwardPlan& plan, RowBackwardParameters* fast,
                                          cudaStream_t stream) {
   fast->slots = plan.slots, fast->slot_threads = plan.slot_threads, fast->block_segments = plan.block_segments;
   fast->segments = int((p.n + kSegmentLength - 1) / kSegmentLength), fast->padded = 1;
   while (fast->padded < fast->segments) fast->padded *= 2;
-  fast->at = backward_layout(plan.row_bytes, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
+  const int x_item = item_size(p.x.dtype), dy_item = item_size(p.dy.dtype);
+  const int columns = plan.cluster > 1 ? plan.block_segments * kSegmentLength : int(p.n);
+  const int x_bytes = plan.singles ? columns * x_item : plan.row_bytes, dy_bytes = plan.singles ? columns * dy_item : plan.row_bytes;
+  const bool dense = plan.cluster == 1 && fast->x.stride == x_bytes && fast->dy.stride == dy_bytes;
+  if (dense) fast->flags |= kDense;
+  const StageLayout stage = plan.singles ? single_stage(x_bytes, dy_bytes, plan.slots, dense) : vector_stage(plan.row_bytes, plan.slots);
+  fast->at = backward_layout(stage, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
   fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
   fast->wide = plan.partition.steps() > kBlockGroups;
-  if (plan.cluster == 1 && fast->x.stride == plan.row_bytes && fast->dy.stride == plan.row_bytes) fast->flags |= kDense;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
   fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(at) : nullptr;
   at += 16;
@@ -207,7 +217,8 @@ template <bool kCentered>
     fast->wide_sums[k] = reinterpret_cast<double*>(at);
     if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
   }
-  const bool launched = p.dy.dtype == DType::f32    ? launch_groups<float, kCentered>(plan, *fast, stream)
+  const bool launched = plan.singles                ? launch_groups<FarSingles, kCentered>(plan, *fast, stream)
+                        : p.dy.dtype == DType::f32  ? launch_groups<float, kCentered>(plan, *fast, stream)
                         : p.dy.dtype == DType::bf16 ? launch_groups<Bf16, kCentered>(plan, *fast, stream)
                                                     : launch_groups<Half, kCentered>(plan, *fast, stream);
   if (launched && planes > 0) launch_finish(finish, planes, stream);
@@ -215,14 +226,16 @@ template <bool kCentered>
 }
 
 template <bool kCentered>
-const char* fast_kernels_refuse(const RowNormBackward& p) {
+const char* fast_kernels_refuse(const RowNormBackward& p, RowAccess access) {
   if (const char* const reason = cuda_refuses(p)) return reason;
   if (p.dy.dtype == DType::f64) return "dy.dtype: expected fp32, fp16 or bf16";
-  if (plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)).general)
-    return "n: expected a length that the fast kernels have";
-  if (!kCentered && p.dbias.present()) return "dbias: expected none, which an RMSNorm's fast kernels lack";
+  if (plan_of(p, access).general) return "n: expected a length that the fast kernels have";
+  if (!kCentered && access == RowAccess::vectors && p.dbias.present()) return "dbias: expected none, which an RMSNorm's fast kernels lack";
   RowBackwardParameters fast;
-  return compact(p, &fast) ? nullptr : "dy.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
+  const RowAccess needed = compact(p, &fast);
+  if (needed == RowAccess::any) return "dy.strides: expected rows one stride apart";
+  if (needed > access) return "dy.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
+  return nullptr;
 }
 
 // Runs launches, which say whether there were any, with the workspace and the device seen to.
@@ -238,11 +251,11 @@ kilter_status backward_call(const RowNormBackward& p, kilter_stream stream, F la
 }
 
 template <bool kCentered>
-kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream) {
+kilter_status row_norm_backward(const RowNormBackward& p, kilter_stream stream, RowAccess access) {
   return backward_call(p, stream, [&](cudaStream_t queue) {
     RowBackwardParameters fast;
     compact(p, &fast);
-    return launch_fused_backward<kCentered>(p, plan_backward(p.rows, p.n, item_size(p.dy.dtype), kernel_traits(p.device.id)), &fast, queue);
+    return launch_fused_backward<kCentered>(p, plan_of(p, access), &fast, queue);
   });
 }
 

@@ -108,24 +108,47 @@ constexpr int kStages = 3;        // of backward's ring of groups in shared memo
 constexpr int kSumBuffers = 4;    // groups whose sums may be under way between the blocks of a cluster
 constexpr int kScalarBytes = 32;  // of what a row's output needs to know of it
 
+// A stage of backward's shared memory: the rows of x and of dy of a group of every slot, in bytes.
+struct StageLayout {
+  int row, dy_row;  // from one row's place to the next
+  int dy;           // where dy begins
+  int total;
+  int head;  // of what is known of a row (RowHead)
+};
+inline StageLayout vector_stage(int row_bytes, int slots) {
+  const int all = kGroupRows * slots * row_bytes;
+  return {row_bytes, row_bytes, all, 2 * all, 8};
+}
+// Of rows in any place, the 16 byte units that cover them: each row's own, or if there are no gaps those of all rows together.
+inline StageLayout single_stage(int x_bytes, int dy_bytes, int slots, bool dense) {
+  constexpr int kMost = 30;  // bytes of the units beside a row's own
+  const auto place = [dense](int bytes) { return dense ? bytes : (bytes + kMost) / 16 * 16; };
+  const auto all = [&](int bytes) { return (kGroupRows * slots * place(bytes) + (dense ? kMost : 0)) / 16 * 16; };
+  return {place(x_bytes), place(dy_bytes), all(x_bytes), all(x_bytes) + all(dy_bytes), 16};
+}
+
 // A block's shared memory in backward: offsets, in bytes.
 struct BackwardLayout {
-  int row;    // a row's part of x (or dy)
-  int stage;  // x, dy of a group of four rows of every slot
+  int row, dy_row, dy;
+  int stage;
   int weights, statistics, sums, scalars, total;
 };
-inline BackwardLayout backward_layout(int row_bytes, int columns, int slots, int segments, int warps) {
+inline BackwardLayout backward_layout(const StageLayout& stage, int columns, int slots, int segments, int warps) {
   BackwardLayout at;
-  at.row = row_bytes;
-  at.stage = 2 * kGroupRows * slots * at.row;
+  at.row = stage.row, at.dy_row = stage.dy_row, at.dy = stage.dy;
+  at.stage = stage.total;
   at.weights = kStages * at.stage;
   at.statistics = at.weights + columns * 4;
-  at.sums = at.statistics + kStages * slots * kGroupRows * 8;
+  at.sums = at.statistics + kStages * slots * kGroupRows * stage.head;
   at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
   at.total = at.scalars + warps * 2 * kGroupRows * kScalarBytes;
   if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
   return at;
 }
+
+struct RowBackwardTypes {  // read by the kernels of singles only; dx has dy's
+  DType x, dy, weight, dresidual_out, dresidual;
+};
 
 struct RowBackwardParameters {
   uint32_t flags;
@@ -143,12 +166,14 @@ struct RowBackwardParameters {
   double* wide_sums[2];  // of chunks, on their way
   bool wide;             // some chunk is longer than a block of the contract
   RowAddress dresidual_out, dresidual;
+  RowBackwardTypes types;
 };
 
-inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
+inline RowAccess compact(const RowNormBackward& p, RowBackwardParameters* out) {
   const DType t = p.dy.dtype;
   const int width = t == DType::f32 ? 4 : 8;
-  if (t == DType::f64 || p.n % width != 0 || p.n > INT32_MAX) return false;
+  if (t == DType::f64 || p.n > INT32_MAX) return RowAccess::any;
+  bool vectors = p.n % width == 0;
   RowBackwardParameters& o = *out;
   o.flags = 0;
   const struct {
@@ -164,10 +189,11 @@ inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
               {p.rstd, &o.rstd, false}};
   for (const auto& r : rows) {
     RowRuns runs;
-    if (r.vectors && r.view.present() && r.view.dtype != t) return false;
-    if (!compact(r.view, p.rows, r.address, &runs, &o.flags) || runs.inner || (r.vectors && !aligned(*r.address, runs))) return false;
+    if (!compact(r.view, p.rows, r.address, &runs, &o.flags) || runs.inner) return RowAccess::any;
+    if (r.vectors) vectors = vectors && (!r.view.present() || r.view.dtype == t) && aligned(*r.address, runs);
   }
-  if ((reinterpret_cast<uintptr_t>(p.weight.data) & 15) != 0) return false;
+  vectors = vectors && (reinterpret_cast<uintptr_t>(p.weight.data) & 15) == 0;
+  o.types = {p.x.dtype, t, p.weight.dtype, p.dresidual_out.dtype, p.dresidual.dtype};
   o.weight = p.weight.data;
   o.rows = p.rows, o.n = int(p.n);
   o.weight_offset = float(p.weight_offset);
@@ -177,7 +203,7 @@ inline bool compact(const RowNormBackward& p, RowBackwardParameters* out) {
   flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
   flag(p.dresidual_out.present(), kHasResidual);
   flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
-  return true;
+  return vectors ? RowAccess::vectors : RowAccess::singles;
 }
 
 }  // namespace kilter::cuda

@@ -118,11 +118,14 @@ struct RowBackwardPlan {
   int64_t blocks = 0;  // of the grid
   RowPartition partition = {};
   bool in_step = false;  // blocks wait for one another: all of them are on the device at once
+  bool singles = false;  // elements are taken one at a time
   bool general = false;
 };
 
-inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device) {
+// item_size: of x or dy, whichever is larger.
+inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device, bool singles = false) {
   RowBackwardPlan p;
+  p.singles = singles;
   const int64_t segments = (n + 1023) / 1024;
   // Segments of a block: three groups of four rows of them fit in shared memory.  Two, in twice the blocks, are quicker for 16-bit
   // rows of 16K to 32K (4096x32768, H100: 319 against 354 us, LayerNorm 389 against 465), slower for 8K (327 against 298).
@@ -133,7 +136,7 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
   p.cluster = int((segments + most - 1) / most);
   p.block_segments = int((segments + p.cluster - 1) / p.cluster);
   if (n <= 1024) {
-    p.threads = n <= (item_size == 2 ? 128 : 64) ? 16 : 32;
+    p.threads = n <= (singles || item_size == 2 ? 128 : 64) ? 16 : 32;
     p.stripes = n <= 256 ? 1 : n <= 512 ? 2 : 4;
     p.slot_threads = p.threads == 16 ? 16 : p.stripes * 32;
     p.row_bytes = int(n) * item_size;

@@ -9,10 +9,12 @@ namespace kilter {
   const char* op##_cuda_refuses(const RowNormForward& problem); /* what the fast kernels do not take; null if nothing */ \
   const char* op##_cuda_refuses(const RowNormBackward& problem);                                                         \
   const char* op##_cuda_singles_refuse(const RowNormForward& problem); /* the kernels of single elements */              \
+  const char* op##_cuda_singles_refuse(const RowNormBackward& problem);                                                  \
   [[nodiscard]] kilter_status op##_cuda_singles_forward(const RowNormForward& problem, kilter_stream stream);            \
   [[nodiscard]] kilter_status op##_cuda_forward(const RowNormForward& problem, kilter_stream stream);                    \
   [[nodiscard]] kilter_status op##_cuda_general_forward(const RowNormForward& problem, kilter_stream stream);            \
   [[nodiscard]] kilter_status op##_cuda_backward(const RowNormBackward& problem, kilter_stream stream);                  \
+  [[nodiscard]] kilter_status op##_cuda_singles_backward(const RowNormBackward& problem, kilter_stream stream);          \
   [[nodiscard]] kilter_status op##_cuda_general_backward(const RowNormBackward& problem, kilter_stream stream);
 KILTER_ROW_NORM_ON_CUDA(layer_norm)
 KILTER_ROW_NORM_ON_CUDA(rms_norm)
