@@ -135,7 +135,8 @@ __device__ __forceinline__ void convert_bits(DType type, Packed<T>& v) {
 // In device memory, the thread's first element at `at`.
 template <class T>
 __device__ __forceinline__ void write_singles(DType type, char* at, int left, const float (&v)[8]) {
-  with_type(type, [&](auto element) { write_singles<T, decltype(element), false>(at, 0, left, v); });
+  const bool whole = left + int(threadIdx.x % 32) >= 256;  // the warp's stripe
+  with_type(type, [&](auto element) { write_singles<T, decltype(element)>(at, 0, left, whole, v); });
 }
 
 }  // namespace kilter::cuda
