@@ -11,7 +11,11 @@ namespace emulated {
 namespace {
 
 std::mutex mutex;
-std::map<void*, std::pair<void*, size_t>> mappings;  // by the address given out
+struct Mapping {
+  void* memory;
+  size_t whole, bytes;  // of the mapping; of what was asked for
+};
+std::map<const void*, Mapping> mappings;  // by the address given out
 
 }  // namespace
 
@@ -22,7 +26,7 @@ void* allocate(size_t bytes) {
   char* const end = static_cast<char*>(memory) + whole - page;
   if (mprotect(end, page, PROT_NONE) != 0) return nullptr;
   const std::lock_guard lock(mutex);
-  mappings[end - used] = {memory, whole};
+  mappings[end - used] = {memory, whole, bytes};
   return end - used;
 }
 
@@ -30,8 +34,16 @@ void release(void* p) {
   if (!p) return;
   const std::lock_guard lock(mutex);
   const auto found = mappings.find(p);
-  munmap(found->second.first, found->second.second);
+  munmap(found->second.memory, found->second.whole);
   mappings.erase(found);
+}
+
+bool is_allocated(const void* p, size_t bytes) {
+  const std::lock_guard lock(mutex);
+  auto found = mappings.upper_bound(p);
+  if (found == mappings.begin()) return false;
+  --found;
+  return static_cast<const char*>(p) + bytes <= static_cast<const char*>(found->first) + found->second.bytes;
 }
 
 }  // namespace emulated

@@ -339,6 +339,7 @@ void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier) {
   if (bytes % 16 == 0 && ((to & kOffset) % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0)) stop("a copy that is not aligned");
   if (!(to & kVariable) && (to & kOffset) + uint32_t(bytes) > own->config->shared_bytes && !(to >> kRankShift))
     stop("a copy beyond the block's shared memory");
+  if (!is_allocated(from, size_t(bytes))) stop("a copy of memory that no allocation has");
   std::memset(at_place(to), 0xFF, size_t(bytes));
   own->later.push_back({own->running, to, barrier, from, bytes});
 }
