@@ -98,10 +98,10 @@ const char* fault_of(const RowForwardPlan& p, int64_t rows, int64_t n, int item,
   const int64_t warps = p.warps == 1 ? 1 : p.block / 32, block = held * warps;
   KILTER_NEED(block * p.cluster >= n);
   KILTER_NEED(block * (p.cluster - 1) < n);
-  KILTER_NEED(p.warps == 1 || p.stripes == 4);             // warps own whole segments
-  KILTER_NEED(p.cluster == 1 || p.block == p.warps * 32);  // blocks of a cluster are alike
+  KILTER_NEED(p.warps == 1 || p.stripes == 4);                            // warps own whole segments
+  KILTER_NEED(p.cluster == 1 || p.block == p.warps * 32);                 // blocks of a cluster are alike
   KILTER_NEED(!p.singles || p.threads < 32 || p.rows * p.segments <= 2);  // two sums of each take the tree of 32 threads together
-  KILTER_NEED(p.cluster > 1 || held * (warps - 1) < n);    // no warp without a column
+  KILTER_NEED(p.cluster > 1 || held * (warps - 1) < n);                   // no warp without a column
 
   const int64_t per_block = p.warps == 1 ? p.block / p.threads * int64_t(p.rows) : 1, teams = p.blocks / p.cluster;
   KILTER_NEED(p.blocks % p.cluster == 0);
@@ -265,6 +265,17 @@ TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
          });
     EXPECT_EQ(used, kBackwardKernels);
   }
+}
+
+// Of a group's rows a warp of single elements owns what one of vectors does; half warps take up to 128 elements of every type.
+TEST(CudaPlan, BackwardOfSingles) {
+  const auto text = [](int64_t rows, int64_t n, int item) { return text_of(plan_backward(rows, n, item, kH100, true)); };
+  EXPECT_EQ(text(524288, 5, 2), "16 threads, 16 slots, in step, 256 x 256");
+  EXPECT_EQ(text(524288, 127, 4), "16 threads, 16 slots, 256 x 256");
+  EXPECT_EQ(text(32768, 257, 2), "32 threads, 2 stripes, 4 slots, in step, 256 x 256");
+  EXPECT_EQ(text(8192, 1001, 4), "32 threads, 4 stripes, 2 slots, 256 x 256");
+  EXPECT_EQ(text(8192, 4097, 2), "32 threads, 4 stripes, 3 segments, 2 blocks a row, 384 x 256");
+  EXPECT_EQ(text(64, 65536, 4), "general");
 }
 
 TEST(CudaPlan, LongestFastRows) {

@@ -1,5 +1,6 @@
-// Backward on a CUDA device for aligned rows of up to 65536 elements (fp32: 32768): x and dy are read once; dx, dresidual and the
-// terms of dweight and dbias come from the same read.
+// Backward on a CUDA device for rows of up to 65536 elements (fp32: 32768): x and dy are read once; dx, dresidual and the terms of
+// dweight and dbias come from the same read.  Aligned rows go in and out of registers 16 bytes at a time, others by single elements
+// (backward_singles.cuh): sixteen or 32 neighbours per access, whose places in the row tree are the same.
 //
 // A block owns `slots` neighbouring chunks (docs/numerics.md, "dweight and dbias"), or, as one of a cluster, up to four segments of the
 // rows of one chunk.  It walks all its chunks at once, by groups of four rows: bulk copies bring the next two groups into a ring in
