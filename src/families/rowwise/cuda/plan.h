@@ -48,6 +48,7 @@ inline bool too_long(int64_t n, const DeviceTraits& device) { return n > (device
 
 // Several warps, or blocks, to a row.
 inline void plan_long_rows(RowForwardPlan* p, int64_t rows, int64_t segments) {
+  p->warps = 8;  // at most
   p->stripes = 4;
   p->segments = segments <= 8 ? 1 : 2;
   p->cluster = int((segments + 15) / 16);
@@ -71,7 +72,6 @@ inline RowForwardPlan plan_singles(int64_t rows, int64_t n, const DeviceTraits& 
   p.singles = true;
   p.threads = n <= 8 ? 1 : n <= 64 ? 8 : n <= 128 ? 16 : 32;
   p.rows = n <= 8 || n > 512 ? 1 : n <= 128 ? 4 : 2;
-  p.warps = 8;
   if (n <= 1024)
     plan_short_rows(&p, rows, n);
   else
@@ -100,7 +100,6 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
     p.rows = n <= 256 ? 4 : n <= 512 ? 2 : 1;
     plan_short_rows(&p, rows, n);
   } else {
-    p.warps = segments <= 2 ? 2 : segments <= 4 ? 4 : 8;
     plan_long_rows(&p, rows, segments);
   }
   plan_memory(&p, item_size, centered, device);
