@@ -11,6 +11,7 @@
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
+#include "cuda/element.cuh"
 #include "families/rowwise/cuda/backward_sums.cuh"
 
 namespace kilter::cuda {
@@ -169,7 +170,7 @@ struct GroupOutput {
     }
   }
 
-  // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.
+  // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.  If there are no others, they are the result.
   __device__ __forceinline__ void leave(const BackwardBlock<T>& b) {
     const RowBackwardParameters& p = b.p;
     const int64_t to = int64_t(b.team()) * p.n + b.begin;
@@ -180,6 +181,12 @@ struct GroupOutput {
 #pragma unroll
         for (int q = 0; q < kParts; ++q) {
           if (!b.has_part(q)) continue;
+          if (p.out[plane]) {
+#pragma unroll
+            for (int j = 0; j < kWidth; ++j)
+              store_element<float>(p.out_types[plane], p.out[plane], b.begin + b.part_column(q) + j, sum[plane][q * kWidth + j]);
+            continue;
+          }
           float* const column = static_cast<float*>(p.partial[plane]) + to + b.part_column(q);
           const float* const v = sum[plane] + q * kWidth;
           if constexpr (kIsSingles<T>) {
@@ -223,7 +230,12 @@ struct GroupOutput {
       }
     }
     __syncthreads();
-    for (int c = threadIdx.x; c < b.width; c += blockDim.x) to[c] = columns[c];
+    for (int c = threadIdx.x; c < b.width; c += blockDim.x) {
+      if (p.out[plane])
+        store_element<float>(p.out_types[plane], p.out[plane], b.begin + c, float(columns[c]));
+      else
+        to[c] = columns[c];
+    }
   }
 };
 

@@ -209,9 +209,10 @@ template <bool kCentered>
   int planes = 0;
   const View* const outputs[] = {&p.dweight, &p.dbias};
   for (int k = 0; k < 2; ++k) {
-    fast->partial[k] = nullptr;
+    fast->partial[k] = nullptr, fast->out[k] = nullptr;
     if (!outputs[k]->present()) continue;
     fast->partial[k] = at;
+    if (teams == 1) fast->out[k] = outputs[k]->data, fast->out_types[k] = outputs[k]->dtype;
     finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
     at += (teams * p.n * 8 + 15) / 16 * 16;
     fast->wide_sums[k] = reinterpret_cast<double*>(at);
@@ -221,7 +222,7 @@ template <bool kCentered>
                         : p.dy.dtype == DType::f32  ? launch_groups<float, kCentered>(plan, *fast, stream)
                         : p.dy.dtype == DType::bf16 ? launch_groups<Bf16, kCentered>(plan, *fast, stream)
                                                     : launch_groups<Half, kCentered>(plan, *fast, stream);
-  if (launched && planes > 0) launch_finish(finish, planes, stream);
+  if (launched && planes > 0 && teams > 1) launch_finish(finish, planes, stream);
   return launched;
 }
 

@@ -164,7 +164,9 @@ struct RowBackwardParameters {
   unsigned* progress;  // groups done, of all blocks together; null: blocks do not wait for one another
   void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* wide_sums[2];  // of chunks, on their way
-  bool wide;             // some chunk is longer than a block of the contract
+  char* out[2];          // dweight and dbias, where one block (or cluster) has all chunks, else null
+  DType out_types[2];
+  bool wide;  // some chunk is longer than a block of the contract
   RowAddress dresidual_out, dresidual;
   RowBackwardTypes types;
 };
