@@ -6,8 +6,9 @@
     ./dev bench --gpu --repeat 3           three runs; the median of the last three of the same sources counts
     ./dev bench --gpu --peers              then bench/gpu/peers.py: PyTorch, torch.compile, Liger, QuACK, cuDNN, whichever is installed
     ./dev bench --gpu --accuracy           bench/gpu/accuracy.py instead: errors beside PyTorch's, for docs/numerics.md (docs/sync.py)
+    ./dev bench --gpu --widths             bench/gpu/widths.py instead: the row norms at odd widths and places, as a table and a picture
     ./dev bench --gpu --ops dyt,derf       rows of these ops alone, of both programs
-    ./dev bench --gpu --add FILE...        keeps reports that gpu_bench, peers.py or accuracy.py wrote elsewhere (--json), then the table
+    ./dev bench --gpu --add FILE...        keeps reports that gpu_bench, peers.py, accuracy.py or widths.py wrote elsewhere (--json), then the table
     ./dev bench --gpu --compare OLD NEW    two such files, or two bench.json, row by row
 
 The floor is the fastest kernel of the same bytes and the same mix of reads and writes, measured in turns with the op; fraction is
@@ -31,6 +32,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(_
 import errors  # noqa: E402
 import figures as fig  # noqa: E402
 import rows  # noqa: E402
+import widths  # noqa: E402
 from results import GPU_RESULTS, ROOT, commit, cuda_hash, file_name, written  # noqa: E402
 
 LIMITS = {"fraction": ">= {:.2f}", "of_peer": "<= {:.2f} of peer"}
@@ -132,24 +134,42 @@ def merged_peers(old, new):
     return dict(new, rows=[row for row in old["rows"] if (fig.key(row), row["who"]) not in again] + new["rows"])
 
 
+def keep_alone(report, name, keep):
+    """Writes a report that is not merged with others; whether it did."""
+    if not keep:
+        return None
+    if report["filter"]:
+        print("not kept: some cases only")
+        return None
+    path = stored(report["gpu"])[0].with_name(f"{name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(written(report))
+    print(f"written: {os.path.relpath(path, ROOT)}")
+    return path
+
+
 def keep_accuracy(report, keep):
     print(errors.text_of(report))
-    if keep and report["filter"]:
-        print("not kept: some cases only")
-    elif keep:
-        path = stored(report["gpu"])[0].with_name("accuracy.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(written(report))
-        print(f"written: {os.path.relpath(path, ROOT)}")
+    keep_alone(report, "accuracy", keep)
+
+
+def keep_widths(report, keep):
+    print(*(widths.line(row) if "us" in row else f"{row['case']:<28} {row['error']}" for row in report["widths"]), sep="\n")
+    path = keep_alone(report, "widths", keep)
+    if path and not widths.draw(report, path.with_suffix(".svg")):
+        print("no picture: matplotlib is not installed")
 
 
 def add(reports, keep=True):
-    """Merges reports of gpu_bench and peers.py into what is kept, keeps one of accuracy.py; returns what to show, by GPU."""
+    """Merges reports of gpu_bench and peers.py into what is kept, keeps those of accuracy.py and widths.py; returns what to show, by GPU."""
     found, shown = {}, {}
     for report in reports:
         gpu = report["gpu"]
         if "versions" in report:
             keep_accuracy(report, keep)
+            continue
+        if "widths" in report:
+            keep_widths(report, keep)
             continue
         data = found.setdefault(gpu, stored(gpu)[1])
         if "peers" in report:
@@ -240,7 +260,8 @@ def main(arguments=None):
     parser.add_argument("--discard", action="store_true", help="print only, keep nothing")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--accuracy", action="store_true")
-    parser.add_argument("--library", default=os.environ.get("KILTER_LIBRARY") or (binaries and f"{binaries}/libkilter.so"), help="libkilter.so, for --peers and --accuracy (what ./dev built)")
+    parser.add_argument("--widths", action="store_true")
+    parser.add_argument("--library", default=os.environ.get("KILTER_LIBRARY") or (binaries and f"{binaries}/libkilter.so"), help="libkilter.so, for --peers, --accuracy and --widths (what ./dev built)")
     parser.add_argument("--filter", help="rows whose name has a match, such as 'ln.fwd 1024x768'; such a run is not kept")
     parser.add_argument("--ops", help="rows of these ops, such as rms_norm,dyt; such a run is kept")
     parser.add_argument("--out", type=pathlib.Path, help="the folder for the reports, to --add them elsewhere")
@@ -265,6 +286,12 @@ def main(arguments=None):
             add([run_beside("accuracy", options)], keep=not options.discard)
         else:
             errors.main()
+        return None
+    if options.widths:
+        if options.library and not options.no_run:
+            add([run_beside("widths", options)], keep=not options.discard)
+        for path in sorted(GPU_RESULTS.glob("*/widths.json")) if options.no_run or not options.library else ():
+            keep_widths(json.loads(path.read_text()), keep=False)
         return None
     if options.binary and not options.no_run:
         reports = [measure(options)]

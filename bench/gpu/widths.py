@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The row norms at widths, places and types that are not a multiple of 16 bytes, against their neighbour that is, and PyTorch.
 
-    python3 bench/gpu/widths.py --library libkilter.so --json FILE [--filter REGEX] [--seconds 300]
-    python3 bench/gpu/widths.py --picture FILE.svg FILE.json          draws what was measured: time over width
+    ./dev bench --gpu --widths         builds what is needed, runs this, keeps bench/results/GPU/widths.json and a picture: time over width
+    python3 bench/gpu/widths.py --library libkilter.so --json FILE [--filter REGEX] [--seconds 300] [--check]
 
 Each case moves as many bytes as its neighbour: the plain call of the nearest multiple of eight elements (at least eight), contiguous, of
 one type.  kilter, the neighbour and PyTorch's eager function run in turns in one process, each as a CUDA graph over sets of tensors that
-the L2 does not hold.  A cliff is a case that takes more than 1.5 times its neighbour's time: the exit status is 1 if there is one.
+the L2 does not hold.  A cliff is a case that takes more than 1.5 times its neighbour's time; with --check the exit status is 1 if there
+is one.
 """
 import argparse
 import datetime
@@ -144,13 +145,17 @@ def line(r):
 
 
 def draw(report, path):
-    import matplotlib
+    """Time per byte over the width, as a picture; False without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     kinds = [f"{norm}.{direction}" for norm in ("rms", "ln") for direction in ("fwd", "bwd")]
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
     for kind, ax in zip(kinds, axes.flat):
-        rows = sorted((r for r in report["rows"] if re.fullmatch(re.escape(kind) + r" \d+", r["case"])), key=lambda r: r["n"])
+        rows = sorted((r for r in report["widths"] if re.fullmatch(re.escape(kind) + r" \d+", r["case"])), key=lambda r: r["n"])
         for name, label in (("us", "kilter"), ("neighbour_us", "its aligned neighbour"), ("torch_us", "PyTorch")):
             points = [(r["n"], r[name] / r["bytes"] * 1e6) for r in rows if r[name]]
             ax.plot([n for n, _ in points], [t for _, t in points], marker=".", label=label)
@@ -159,24 +164,18 @@ def draw(report, path):
     figure.suptitle(f"bf16, {report['gpu']}")
     figure.tight_layout()
     figure.savefig(path)
+    return True
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", nargs="?", help="with --picture: what --json wrote")
-    parser.add_argument("--library", help="libkilter.so with the CUDA backend")
-    parser.add_argument("--json")
+    parser.add_argument("--library", required=True, help="libkilter.so with the CUDA backend")
+    parser.add_argument("--json", required=True)
     parser.add_argument("--filter", default="")
     parser.add_argument("--replays", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after as many")
-    parser.add_argument("--picture", metavar="SVG")
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    if options.picture:
-        if not options.report:
-            parser.error("--picture needs the JSON file to draw")
-        return draw(json.loads(pathlib.Path(options.report).read_text()), options.picture)
-    if not options.library or not options.json:
-        parser.error("--library and --json are needed")
     import abi
     import results
     import torch
@@ -191,11 +190,12 @@ def main():
             rows.append({"case": name_of(case), "error": str(error).splitlines()[0][:200]})
             print(f"{name_of(case):<28} {rows[-1]['error']}", flush=True)
         torch.cuda.empty_cache()
-    report = {"date": datetime.datetime.now().isoformat(timespec="seconds"), "gpu": torch.cuda.get_device_name(), **results.built(options.library), "rows": rows}
+    report = {"date": datetime.datetime.now().isoformat(timespec="seconds"), "gpu": torch.cuda.get_device_name(), "filter": options.filter,
+              **results.built(options.library), "widths": rows}
     pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     cliffs = [r for r in rows if r.get("ratio", 0) > CLIFF]
     print(f"{len(cliffs)} cliffs of {len(rows)} cases")
-    return 1 if cliffs else 0
+    return 1 if options.check and cliffs else 0
 
 
 if __name__ == "__main__":
