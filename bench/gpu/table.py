@@ -135,7 +135,7 @@ def merged_peers(old, new):
 
 
 def keep_alone(report, name, keep):
-    """Writes a report that is not merged with others; whether it did."""
+    """Writes a report that is not merged with others; its path, or None if it is not kept."""
     if not keep:
         return None
     if report["filter"]:

@@ -62,8 +62,8 @@ def make(library, case):
     count = max(8, BYTES // row_bytes) // 8 * 8
 
     def tensor(rows, kind):
-        if options.get("strides"):  # heads of a packed tensor: two strides
-            return torch.randn(rows // 8, 8, 2, n, device="cuda").to(types[kind])[:, :, 0]
+        if options.get("strides"):  # one of two tensors that are packed: two strides
+            return torch.randn(rows // 8, 2, 8, n, device="cuda").to(types[kind])[:, 0]
         return torch.randn(rows * n + offset, device="cuda").to(types[kind])[offset:].view(rows, n)
     bias = norm == "ln" or options.get("bias")
     made = {"x": tensor(count, dtype), "weight": torch.ones(n, device="cuda", dtype=types[own["weight"]])}
@@ -155,7 +155,7 @@ def draw(report, path):
     kinds = [f"{norm}.{direction}" for norm in ("rms", "ln") for direction in ("fwd", "bwd")]
     figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
     for kind, ax in zip(kinds, axes.flat):
-        rows = sorted((r for r in report["widths"] if re.fullmatch(re.escape(kind) + r" \d+", r["case"])), key=lambda r: r["n"])
+        rows = sorted((r for r in report["widths"] if re.fullmatch(re.escape(kind) + r" \d+", r["case"]) and "us" in r), key=lambda r: r["n"])
         for name, label in (("us", "kilter"), ("neighbour_us", "its aligned neighbour"), ("torch_us", "PyTorch")):
             points = [(r["n"], r[name] / r["bytes"] * 1e6) for r in rows if r[name]]
             ax.plot([n for n, _ in points], [t for _, t in points], marker=".", label=label)
@@ -179,9 +179,12 @@ def main():
     import abi
     import results
     import torch
-    library, started, rows = abi.Library(options.library), time.monotonic(), []
+    library, started, rows, skipped = abi.Library(options.library), time.monotonic(), [], ""
     for case in cases():
-        if not re.search(options.filter, name_of(case)) or time.monotonic() - started > options.seconds:
+        if not re.search(options.filter, name_of(case)):
+            continue
+        if time.monotonic() - started > options.seconds:
+            skipped = "the first cases"
             continue
         try:
             rows.append(measure(library, case, options.replays))
@@ -190,7 +193,7 @@ def main():
             rows.append({"case": name_of(case), "error": str(error).splitlines()[0][:200]})
             print(f"{name_of(case):<28} {rows[-1]['error']}", flush=True)
         torch.cuda.empty_cache()
-    report = {"date": datetime.datetime.now().isoformat(timespec="seconds"), "gpu": torch.cuda.get_device_name(), "filter": options.filter,
+    report = {"date": datetime.datetime.now().isoformat(timespec="seconds"), "gpu": torch.cuda.get_device_name(), "filter": options.filter or skipped,
               **results.built(options.library), "widths": rows}
     pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     cliffs = [r for r in rows if r.get("ratio", 0) > CLIFF]

@@ -1,7 +1,7 @@
 // Elements one at a time, of a type known at run time only and in any place: what packed.cuh cannot take 16 bytes at a time.
 //
-// A thread holds its eight lanes of a stripe in fp32, as neighbours (NearSingles: short rows) or 32 apart (FarSingles: of 32 threads,
-// whose accesses are runs of 32 elements).
+// A thread holds its eight lanes of a stripe in fp32, as neighbours (NearSingles: forward's short rows) or as many apart as threads share
+// the stripe (FarSingles: of 32 threads, whose accesses are runs of 32 elements).
 #pragma once
 
 #include <type_traits>

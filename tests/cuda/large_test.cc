@@ -64,7 +64,8 @@ class BigTensor {
  private:
   Buffer fetch(const std::vector<int64_t>& rows, Buffer b) const {
     for (size_t i = 0; i < rows.size(); ++i)
-      EXPECT_EQ(cudaMemcpy(b.data() + i * b.row_bytes(), data_ + size_t(rows[i]) * b.row_bytes(), b.row_bytes(), cudaMemcpyDeviceToHost), cudaSuccess);
+      EXPECT_EQ(cudaMemcpy(b.data() + i * b.row_bytes(), data_ + size_t(rows[i]) * b.row_bytes(), b.row_bytes(), cudaMemcpyDeviceToHost),
+                cudaSuccess);
     return b;
   }
   Buffer buffer(int64_t rows) const { return ndim_ == 1 ? Buffer::per_row(type_, rows) : Buffer::rows(type_, rows, shape_[1]); }

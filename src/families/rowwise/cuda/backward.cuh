@@ -1,13 +1,13 @@
 // Backward on a CUDA device for rows of up to 65536 elements (fp32: 32768): x and dy are read once; dx, dresidual and the terms of
 // dweight and dbias come from the same read.  Aligned rows go in and out of registers 16 bytes at a time, others by single elements
-// (backward_singles.cuh): sixteen or 32 neighbours per access, whose places in the row tree are the same.
+// (backward_singles.cuh), at the same places in the row tree.
 //
 // A block owns `slots` neighbouring chunks (docs/numerics.md, "dweight and dbias"), or, as one of a cluster, up to four segments of the
 // rows of one chunk.  It walks all its chunks at once, by groups of four rows: bulk copies bring the next two groups into a ring in
 // shared memory while a group is worked on in two phases.  Sums: a warp owns one segment of one row, or several short rows.  Output: a
 // thread owns eight columns of a slot, whose terms of four rows it adds to its registers.  The sums of group i + 1 are taken before the
 // output of group i, so that one barrier per group is enough, and blocks of a cluster have time to send each other theirs.  A second
-// kernel adds up what the blocks leave (backward_finish.cuh).
+// kernel adds up what the blocks leave (backward_finish.cuh), unless one block or cluster had all rows.
 #pragma once
 
 #include "cuda/dependent_launch.cuh"

@@ -1,7 +1,7 @@
 // Backward's shared memory: a ring of groups of four rows on their way in, and what their rows' sums are made of.
 //
-// Bulk copies bring rows, of which the last ones may lie in any place: then 16 byte units that cover them, and a row's head says where
-// it begins.  A thread starts a row's copies, loads its mean and rstd, and stores these in shared memory a group later.
+// Bulk copies bring rows: aligned ones as they are, of others the 16 byte units that cover them, and a row's head says where it begins.
+//  A thread starts a row's copies, loads its mean and rstd, and stores these in shared memory a group later.
 #pragma once
 
 #include "families/rowwise/cuda/backward_singles.cuh"
@@ -87,7 +87,7 @@ struct BackwardBlock {
   __device__ __forceinline__ int left() const { return width - part_column(0); }                 // columns from this thread's first on
   // This thread's first element of a row.
   __device__ __forceinline__ char* at_row(const RowAddress& a, DType type, int64_t r) const {
-    const int item = kIsSingles<T> ? single_size(type) : kItem;
+    const int item = kIsSingles<T> ? item_size(type) : kItem;
     return a.data + r * a.stride + int64_t(begin + part_column(0)) * item;
   }
 
@@ -150,7 +150,7 @@ struct GroupRing {
     }
     if (is) {
       if (p.flags & kHasResidual) {
-        const int item = kIsSingles<T> ? single_size(p.types.dresidual_out) : Packed<T>::kItem;
+        const int item = kIsSingles<T> ? item_size(p.types.dresidual_out) : Packed<T>::kItem;
         const char* const from = p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * item;
         if constexpr (kIsSingles<T>)
           prefetch_cover(from, b.width * item, end_of(p.dresidual_out, p.rows, int64_t(p.n) * item));
@@ -172,7 +172,7 @@ struct GroupRing {
   template <class T>
   __device__ __forceinline__ int copy_singles(const RowAddress& a, DType type, const BackwardBlock<T>& b, int64_t r, uint32_t to, int count,
                                               int stage) const {
-    const int item = single_size(type);
+    const int item = item_size(type);
     const char* const from = a.data + r * a.stride + int64_t(b.begin) * item;
     if (count > 0) copy_cover(to, from, count * b.width * item, end_of(a, b.p.rows, int64_t(b.p.n) * item), barrier(stage));
     return misalignment(from);

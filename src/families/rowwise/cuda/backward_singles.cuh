@@ -23,7 +23,6 @@ __device__ __forceinline__ constexpr int part_place<HalfWarpSingles>(int part) {
 template <class T, int kThreads>
 using SinglesOf = std::conditional_t<kIsSingles<T> && kThreads == 16, HalfWarpSingles, T>;
 
-__device__ __forceinline__ int single_size(DType type) { return type == DType::f32 ? 4 : 2; }
 __device__ __forceinline__ int misalignment(const char* p) { return int(reinterpret_cast<uintptr_t>(p) & 15); }
 
 // Behind the last element of a tensor's rows, whichever of them lies last.

@@ -180,7 +180,7 @@ bool launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
   return false;
 }
 
-// One pass over x and dy, then a kernel for the sums of chunks.
+// One pass over x and dy, then a kernel for the sums of chunks if there are several teams.
 inline RowBackwardPlan plan_of(const RowNormBackward& p, RowAccess access) {
   const int x = item_size(p.x.dtype), dy = item_size(p.dy.dtype);
   return plan_backward(p.rows, p.n, x > dy ? x : dy, kernel_traits(p.device.id), access == RowAccess::singles);
@@ -231,7 +231,8 @@ const char* fast_kernels_refuse(const RowNormBackward& p, RowAccess access) {
   if (const char* const reason = cuda_refuses(p)) return reason;
   if (p.dy.dtype == DType::f64) return "dy.dtype: expected fp32, fp16 or bf16";
   if (plan_of(p, access).general) return "n: expected a length that the fast kernels have";
-  if (!kCentered && access == RowAccess::vectors && p.dbias.present()) return "dbias: expected none, which an RMSNorm's fast kernels lack";
+  if (!kCentered && access == RowAccess::vectors && p.dbias.present())
+    return "dbias: expected none, which an RMSNorm's kernels for aligned rows lack";
   RowBackwardParameters fast;
   const RowAccess needed = compact(p, &fast);
   if (needed == RowAccess::any) return "dy.strides: expected rows one stride apart";

@@ -1,4 +1,4 @@
-// What the fast kernels of the row norms receive: rows of one or two strides, aligned for vectors.  Small, and what every launch
+// What the fast kernels of the row norms receive: rows of one or two strides.  Small, and what every launch
 // reads comes first: parameters are copied per launch and fetched from memory by its first blocks.
 #pragma once
 
@@ -121,7 +121,7 @@ inline StageLayout vector_stage(int row_bytes, int slots) {
 }
 // Of rows in any place, the 16 byte units that cover them: each row's own, or if there are no gaps those of all rows together.
 inline StageLayout single_stage(int x_bytes, int dy_bytes, int slots, bool dense) {
-  constexpr int kMost = 30;  // bytes of the units beside a row's own
+  constexpr int kMost = 29;  // bytes of the units beside a row's own: 14 before it, and what fills the last one
   const auto place = [dense](int bytes) { return dense ? bytes : (bytes + kMost) / 16 * 16; };
   const auto all = [&](int bytes) { return (kGroupRows * slots * place(bytes) + (dense ? kMost : 0)) / 16 * 16; };
   return {place(x_bytes), place(dy_bytes), all(x_bytes), all(x_bytes) + all(dy_bytes), 16};
