@@ -47,8 +47,8 @@ inline void plan_memory(RowForwardPlan* p, int item_size, bool centered, const D
 inline bool too_long(int64_t n, const DeviceTraits& device) { return n > (device.has_clusters() ? 16 * 16384 : 16384); }
 
 // Several warps, or blocks, to a row.
-inline void plan_long_rows(RowForwardPlan* p, int64_t rows, int64_t segments) {
-  p->warps = 8;  // at most
+inline void plan_long_rows(RowForwardPlan* p, int64_t rows, int64_t segments, int warps) {
+  p->warps = warps;  // at most
   p->stripes = 4;
   p->segments = segments <= 8 ? 1 : 2;
   p->cluster = int((segments + 15) / 16);
@@ -75,7 +75,7 @@ inline RowForwardPlan plan_singles(int64_t rows, int64_t n, const DeviceTraits& 
   if (n <= 1024)
     plan_short_rows(&p, rows, n);
   else
-    plan_long_rows(&p, rows, (n + 1023) / 1024);
+    plan_long_rows(&p, rows, (n + 1023) / 1024, 8);
   p.general = p.blocks > kMaxBlocks;
   return p;
 }
@@ -100,7 +100,8 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
     p.rows = n <= 256 ? 4 : n <= 512 ? 2 : 1;
     plan_short_rows(&p, rows, n);
   } else {
-    plan_long_rows(&p, rows, segments);
+    // Kernels of their own for few warps: with eight's, LayerNorm 8192x4096 takes 44.7 us instead of 37.3 (fp32 2048x4096: 20.2 both).
+    plan_long_rows(&p, rows, segments, segments <= 2 ? 2 : segments <= 4 ? 4 : 8);
   }
   plan_memory(&p, item_size, centered, device);
   p.general = p.blocks > kMaxBlocks;
