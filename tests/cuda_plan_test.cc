@@ -49,7 +49,7 @@ BackwardLayout layout_of(const RowBackwardPlan& p, int64_t n, bool dense) {
   int padded = 1;
   while (padded * 1024 < n) padded *= 2;
   const StageLayout stage = p.singles ? single_stage(p.row_bytes, p.row_bytes, p.slots, dense) : vector_stage(p.row_bytes, p.slots);
-  return backward_layout(stage, p.slot_threads * 8, p.slots, padded, p.block / 32);
+  return backward_layout(stage, p.slot_threads * 8, p.slots, padded);
 }
 
 // All but the number of blocks, in words; what the table below expects.

@@ -12,7 +12,7 @@
 
 #include "cuda/dependent_launch.cuh"
 #include "cuda/element.cuh"
-#include "families/rowwise/cuda/backward_sums.cuh"
+#include "families/rowwise/cuda/backward_scalars.cuh"
 
 namespace kilter::cuda {
 
@@ -49,7 +49,7 @@ struct GroupOutput {
 
   // kUsual: all four rows are there, and none is rare.
   template <bool kUsual>
-  __device__ __forceinline__ void write(const BackwardBlock<T>& b, const RowScalars<kCentered>* scalars, int i, int stage) {
+  __device__ __forceinline__ void write(const BackwardBlock<T>& b, int i, int stage) {
     const RowBackwardParameters& p = b.p;
     const int here = kUsual ? kGroupRows : b.rows(b.slot, i), part_bytes = b.part_bytes();
     const bool has_up = p.flags & kHasResidual;
@@ -85,10 +85,10 @@ struct GroupOutput {
           for (int q = 0; q < kParts; ++q)
             if (b.has_part(q)) upper.part[q] = *reinterpret_cast<const uint4*>(from + q * part_bytes);
       }
-      const RowScalars<kCentered> s = scalars[row];
+      const RowScalars<kCentered> s = b.template scalars<kCentered>(b.slot * kGroupRows + row);
       Packed<T> xv = {}, dy = {};
       if (is) {
-        const StageRow at = b.stage_row(b.own_head(stage, row), stage, row);
+        const StageRow at = b.stage_row(b.own_head(stage, row), stage, b.slot * kGroupRows + row);
         if constexpr (kIsSingles<T>)
           xv = shared_singles<T>(p.types.x, at.x, b.part_column(0), 0), dy = shared_singles<T>(p.types.dy, at.dy, b.part_column(0), 0);
         else
@@ -245,10 +245,12 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   char* const memory = dynamic_shared();
   __shared__ SumExchange exchange;
   __shared__ GroupRing ring;
+  __shared__ ScalarMakers<T, kCentered, S> makers;
   wait_for_predecessor(p.flags & kDependent);
   const BackwardBlock<T> b(p, memory, S::kCluster ? cluster_rank() : 0, S::kCluster ? cluster_blocks() : 1);
   const int steps = p.steps;
   Pace pace(p.progress);
+  makers.start(b);
   ring.start(p.slots);
   __syncthreads();
   static_assert(kStages == 3);
@@ -258,17 +260,14 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
     for (int i = threadIdx.x; i < (p.at.scalars - p.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + p.at.sums)[i] = 0;
   GroupOutput<T, kCentered> output(b);
   const GroupSums<T, kCentered, S> sums(b);
-  RowScalars<kCentered>* const scalars =
-      reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars) + threadIdx.x / 32 * (2 * kGroupRows);
-  const RowScalars<kCentered>* const own_scalars = scalars + (S::kThreads == 16 ? (threadIdx.x & 16) / 16 * kGroupRows : 0);
   const auto write = [&](int i, int stage) {
-    const bool usual = make_scalars<T, kCentered, S>(b, i, stage, scalars);
-    if (!kIsSingles<T> && usual)  // one write will do for single elements, whose code is long
-      output.template write<!kIsSingles<T>>(b, own_scalars, i, stage);
+    const uint32_t unusual = makers.wait(b, i);
+    if (!kIsSingles<T> && __all_sync(0xFFFFFFFFu, unusual == 0))  // one write will do for single elements, whose code is long
+      output.template write<!kIsSingles<T>>(b, i, stage);
     else
-      output.template write<false>(b, own_scalars, i, stage);
+      output.template write<false>(b, i, stage);
+    if (S::kCluster && unusual & kTakenAgain * 0x01010101u) meet_cluster();  // the others have read this block's rows
     if (p.wide && ((i + 1) % kBlockGroups == 0 || i + 1 == steps)) output.join_chunk(b, i < kBlockGroups);
-    __syncwarp();
   };
 
   if constexpr (S::kCluster) exchange.start();
@@ -278,14 +277,12 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
 #pragma unroll 1
   for (int i = -1; i < steps; ++i) {
     const int next = stage + 1 < kStages ? stage + 1 : 0, next_parity = next == 0 ? parity ^ 1 : parity;
+    if (i >= 0) makers.make(b, exchange, i, stage);
     if (i + 1 < steps) {
       barrier_wait(ring.barrier(next), next_parity);
       sums.take(b, exchange, i + 1, next);
     }
-    if (i >= 0) {
-      if constexpr (S::kCluster) exchange.wait(i);
-      write(i, stage);
-    }
+    if (i >= 0) write(i, stage);
     if (i + 2 < steps) ring.complete(b, saved, next + 1 < kStages ? next + 1 : 0);
     __syncthreads();  // all are done with group i, and have taken the sums of the next
     if (i + kStages < steps && int(threadIdx.x) < b.loaders()) {

@@ -97,15 +97,21 @@ struct BackwardBlock {
   }
   // Of the rows of this thread's slot.
   __device__ __forceinline__ RowHead<T>& own_head(int stage, int row) const { return head(stage, slot * kGroupRows + row); }
+  // Rows of a group are counted through all slots from here on.
   __device__ __forceinline__ StageRow stage_row(const RowHead<T>& h, int stage, int row) const {
     if constexpr (kIsSingles<T>) return {h.x, h.dy};
-    const uint32_t x = base + stage * p.at.stage + (slot * kGroupRows + row) * p.at.row;
+    const uint32_t x = base + stage * p.at.stage + row * p.at.row;
     return {x, x + p.at.dy};
   }
   // Three sums of a row of group i, each p.padded segments.
   __device__ __forceinline__ float* sums(int i, int row) const {
-    return reinterpret_cast<float*>(memory + p.at.sums) + ((i % kSumBuffers * p.slots + slot) * kGroupRows + row) * 3 * p.padded;
+    return reinterpret_cast<float*>(memory + p.at.sums) + (i % kSumBuffers * loaders() + row) * 3 * p.padded;
   }
+  template <bool kCentered>
+  __device__ __forceinline__ RowScalars<kCentered>& scalars(int row) const {
+    return reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars)[row];
+  }
+  __device__ __forceinline__ uint8_t* unusual() const { return reinterpret_cast<uint8_t*>(memory + p.at.unusual); }
 };
 
 // Groups on their way into the stages, each counted by a barrier: rows in bytes, their statistics by an arrival for each row.

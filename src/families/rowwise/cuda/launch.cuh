@@ -198,7 +198,7 @@ template <bool kCentered>
   const bool dense = plan.cluster == 1 && fast->x.stride == x_bytes && fast->dy.stride == dy_bytes;
   if (dense) fast->flags |= kDense;
   const StageLayout stage = plan.singles ? single_stage(x_bytes, dy_bytes, plan.slots, dense) : vector_stage(plan.row_bytes, plan.slots);
-  fast->at = backward_layout(stage, plan.slot_threads * 8, plan.slots, fast->padded, plan.block / 32);
+  fast->at = backward_layout(stage, plan.slot_threads * 8, plan.slots, fast->padded);
   fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
   fast->wide = plan.partition.steps() > kBlockGroups;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));

@@ -131,9 +131,9 @@ inline StageLayout single_stage(int x_bytes, int dy_bytes, int slots, bool dense
 struct BackwardLayout {
   int row, dy_row, dy;
   int stage;
-  int weights, statistics, sums, scalars, total;
+  int weights, statistics, sums, scalars, unusual, total;
 };
-inline BackwardLayout backward_layout(const StageLayout& stage, int columns, int slots, int segments, int warps) {
+inline BackwardLayout backward_layout(const StageLayout& stage, int columns, int slots, int segments) {
   BackwardLayout at;
   at.row = stage.row, at.dy_row = stage.dy_row, at.dy = stage.dy;
   at.stage = stage.total;
@@ -141,7 +141,8 @@ inline BackwardLayout backward_layout(const StageLayout& stage, int columns, int
   at.statistics = at.weights + columns * 4;
   at.sums = at.statistics + kStages * slots * kGroupRows * stage.head;
   at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
-  at.total = at.scalars + warps * 2 * kGroupRows * kScalarBytes;
+  at.unusual = at.scalars + slots * kGroupRows * kScalarBytes;
+  at.total = at.unusual + slots * kGroupRows;
   if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
   return at;
 }
