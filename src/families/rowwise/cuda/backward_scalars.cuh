@@ -102,8 +102,9 @@ struct ScalarMakers {
     }
     if (place % kShare == 0 && own < b.loaders()) {  // rows that are not there: all zero, so that zeros come of their terms
       if constexpr (kCentered)
-        b.template scalars<kCentered>(row) = valid ? RowScalars<true>{g.mean, g.h_rstd, g.lo, g.c1, g.c2, g.rstd, g.lo2, g.halve ? 0.5f : 1.0f}
-                               : RowScalars<true>{0, 0, 0, 0, 0, 0, 0, 1};
+        b.template scalars<kCentered>(row) =
+            valid ? RowScalars<true>{g.mean, g.h_rstd, g.lo, g.c1, g.c2, g.rstd, g.lo2, g.halve ? 0.5f : 1.0f}
+                  : RowScalars<true>{0, 0, 0, 0, 0, 0, 0, 1};
       else
         b.template scalars<kCentered>(row) = valid ? RowScalars<false>{g.rstd, g.c1} : RowScalars<false>{0, 0};
       const bool usual = valid && (!kCentered || (g.lo2 == 0 && !g.halve));

@@ -17,8 +17,8 @@ __device__ __forceinline__ void scaled_weights(const RowBackwardParameters& p, i
     for (int j = 0; j < 8; ++j) w[j] = w[j] + p.weight_offset;
 }
 
-// The terms of A, B and H (docs/numerics.md) of a stripe, added to their lanes.  kWhole: all of it lies in the row.  kAgain: of a rare row, with h - lo, and
-// halves where x - mean could overflow.
+// The terms of A, B and H (docs/numerics.md) of a stripe, added to their lanes.  kWhole: all of it lies in the row.  kAgain: of a rare row,
+// with h - lo, and halves where x - mean could overflow.
 template <class T, bool kCentered, bool kWhole, bool kAgain>
 __device__ __forceinline__ void add_terms(const Packed<T>& x, const Packed<T>& dy, const float (&w)[8], const RowGradient<float>& s, int k,
                                           int left, bool first, float (&a)[3][8]) {
