@@ -6,8 +6,9 @@
 // rows of one chunk.  It walks all its chunks at once, by groups of four rows: bulk copies bring the next two groups into a ring in
 // shared memory while a group is worked on in two phases.  Sums: a warp owns one segment of one row, or several short rows.  Output: a
 // thread owns eight columns of a slot, whose terms of four rows it adds to its registers.  The sums of group i + 1 are taken before the
-// output of group i, so that one barrier per group is enough, and blocks of a cluster have time to send each other theirs.  A second
-// kernel adds up what the blocks leave (backward_finish.cuh), unless one block or cluster had all rows.
+// output of group i, so that warps seldom wait for one another, and blocks of a cluster have time to send each other theirs.  No barrier
+// of the block: mbarriers count the warps that are done with a group's sums, the rows whose scalars are made, the warps that have written
+// a group.  A second kernel adds up what the blocks leave (backward_finish.cuh), unless one block or cluster had all rows.
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
@@ -21,22 +22,23 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   char* const memory = dynamic_shared();
   __shared__ SumExchange exchange;
   __shared__ GroupRing ring;
+  __shared__ WarpsDone summed, written;
   __shared__ ScalarMakers<T, kCentered, S> makers;
   wait_for_predecessor(p.flags & kDependent);
   const BackwardBlock<T> b(p, memory, S::kCluster ? cluster_rank() : 0, S::kCluster ? cluster_blocks() : 1);
   const int steps = p.steps;
   Pace pace(p.progress);
-  makers.start(b);
+  const int warps = (int(blockDim.x) + 31) / 32;
+  summed.start(warps), written.start(warps), makers.start(b);
   ring.start(p.slots);
   __syncthreads();
-  static_assert(kStages == 3);
   const SavedStatistics first = ring.load<kCentered>(b, 0, 0);
   SavedStatistics saved = ring.load<kCentered>(b, 1, 1);  // of the group whose copies were started last
   if (p.padded > p.segments)
     for (int i = threadIdx.x; i < (p.at.scalars - p.at.sums) / 4; i += blockDim.x) reinterpret_cast<float*>(memory + p.at.sums)[i] = 0;
   GroupOutput<T, kCentered> output(b);
   const GroupSums<T, kCentered, S> sums(b);
-  const auto write = [&](int i, int stage, Packed<T>(&upper)[kGroupRows]) {
+  const auto write = [&](int i, int stage, const Packed<T>(&upper)[kGroupRows]) {
     const uint32_t unusual = makers.wait(b, i);
     if (!kIsSingles<T> && __all_sync(0xFFFFFFFFu, unusual == 0))  // one write will do for single elements, whose code is long
       output.template write<!kIsSingles<T>>(b, i, stage, upper);
@@ -54,17 +56,25 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   for (int i = -1; i < steps; ++i) {
     const int next = stage + 1 < kStages ? stage + 1 : 0, next_parity = next == 0 ? parity ^ 1 : parity;
     Packed<T> upper[kGroupRows];
-    if (i >= 0) output.load_upper(b, i, upper);
-    if (i >= 0) makers.make(b, exchange, i, stage);
+    if (i >= 0) {
+      output.load_upper(b, i, upper);
+      makers.make(b, summed, exchange, i, stage);
+    }
     if (i + 1 < steps) {
       barrier_wait(ring.barrier(next), next_parity);
       sums.take(b, exchange, i + 1, next);
+      summed.arrive();
     }
-    if (i >= 0) write(i, stage, upper);
+    if (i >= 0) {
+      write(i, stage, upper);
+      written.arrive();
+    }
     if (i + 2 < steps) ring.complete(b, saved, next + 1 < kStages ? next + 1 : 0);
-    __syncthreads();  // all are done with group i, and have taken the sums of the next
     if (i + kStages < steps && int(threadIdx.x) < b.loaders()) {
-      if (i >= 0 && threadIdx.x % 32 == 0) pace.wait(p.progress, i);
+      if (i >= 0) {
+        written.wait(i);
+        if (threadIdx.x % 32 == 0) pace.wait(p.progress, i);
+      }
       __syncwarp(b.loaders() < 32 ? (1u << b.loaders()) - 1 : 0xFFFFFFFFu);
       saved = ring.load<kCentered>(b, i + kStages, stage);
     }

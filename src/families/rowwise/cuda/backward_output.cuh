@@ -91,7 +91,7 @@ struct GroupOutput {
         upper = early[row];
       else if (has_up && is)
         load_upper(b, up, upper);
-      const RowScalars<kCentered> s = b.template scalars<kCentered>(b.slot * kGroupRows + row);
+      const RowScalars<kCentered> s = b.template scalars<kCentered>(i, b.slot * kGroupRows + row);
       Packed<T> xv = {}, dy = {};
       if (is) {
         const StageRow at = b.stage_row(b.own_head(stage, row), stage, b.slot * kGroupRows + row);

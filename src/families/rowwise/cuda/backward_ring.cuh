@@ -108,10 +108,26 @@ struct BackwardBlock {
     return reinterpret_cast<float*>(memory + p.at.sums) + (i % kSumBuffers * loaders() + row) * 3 * p.padded;
   }
   template <bool kCentered>
-  __device__ __forceinline__ RowScalars<kCentered>& scalars(int row) const {
-    return reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars)[row];
+  __device__ __forceinline__ RowScalars<kCentered>& scalars(int i, int row) const {
+    return reinterpret_cast<RowScalars<kCentered>*>(memory + p.at.scalars)[(i & 1) * loaders() + row];
   }
-  __device__ __forceinline__ uint8_t* unusual() const { return reinterpret_cast<uint8_t*>(memory + p.at.unusual); }
+  __device__ __forceinline__ uint8_t* unusual(int i) const {
+    return reinterpret_cast<uint8_t*>(memory + p.at.unusual) + (i & 1) * loaders();
+  }
+};
+
+// Counts the warps that are done with group 0, 1, ...: who waits for one must be done itself with none beyond the next.
+struct WarpsDone {
+  uint64_t done;
+
+  __device__ __forceinline__ void start(int warps) const {
+    if (threadIdx.x == 0) barrier_init(shared_place(&done), warps);
+  }
+  __device__ __forceinline__ void arrive() const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(shared_place(&done));
+  }
+  __device__ __forceinline__ void wait(int i) const { barrier_wait(shared_place(&done), i & 1); }
 };
 
 // Groups on their way into the stages, each counted by a barrier: rows in bytes, their statistics by an arrival for each row.

@@ -66,17 +66,19 @@ constexpr uint32_t kTakenAgain = 2;  // other blocks of the cluster have read it
 template <class T, bool kCentered, class S>
 struct ScalarMakers {
   static constexpr int kShare = S::kStripes == 4 ? 8 : 1;  // threads of a row: for eight segments, or one
-  uint64_t made;
+  uint64_t made[2];  // of even and odd groups: the next group's may be there before a slow warp has seen this one's
 
-  __device__ __forceinline__ uint32_t barrier() const { return shared_place(&made); }
+  __device__ __forceinline__ uint32_t barrier(int i) const { return shared_place(&made[i & 1]); }
   __device__ __forceinline__ static int threads(const BackwardBlock<T>& b) { return (b.loaders() * kShare + 31) / 32 * 32; }
   __device__ __forceinline__ void start(const BackwardBlock<T>& b) const {
-    if (threadIdx.x == 0) barrier_init(barrier(), threads(b));
+    if (threadIdx.x == 0) barrier_init(barrier(0), threads(b)), barrier_init(barrier(1), threads(b));
   }
 
-  __device__ __forceinline__ void make(const BackwardBlock<T>& b, const SumExchange& exchange, int i, int stage) const {
+  __device__ __forceinline__ void make(const BackwardBlock<T>& b, const WarpsDone& summed, const SumExchange& exchange, int i,
+                                       int stage) const {
     const int place = int(threadIdx.x) - (int(blockDim.x) - threads(b)), own = place / kShare;
     if (place < 0) return;
+    summed.wait(i);
     if constexpr (S::kCluster) exchange.wait(i);
     const int row = own < b.loaders() ? own : 0, slot = row / kGroupRows;
     const bool valid = own < b.loaders() && row % kGroupRows < b.rows(slot, i);
@@ -102,20 +104,20 @@ struct ScalarMakers {
     }
     if (place % kShare == 0 && own < b.loaders()) {  // rows that are not there: all zero, so that zeros come of their terms
       if constexpr (kCentered)
-        b.template scalars<kCentered>(row) =
+        b.template scalars<kCentered>(i, row) =
             valid ? RowScalars<true>{g.mean, g.h_rstd, g.lo, g.c1, g.c2, g.rstd, g.lo2, g.halve ? 0.5f : 1.0f}
                   : RowScalars<true>{0, 0, 0, 0, 0, 0, 0, 1};
       else
-        b.template scalars<kCentered>(row) = valid ? RowScalars<false>{g.rstd, g.c1} : RowScalars<false>{0, 0};
+        b.template scalars<kCentered>(i, row) = valid ? RowScalars<false>{g.rstd, g.c1} : RowScalars<false>{0, 0};
       const bool usual = valid && (!kCentered || (g.lo2 == 0 && !g.halve));
-      b.unusual()[row] = uint8_t((usual ? 0 : kUnusual) | (again ? kTakenAgain : 0));
+      b.unusual(i)[row] = uint8_t((usual ? 0 : kUnusual) | (again ? kTakenAgain : 0));
     }
-    barrier_arrive(barrier());
+    barrier_arrive(barrier(i));
   }
   // Of the rows of this thread's slot, a byte each, when their scalars are there.
   __device__ __forceinline__ uint32_t wait(const BackwardBlock<T>& b, int i) const {
-    barrier_wait(barrier(), i & 1);
-    return reinterpret_cast<const uint32_t*>(b.unusual())[b.slot];
+    barrier_wait(barrier(i), i / 2 & 1);
+    return reinterpret_cast<const uint32_t*>(b.unusual(i))[b.slot];
   }
 
  private:

@@ -141,8 +141,8 @@ inline BackwardLayout backward_layout(const StageLayout& stage, int columns, int
   at.statistics = at.weights + columns * 4;
   at.sums = at.statistics + kStages * slots * kGroupRows * stage.head;
   at.scalars = (at.sums + kSumBuffers * slots * kGroupRows * 3 * segments * 4 + 15) / 16 * 16;
-  at.unusual = at.scalars + slots * kGroupRows * kScalarBytes;
-  at.total = at.unusual + slots * kGroupRows;
+  at.unusual = at.scalars + 2 * slots * kGroupRows * kScalarBytes;
+  at.total = at.unusual + 2 * slots * kGroupRows;
   if (at.total < slots * columns * 8) at.total = slots * columns * 8;  // their sums, at the end
   return at;
 }
