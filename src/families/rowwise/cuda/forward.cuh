@@ -20,13 +20,19 @@ struct EarlyWeights {
   static constexpr int kStep = S::kBlockMax * 16, kVector = S::kHeld * Packed<T>::kParts * kStep;  // bytes
   char* at;                                                                                        // this thread's first
 
-  __device__ __forceinline__ void start(const char* vector, int slot, int left) const {
+  // is_shifted: the row may end inside a vector.
+  __device__ __forceinline__ void start(const char* vector, int slot, int left, bool is_shifted) const {
     const uint32_t to = shared_place(at) + slot * kVector;
+    const int whole = left - (is_shifted ? Packed<T>::kWidth - 1 : 0);
 #pragma unroll
     for (int i = 0; i < S::kHeld * Packed<T>::kParts; ++i) {
       const int place = i / Packed<T>::kParts * 256 + part_place<T>(i % Packed<T>::kParts);
-      if (place < left) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
+      if (place < whole) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
     }
+    if (!is_shifted || left <= 0) return;
+    const int bytes = left * Packed<T>::kItem, last = bytes / kVectorStep, count = bytes % kVectorStep;
+    if (count < kUnit && count % kUnit && last < S::kHeld * Packed<T>::kParts)
+      copy_words(to + last * kStep, vector + last * kVectorStep, count);
   }
   __device__ __forceinline__ static void arrive() { wait_for_own_copies(); }
 
@@ -71,8 +77,9 @@ struct HeldRows {
         if constexpr (!kIsSingles<T>) forget(sum, v[0][s * S::kStripes + k].part[q]);
   }
 
-  // The statistics of this thread's own row.
-  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, int whole, QuickStatistics<kCentered>* m) {
+  // The statistics of this thread's own row.  is_ragged: the row may end inside a vector.
+  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, int whole, bool is_ragged,
+                                          QuickStatistics<kCentered>* m) {
     using Tree = typename RowTeam<T, S>::Tree;
     const float count = float(p.n);
     float sum[1];
@@ -99,27 +106,32 @@ struct HeldRows {
           sums,
           [&](int i, int s, float(&a)[2][8]) {
             const float mean = Tree::spread(m->mean, i);
+            const auto add = [&](int k, auto is_whole, auto is_ragged) {
 #pragma unroll
-            for (int k = 0; k < S::kStripes; ++k) {
-              const int stripe = s * kSegmentStripes + k;
-              const auto add = [&](auto is_whole) {
+              for (int q = 0; q < Packed<T>::kParts; ++q)
 #pragma unroll
-                for (int q = 0; q < Packed<T>::kParts; ++q) {
-                  const float about =
-                      is_whole() || stripe * kStripeLength + part_place<T>(q) < left ? mean : 0;  // beyond the row: +0.0 again
-#pragma unroll
-                  for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
-                    const float d = v[i][s * S::kStripes + k][j] - about;
-                    a[0][j] = k == 0 ? d : a[0][j] + d;
-                    a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
-                  }
+                for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
+                  const int stripe = s * kSegmentStripes + k;
+                  const int place = stripe * kStripeLength + part_place<T>(q) + (is_ragged() ? j % Packed<T>::kWidth : 0);
+                  const float about = is_whole() || place < left ? mean : 0;  // beyond the row: +0.0 again
+                  const float d = v[i][s * S::kStripes + k][j] - about;
+                  a[0][j] = k == 0 ? d : a[0][j] + d;
+                  a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
                 }
-              };
-              if constexpr (kIsSingles<T>)
-                with_whole<T>(stripe < whole, add);
-              else
-                add(std::false_type{});
-            }
+            };
+            const auto add_all = [&](auto is_ragged) {
+#pragma unroll
+              for (int k = 0; k < S::kStripes; ++k) {
+                if constexpr (kIsSingles<T>)
+                  with_whole<T>(s * kSegmentStripes + k < whole, [&](auto is_whole) { add(k, is_whole, is_ragged); });
+                else
+                  add(k, std::false_type{}, is_ragged);
+              }
+            };
+            if (is_ragged)
+              add_all(std::true_type{});
+            else
+              add_all(std::false_type{});
           },
           [&](int s, float& sum) { hold(s, sum); });
       forget_conversions();
@@ -142,6 +154,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   // Singles: stripes of the warp without a place beyond the row.
   const int whole = (left + thread_place<T>(team.t)) / kStripeLength;
   const int64_t bytes = int64_t(team.column) * Packed<T>::kItem;
+  constexpr bool kShifts = kCanShift<T, S, kPlain>;
+  const bool is_shifted = kShifts && (flags & kShifted);
   const int64_t block = S::kCluster ? blockIdx.x / team.blocks : blockIdx.x;
   // Rows of a warp's teams are neighbours: a warp reads one run of memory.
   const int64_t first = block * S::kRowsPerBlock +
@@ -156,8 +170,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
   const auto start_weights = [&] {
     if (!is_early) return;
-    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
-    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
+    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left, is_shifted);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left, is_shifted);
   };
   if constexpr (kPlain) {
     constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
@@ -185,6 +199,9 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
 #pragma unroll
         for (int h = 0; h < S::kHeld; ++h) bits_to_values<E>(x.v[i][h]);
     });
+  } else if (is_shifted) {
+    if constexpr (kShifts) read_shifted(p.x, read_row(0), p.rows - 1, team, left, [&](int k, const uint4& v) { vector_of(x.v[0], k) = v; });
+    start_weights();
   } else {  // not by the same lambda, for which the compiler finds the addresses again for each load
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) {
@@ -195,7 +212,19 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
     start_weights();
   }
   if constexpr (!kPlain) {
-    if (flags & kHasResidual) {
+    if (is_shifted && (flags & kHasResidual)) {
+      if constexpr (kShifts) {
+        read_shifted(p.residual, read_row(0), p.rows - 1, team, left, [&](int k, const uint4& v) {
+          Packed<T> a, b;
+          a.part[0] = vector_of(x.v[0], k), b.part[0] = v;
+          float sum[Packed<T>::kWidth];
+#pragma unroll
+          for (int j = 0; j < Packed<T>::kWidth; ++j) sum[j] = a[j] + b[j];
+          vector_of(x.v[0], k) = Packed<T>::pack(sum);
+        });
+        if (p.residual_out.data) write_shifted(p.residual_out, row_of(0), is_row(0), team, left, x.v[0]);
+      }
+    } else if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
       // stripes hold.
       constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
@@ -229,10 +258,11 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   team.memory.started();
 
   QuickStatistics<kCentered> statistics;
-  x.measure(team, p, whole, &statistics);
+  const bool is_ragged = is_shifted && left + thread_place<T>(team.t) < S::kSegments * kSegmentLength;  // the row ends in this warp
+  x.measure(team, p, whole, is_ragged, &statistics);
   if (Team::any(statistics.is_rare)) {
     HeldRows<T, kCentered, S> copy = x;
-    return rare_rows<T, kCentered, S>(p, team, &copy.v[0][0], first);
+    return rare_rows<T, kCentered, S, kPlain>(p, team, &copy.v[0][0], first);
   }
   if (team.leads() && Tree::writes(team.t)) {
     const int64_t r = row_of(Tree::own_row(team.t));
@@ -263,25 +293,30 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
         affine<T, kPlain, kCentered>(
             p, flags, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
             [&](float(&w)[8]) {
-              row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), w);
+              row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), false, w);
             });
         if constexpr (S::kSegments == 1 && !kIsSingles<T>)
-          stream_stripe<T>(y + bytes, h, left_here, v, flags & kStreams);
+          stream_stripe<T>(y + bytes, h, is_shifted ? 0 : left_here, v, flags & kStreams);
         else
           with_element<T>(p.types.y, [&](auto type) {
             using E = decltype(type);
-            write_elements<T, E>(element_at<E>(y, team.column), h, left_here, h < whole && is_row(i), v);
+            write_elements<T, E>(element_at<E>(y, team.column), h, is_shifted ? 0 : left_here, h < whole && is_row(i), v);
           });
+        if constexpr (kShifts)
+#pragma unroll
+          for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(v + q * Packed<T>::kWidth);
       }
+      if constexpr (kShifts)
+        if (is_shifted) write_shifted(p.y, row_of(i), is_row(i), team, left, x.v[i]);
     }
   };
   // Ahead of stores of what came before: 16-bit rows leave registers for it.
   constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
   const auto late_weight = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, w);
+    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, is_shifted, w);
   };
   const auto late_bias = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole, w);
+    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole, is_shifted, w);
   };
   if constexpr (kIsSingles<T>) {
     write(late_weight, late_bias);
