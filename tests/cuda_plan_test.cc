@@ -256,13 +256,12 @@ TEST(CudaPlan, SinglesAreSoundAndUseAllKernels) {
 
 TEST(CudaPlan, ShiftedRowsTakeKernelsOfVectors) {
   for (const bool centered : {false, true})
-    walk(
-        [&](int64_t rows, int64_t n, int item, const DeviceTraits& device) { return plan_forward(rows, n, item, centered, device, true); },
-        [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowForwardPlan& p) {
-          EXPECT_FALSE(p.spread || p.singles);
-          EXPECT_TRUE(n <= kShiftedLength || p.general || p.rows == 1) << text_of(p);
-          return is_sound(p, rows, n, item, device);
-        });
+    walk([&](int64_t rows, int64_t n, int item, const DeviceTraits& device) { return plan_forward(rows, n, item, centered, device, true); },
+         [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowForwardPlan& p) {
+           EXPECT_FALSE(p.spread || p.singles);
+           EXPECT_TRUE(n <= kShiftedLength || p.general || p.rows == 1) << text_of(p);
+           return is_sound(p, rows, n, item, device);
+         });
   EXPECT_EQ(text_of(plan_forward(4096, 4097, 2, true, kH100, true)), "32 threads, 8 warps, 4 stripes, early, streams, 160 x 4096");
   EXPECT_EQ(text_of(plan_forward(4096, 3001, 2, false, kH100, true)), "32 threads, 8 warps, 4 stripes, early, streams, 96 x 4096");
   EXPECT_EQ(text_of(plan_forward(4096, 3001, 2, true, kH100, true)), "32 threads, 4 warps, 4 stripes, early, streams, 96 x 4096");
@@ -283,10 +282,10 @@ TEST(CudaPlan, RowsThatAreShifted) {
   const auto access = [](const RowNormForward& p) {
     RowForwardParameters fast;
     const RowAccess needed = compact(p, &fast);
-    return std::string(needed == RowAccess::vectors  ? "vectors"
-                       : needed == RowAccess::any    ? "any"
-                       : (fast.flags & kShifted)     ? "shifted"
-                                                     : "singles");
+    return std::string(needed == RowAccess::vectors ? "vectors"
+                       : needed == RowAccess::any   ? "any"
+                       : (fast.flags & kShifted)    ? "shifted"
+                                                    : "singles");
   };
   const auto with = [&](auto change) {
     RowNormForward p = call;

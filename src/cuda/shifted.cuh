@@ -85,9 +85,7 @@ __device__ __forceinline__ void write_part(char* unit, const uint4& v, int begin
 }
 
 // The low `bytes` bytes of a word.
-__device__ __forceinline__ uint32_t kept(uint32_t word, int bytes) {
-  return bytes >= 4 ? word : bytes <= 0 ? 0 : word & 0xFFFF;
-}
+__device__ __forceinline__ uint32_t kept(uint32_t word, int bytes) { return bytes >= 4 ? word : bytes <= 0 ? 0 : word & 0xFFFF; }
 
 // to = from if so: a select for each word, where the compiler would rather choose an address in local memory.
 __device__ __forceinline__ void choose(bool is, uint4& to, const uint4& from) {
@@ -170,8 +168,7 @@ __device__ __forceinline__ void write_shifted(char* at, int bytes, int t, const 
   if (count > 0 && count < kUnit && (is_extra || last < N) && !(begin == 0 && is_first)) {
     uint4 part = unit[N];
 #pragma unroll
-    for (int i = 0; i < N; ++i)
-      choose(begin == i * kVectorStep, part, unit[i]);
+    for (int i = 0; i < N; ++i) choose(begin == i * kVectorStep, part, unit[i]);
     write_part<kItem>(to + begin, part, 0, count);
   }
 }

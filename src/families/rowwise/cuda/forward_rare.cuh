@@ -117,7 +117,9 @@ struct RareRow {
       float v[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) v[j] = (held[k][j] * scale.up1) * scale.up2;
-      f(place, v, [&](int j) { return place * 256 + part_place<T>(j / Packed<T>::kWidth) + (kCanShift<T, S, kPlain> ? j % Packed<T>::kWidth : 0) < left; });
+      f(place, v, [&](int j) {
+        return place * 256 + part_place<T>(j / Packed<T>::kWidth) + (kCanShift<T, S, kPlain> ? j % Packed<T>::kWidth : 0) < left;
+      });
     }
   }
   // Of a row that begins anywhere, an element at a time.

@@ -60,12 +60,12 @@ bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
 #define KILTER_ROW_SPREAD(w) \
   if constexpr (kSpreads)    \
     if (plan.spread) return launch_spread<T, w>(plan, p, stream), true;
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                \
-  if constexpr (!kSpreads || (v) < 4 || (w) == 1 || (w) > 4)                                                                \
-    if (plan.is(t, w, g, v, r, c)) {                                                                                        \
-      if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                        \
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                  \
+  if constexpr (!kSpreads || (v) < 4 || (w) == 1 || (w) > 4)                                                                  \
+    if (plan.is(t, w, g, v, r, c)) {                                                                                          \
+      if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                          \
         if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream), true; \
-      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;                           \
+      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;                             \
     }
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_FORWARD

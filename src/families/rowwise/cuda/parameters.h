@@ -62,7 +62,7 @@ struct RowForwardParameters {
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
 
-// Which kernels a call needs: of aligned vectors; of singles; or those for any row.
+// Which kernels a call needs: of aligned vectors; of singles (with kShifted: or of vectors, shifted into place); or those for any row.
 enum class RowAccess { vectors, singles, any };
 
 inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {

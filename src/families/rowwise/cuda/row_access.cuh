@@ -61,13 +61,14 @@ template <class T, class S, bool kPlain>
 constexpr bool kCanShift = !kIsSingles<T> && !kPlain && S::kRows == 1;
 // A thread's vectors of a row, and those that go together: more take too many registers.
 template <class T, class S>
-constexpr int kRowVectors = S::kHeld * Packed<T>::kParts;
+constexpr int kRowVectors = S::kHeld* Packed<T>::kParts;
 template <class T, class S>
 constexpr int kVectorBatch = kRowVectors<T, S> < 4 ? kRowVectors<T, S> : 4;
 
 // f(k, vector k) for a thread's vectors of row r of `rows`, from `column` on, where `left` elements are left.
 template <class T, class S, class F>
-__device__ __forceinline__ void read_shifted(const RowAddress& rows, int64_t r, int64_t last_row, const RowTeam<T, S>& team, int left, F f) {
+__device__ __forceinline__ void read_shifted(const RowAddress& rows, int64_t r, int64_t last_row, const RowTeam<T, S>& team, int left,
+                                             F f) {
   constexpr int kItem = Packed<T>::kItem, kBatch = kVectorBatch<T, S>;
   const bool is_last = r == (rows.stride < 0 ? 0 : last_row);
 #pragma unroll
