@@ -254,6 +254,58 @@ TEST(CudaPlan, SinglesAreSoundAndUseAllKernels) {
   EXPECT_EQ(text_of(plan_singles(4096, 4097, kH100)), "singles, 32 threads, 8 warps, 4 stripes, 160 x 4096");
 }
 
+TEST(CudaPlan, ShiftedRowsTakeKernelsOfVectors) {
+  for (const bool centered : {false, true})
+    walk([&](int64_t rows, int64_t n, int item, const DeviceTraits& device) { return plan_forward(rows, n, item, centered, device, true); },
+         [&](int64_t rows, int64_t n, int item, const DeviceTraits& device, const RowForwardPlan& p) {
+           EXPECT_FALSE(p.spread || p.singles);
+           EXPECT_TRUE(n <= kShiftedLength || p.general || p.rows == 1) << text_of(p);
+           return is_sound(p, rows, n, item, device);
+         });
+  EXPECT_EQ(text_of(plan_forward(4096, 4097, 2, true, kH100, true)), "32 threads, 8 warps, 4 stripes, early, streams, 160 x 4096");
+  EXPECT_EQ(text_of(plan_forward(4096, 3001, 2, false, kH100, true)), "32 threads, 8 warps, 4 stripes, early, streams, 96 x 4096");
+  EXPECT_EQ(text_of(plan_forward(4096, 3001, 2, true, kH100, true)), "32 threads, 4 warps, 4 stripes, early, streams, 96 x 4096");
+  EXPECT_EQ(text_of(plan_forward(65536, 1001, 2, false, kH100, true)), "32 threads, 4 stripes, early, streams, 128 x 16384");
+}
+
+// Which rows are shifted: of one type, one stride apart, with aligned weights.
+TEST(CudaPlan, RowsThatAreShifted) {
+  alignas(16) static char memory[64];
+  const auto rows_of = [](int64_t stride, int offset = 0, DType type = DType::bf16) {
+    View v;
+    v.data = memory + offset, v.dtype = type, v.map.ndim = 1, v.map.size[0] = 8, v.map.stride[0] = stride;
+    return v;
+  };
+  RowNormForward call;
+  call.rows = 8, call.n = 1001;
+  call.x = call.y = rows_of(1001), call.weight = rows_of(0);
+  const auto access = [](const RowNormForward& p) {
+    RowForwardParameters fast;
+    const RowAccess needed = compact(p, &fast);
+    return std::string(needed == RowAccess::vectors ? "vectors"
+                       : needed == RowAccess::any   ? "any"
+                       : (fast.flags & kShifted)    ? "shifted"
+                                                    : "singles");
+  };
+  const auto with = [&](auto change) {
+    RowNormForward p = call;
+    change(p);
+    return access(p);
+  };
+  EXPECT_EQ(access(call), "shifted");
+  EXPECT_EQ(with([&](auto& p) { p.n = 1000, p.x = p.y = rows_of(1000); }), "vectors");
+  EXPECT_EQ(with([&](auto& p) { p.n = 1000, p.x = p.y = rows_of(1000, 2); }), "shifted");
+  EXPECT_EQ(with([&](auto& p) { p.n = 512, p.x = p.y = rows_of(513); }), "singles");
+  EXPECT_EQ(with([&](auto& p) { p.weight = rows_of(0, 0, DType::f32); }), "shifted");
+  EXPECT_EQ(with([&](auto& p) { p.weight = rows_of(0, 2); }), "singles");
+  EXPECT_EQ(with([&](auto& p) { p.residual = p.residual_out = rows_of(2001, 6); }), "shifted");
+  EXPECT_EQ(with([&](auto& p) { p.residual = rows_of(1001, 0, DType::f32); }), "singles");
+  EXPECT_EQ(with([&](auto& p) { p.post_residual = rows_of(1001); }), "singles");
+  EXPECT_EQ(with([&](auto& p) { p.x = rows_of(-1001, 2); }), "shifted");
+  EXPECT_EQ(with([&](auto& p) { p.x = rows_of(0); }), "singles");  // what lies beside a row may not be the tensor's
+  EXPECT_EQ(with([&](auto& p) { p.x.map.ndim = 2, p.x.map.size[0] = 2, p.x.map.size[1] = 4, p.x.map.stride[1] = 4000; }), "singles");
+}
+
 TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
   std::set<BackwardKernel> used;
   for (const bool singles : {false, true}) {

@@ -122,14 +122,21 @@ __device__ __forceinline__ void stream_stripe(char* at, int k, int left, const f
   }
 }
 
+// Bytes from this thread's first of a row on that begins anywhere (cuda/shifted.cuh).
+template <class T>
+__device__ __forceinline__ uint4& vector_of(Packed<T>* stripes, int i) {
+  return stripes[i / Packed<T>::kParts].part[i % Packed<T>::kParts];
+}
+
 // v as T holds it.
 template <class T, int N>
 __device__ __forceinline__ void round_to(float (&v)[N]) {
   if constexpr (Packed<T>::kItem == 2)
 #pragma unroll
     for (int j = 0; j < N; j += 2) {
-      const uint32_t word = T::pair(v[j], v[j + 1]);
-      v[j] = T::lower(word), v[j + 1] = T::upper(word);
+      const uint32_t word = T::pair(v[j], j + 1 < N ? v[j + 1] : 0.0f);
+      v[j] = T::lower(word);
+      if (j + 1 < N) v[j + 1] = T::upper(word);
     }
 }
 

@@ -70,6 +70,15 @@ __device__ __forceinline__ void store_shared(uint32_t a, const float4& v) {
 
 // ---- global memory
 
+// One that the compiler keeps instead of making it again at every access.
+template <class C>
+__device__ __forceinline__ C* global_address(C* p) {
+  asm volatile("" : "+l"(p));
+  __builtin_assume(__isGlobal(p));
+  return p;
+}
+// 16 bytes, aligned.
+__device__ __forceinline__ uint4 load_unit(const char* at) { return *reinterpret_cast<const uint4*>(at); }
 // Around the first cache: nobody reads it again soon.
 __device__ __forceinline__ uint4 load_streaming(const char* at) {
   uint4 v;
@@ -159,6 +168,10 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, int byt
 // 16 bytes, for wait_for_own_copies by the same thread.
 __device__ __forceinline__ void copy_words(uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+// Of them the first `bytes`, then zeros.
+__device__ __forceinline__ void copy_words(uint32_t to, const void* from, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 __device__ __forceinline__ void wait_for_own_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 // Into the L2 cache, for whoever reads it soon.

@@ -27,9 +27,10 @@ DeviceTensor::DeviceTensor(Buffer& from, const DeviceLayout& layout) : buffer_(&
   n_ = ndim_ >= 2 ? from.row_length() : from.row_count() * from.row_length();
   item_ = item_size(from.dtype());
   stride_ = n_ + (ndim_ >= 2 ? layout.gap : 0);
-  first_ = (kMargin + layout.shift) * item_;
-  const int64_t behind = layout.gap || layout.shift ? kMargin : 0;
-  host_.assign(size_t(kMargin + layout.shift + rows_ * stride_ + behind) * size_t(item_), kPattern);
+  const int64_t shift = layout.only_rows && ndim_ < 2 ? 0 : layout.shift;
+  first_ = (kMargin + shift) * item_;
+  const int64_t behind = !layout.only_rows && (layout.gap || layout.shift) ? kMargin : 0;
+  host_.assign(size_t(kMargin + shift + rows_ * stride_ + behind) * size_t(item_), kPattern);
   for (int64_t r = 0; r < rows_; ++r) std::memcpy(host_row(r), from.data() + r * n_ * item_, size_t(n_ * item_));
   EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&device_), host_.size()), cudaSuccess);
   EXPECT_EQ(cudaMemcpy(device_, host_.data(), host_.size(), cudaMemcpyHostToDevice), cudaSuccess);

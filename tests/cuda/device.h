@@ -22,6 +22,7 @@ struct DeviceLayout {
   int64_t gap = 0;    // elements between rows
   int64_t shift = 0;  // elements by which the tensor is moved off its alignment
   bool in_place = false;
+  bool only_rows = false;  // weights stay aligned
 };
 
 // A buffer's tensor in device memory, with a pattern around it and between its rows that must survive.

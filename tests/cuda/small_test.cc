@@ -141,6 +141,26 @@ TEST_P(Small, UnalignedRows) {
   for (const int64_t n : {5, 257, 1001, 4095, 4097, 8191}) compare_one(many, 14, n);
 }
 
+// Rows of one type that begin anywhere, beside weights that are aligned: by vectors, shifted into place.
+TEST_P(Small, ShiftedRows) {
+  if (!is_row_norm()) return;
+  const AssumedMultiprocessors one(1);
+  int i = 0;
+  for (const int64_t n : {513, 776, 1001, 1024, 1025, 2047, 3001, 4095, 4097, 8193, 16383, 16385, 40001})
+    for (const DType x : {DType::f32, DType::bf16, DType::f16}) {
+      Case c = base(x, n < 8000 ? 11 : 3, n, i % 8 == 7 ? check::Fill::constant : check::Fill::normal);
+      if (n < 1100) c.rows = 37;  // of several blocks
+      c.backward = false;
+      if (i % 2) c["weight"] = c["bias"] = x;
+      if (i % 5 == 4) c["weight"] = c["bias"] = DType::none;
+      if (i % 3) c["residual"] = x;
+      if (i % 7 == 3) c.numbers["rounding"] = KILTER_ROUND_THEN_MULTIPLY;
+      const DeviceLayout layout = {n % 8 ? i % 3 : 1 + i % 3, i % 8, i % 4 == 1, true};
+      compare_and_list(c, layout);
+      ++i;
+    }
+}
+
 // Rows whose statistics need further exchanges.
 TEST_P(Small, UnusualRows) {
   for (const check::Fill fill : {check::Fill::constant, check::Fill::denormal, check::Fill::special, check::Fill::offset})

@@ -335,6 +335,10 @@ void barrier_wait(uint32_t barrier, int parity) {
   const Barrier* const b = static_cast<Barrier*>(at_place(barrier));
   wait_until([b, parity] { return int(b->phase) != parity; });
 }
+void check_load(const void* p, size_t bytes) {
+  if (!is_allocated(p, bytes)) stop("a load of memory that no allocation has");
+}
+
 void copy_later(uint32_t to, const void* from, int bytes, uint32_t barrier) {
   if (bytes % 16 == 0 && ((to & kOffset) % 16 != 0 || reinterpret_cast<uintptr_t>(from) % 16 != 0)) stop("a copy that is not aligned");
   if (!(to & kVariable) && (to & kOffset) + uint32_t(bytes) > own->config->shared_bytes && !(to >> kRankShift))

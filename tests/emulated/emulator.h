@@ -26,6 +26,7 @@ struct Config {
 void* allocate(size_t bytes);  // device memory
 void release(void* p);
 bool is_allocated(const void* p, size_t bytes);
+void check_load(const void* p, size_t bytes);  // ends the program if it is not
 void run(const Config& config, const std::function<void()>& kernel);
 
 // ---- from a kernel's thread

@@ -29,6 +29,14 @@ inline void store_shared_half(uint32_t a, uint16_t v) { std::memcpy(emulated::at
 inline void store_shared(uint32_t a, float v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 inline void store_shared(uint32_t a, const float4& v) { std::memcpy(emulated::at_place(a), &v, sizeof v); }
 
+template <class C>
+C* global_address(C* p) {
+  return p;
+}
+inline uint4 load_unit(const char* at) {
+  emulated::check_load(at, sizeof(uint4));
+  return *reinterpret_cast<const uint4*>(at);
+}
 inline uint4 load_streaming(const char* at) { return *reinterpret_cast<const uint4*>(at); }
 inline void store_streaming_if(char* at, const uint4& v, bool) { *reinterpret_cast<uint4*>(at) = v; }
 
@@ -57,6 +65,10 @@ inline void barrier_wait(uint32_t barrier, int parity) { emulated::barrier_wait(
 
 inline void copy_bulk(uint32_t to, const void* from, int bytes, uint32_t barrier) { emulated::copy_later(to, from, bytes, barrier); }
 inline void copy_words(uint32_t to, const void* from) { emulated::copy_later(to, from, 16, 0); }
+inline void copy_words(uint32_t to, const void* from, int bytes) {
+  std::memset(static_cast<char*>(emulated::at_place(to)) + bytes, 0, 16 - size_t(bytes));
+  emulated::copy_later(to, from, bytes, 0);
+}
 inline void wait_for_own_copies() { emulated::wait_for_own_copies(); }
 inline void prefetch_bulk(const void*, int) {}
 inline void stores_before_copies() {}

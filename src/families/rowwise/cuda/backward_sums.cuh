@@ -11,7 +11,7 @@ __device__ __forceinline__ void scaled_weights(const RowBackwardParameters& p, i
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = 1;
   if (!(p.flags & kHasWeight)) return;
-  row_weights<T>(p.weight, p.types.weight, p.flags & kFloatWeight, column, k, left, false, w);
+  row_weights<T>(p.weight, p.types.weight, p.flags & kFloatWeight, column, k, left, false, false, w);
   if (p.flags & kHasOffset)
 #pragma unroll
     for (int j = 0; j < 8; ++j) w[j] = w[j] + p.weight_offset;

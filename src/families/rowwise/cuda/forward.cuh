@@ -1,6 +1,7 @@
 // Forward on a CUDA device for rows of up to 262144 elements.
 //
-// T is the type of rows whose vectors are aligned, or NearSingles or FarSingles: any types in any place, an element at a time.
+// T is the type of rows read and written by vectors, aligned or (of calls that are not plain) shifted into place; or NearSingles or
+// FarSingles: any types in any place, an element at a time.
 //
 // A team of threads (team.cuh) owns a row and keeps it in registers as it lies in memory: each element is read once and
 // written once.  Weights are copied to shared memory before the reduction, by the thread that will need them, if `early`.  Of several rows
@@ -9,124 +10,10 @@
 #pragma once
 
 #include "cuda/dependent_launch.cuh"
-#include "cuda/scalars.cuh"
 #include "families/rowwise/cuda/forward_rare.cuh"
+#include "families/rowwise/cuda/held_rows.cuh"
 
 namespace kilter::cuda {
-
-// Weights of a thread's columns on their way through shared memory, 16 bytes per access.
-template <class T, class S>
-struct EarlyWeights {
-  static constexpr int kStep = S::kBlockMax * 16, kVector = S::kHeld * Packed<T>::kParts * kStep;  // bytes
-  char* at;                                                                                        // this thread's first
-
-  __device__ __forceinline__ void start(const char* vector, int slot, int left) const {
-    const uint32_t to = shared_place(at) + slot * kVector;
-#pragma unroll
-    for (int i = 0; i < S::kHeld * Packed<T>::kParts; ++i) {
-      const int place = i / Packed<T>::kParts * 256 + part_place<T>(i % Packed<T>::kParts);
-      if (place < left) copy_words(to + i * kStep, vector + place * Packed<T>::kItem);
-    }
-  }
-  __device__ __forceinline__ static void arrive() { wait_for_own_copies(); }
-
-  __device__ __forceinline__ void get(int slot, int held, float (&w)[8]) const {
-    Packed<T> v;
-#pragma unroll
-    for (int q = 0; q < Packed<T>::kParts; ++q)
-      v.part[q] = __builtin_bit_cast(uint4, load_shared(shared_place(at) + slot * kVector + (held * Packed<T>::kParts + q) * kStep));
-#pragma unroll
-    for (int j = 0; j < 8; ++j) w[j] = v[j];
-  }
-};
-
-template <class T, bool kCentered, class S>
-struct HeldRows {
-  Packed<T> v[S::kRows][S::kHeld];
-
-  // Conversions to fp32 are cheap, and dear to keep in registers across an exchange: the compiler takes these for other words.
-  __device__ __forceinline__ void forget_conversions() {
-#pragma unroll
-    for (int i = 0; i < S::kRows; ++i)
-#pragma unroll
-      for (int h = 0; h < S::kHeld; ++h) forget_conversions(i, h);
-  }
-  __device__ __forceinline__ void forget_conversions(int i, int h) {
-    if constexpr (Packed<T>::kItem == 2) {
-      uint4& w = v[i][h].part[0];
-      if constexpr (S::kSegments == 2) {
-        const uint32_t zero = threadIdx.y;  // which ptxas does not know
-        w.x ^= zero, w.y ^= zero, w.z ^= zero, w.w ^= zero;
-      }
-      forget(w);
-    }
-  }
-
-  // The second segment's work does not start before the first one's is done: side by side they take too many registers.
-  __device__ __forceinline__ void hold(int s, float& sum) {
-#pragma unroll
-    for (int k = 0; k < S::kStripes; ++k)
-#pragma unroll
-      for (int q = 0; q < Packed<T>::kParts; ++q)
-        if constexpr (!kIsSingles<T>) forget(sum, v[0][s * S::kStripes + k].part[q]);
-  }
-
-  // The statistics of this thread's own row.
-  __device__ __forceinline__ void measure(RowTeam<T, S>& team, const RowForwardParameters& p, int whole, QuickStatistics<kCentered>* m) {
-    using Tree = typename RowTeam<T, S>::Tree;
-    const float count = float(p.n);
-    float sum[1];
-    team.template combine<Add>(
-        sum,
-        [&](int i, int s, float(&a)[1][8]) {
-#pragma unroll
-          for (int k = 0; k < S::kStripes; ++k)
-#pragma unroll
-            for (int j = 0; j < 8; ++j) {  // elements beyond the row are +0.0
-              const float x = v[i][s * S::kStripes + k][j], term = kCentered ? x : x * x;
-              a[0][j] = k == 0 ? term : a[0][j] + term;
-            }
-        },
-        [&](int s, float& sum) { hold(s, sum); });
-    forget_conversions();
-    if constexpr (!kCentered) {
-      m->complete(0, sum[0], count, p.inverse_n, p.eps);
-    } else {
-      m->set_mean(sum[0], count, p.inverse_n);
-      const int left = p.n - team.column;
-      float sums[2];
-      team.template combine<Add>(
-          sums,
-          [&](int i, int s, float(&a)[2][8]) {
-            const float mean = Tree::spread(m->mean, i);
-#pragma unroll
-            for (int k = 0; k < S::kStripes; ++k) {
-              const int stripe = s * kSegmentStripes + k;
-              const auto add = [&](auto is_whole) {
-#pragma unroll
-                for (int q = 0; q < Packed<T>::kParts; ++q) {
-                  const float about =
-                      is_whole() || stripe * kStripeLength + part_place<T>(q) < left ? mean : 0;  // beyond the row: +0.0 again
-#pragma unroll
-                  for (int j = q * Packed<T>::kWidth; j < (q + 1) * Packed<T>::kWidth; ++j) {
-                    const float d = v[i][s * S::kStripes + k][j] - about;
-                    a[0][j] = k == 0 ? d : a[0][j] + d;
-                    a[1][j] = k == 0 ? d * d : a[1][j] + d * d;
-                  }
-                }
-              };
-              if constexpr (kIsSingles<T>)
-                with_whole<T>(stripe < whole, add);
-              else
-                add(std::false_type{});
-            }
-          },
-          [&](int s, float& sum) { hold(s, sum); });
-      forget_conversions();
-      m->complete(sums[0], sums[1], count, p.inverse_n, p.eps);
-    }
-  }
-};
 
 // kPlain: one stride per tensor, a weight (LayerNorm: and a bias) of the rows' type without an offset, no residuals, one rounding.
 template <class T, bool kCentered, class S, bool kPlain>
@@ -142,6 +29,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   // Singles: stripes of the warp without a place beyond the row.
   const int whole = (left + thread_place<T>(team.t)) / kStripeLength;
   const int64_t bytes = int64_t(team.column) * Packed<T>::kItem;
+  constexpr bool kShifts = kCanShift<T, S, kPlain>;
+  const bool is_shifted = kShifts && (flags & kShifted);
   const int64_t block = S::kCluster ? blockIdx.x / team.blocks : blockIdx.x;
   // Rows of a warp's teams are neighbours: a warp reads one run of memory.
   const int64_t first = block * S::kRowsPerBlock +
@@ -156,8 +45,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
   const auto start_weights = [&] {
     if (!is_early) return;
-    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left);
-    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left);
+    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left, is_shifted);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left, is_shifted);
   };
   if constexpr (kPlain) {
     constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
@@ -185,6 +74,9 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
 #pragma unroll
         for (int h = 0; h < S::kHeld; ++h) bits_to_values<E>(x.v[i][h]);
     });
+  } else if (is_shifted) {
+    if constexpr (kShifts) read_shifted(p.x, read_row(0), p.rows - 1, team, left, [&](int k, const uint4& v) { vector_of(x.v[0], k) = v; });
+    start_weights();
   } else {  // not by the same lambda, for which the compiler finds the addresses again for each load
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) {
@@ -195,7 +87,19 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
     start_weights();
   }
   if constexpr (!kPlain) {
-    if (flags & kHasResidual) {
+    if (is_shifted && (flags & kHasResidual)) {
+      if constexpr (kShifts) {
+        read_shifted(p.residual, read_row(0), p.rows - 1, team, left, [&](int k, const uint4& v) {
+          Packed<T> a, b;
+          a.part[0] = vector_of(x.v[0], k), b.part[0] = v;
+          float sum[Packed<T>::kWidth];
+#pragma unroll
+          for (int j = 0; j < Packed<T>::kWidth; ++j) sum[j] = a[j] + b[j];
+          vector_of(x.v[0], k) = Packed<T>::pack(sum);
+        });
+        if (p.residual_out.data) write_shifted(p.residual_out, row_of(0), is_row(0), team, left, x.v[0]);
+      }
+    } else if (flags & kHasResidual) {
       // A store to residual_out, which may be residual itself, orders the loads behind it: all loads come first, as many as four
       // stripes hold.
       constexpr int kAll = S::kRows * S::kHeld, kBatch = S::kRows == 4 ? 2 : kAll < 4 ? kAll : 4;
@@ -229,10 +133,11 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   team.memory.started();
 
   QuickStatistics<kCentered> statistics;
-  x.measure(team, p, whole, &statistics);
+  const bool is_ragged = is_shifted && left + thread_place<T>(team.t) < S::kSegments * kSegmentLength;  // the row ends in this warp
+  x.measure(team, p, whole, is_ragged, &statistics);
   if (Team::any(statistics.is_rare)) {
     HeldRows<T, kCentered, S> copy = x;
-    return rare_rows<T, kCentered, S>(p, team, &copy.v[0][0], first);
+    return rare_rows<T, kCentered, S, kPlain>(p, team, &copy.v[0][0], first);
   }
   if (team.leads() && Tree::writes(team.t)) {
     const int64_t r = row_of(Tree::own_row(team.t));
@@ -263,25 +168,31 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
         affine<T, kPlain, kCentered>(
             p, flags, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
             [&](float(&w)[8]) {
-              row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), w);
+              row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), false, w);
             });
         if constexpr (S::kSegments == 1 && !kIsSingles<T>)
-          stream_stripe<T>(y + bytes, h, left_here, v, flags & kStreams);
+          stream_stripe<T>(y + bytes, h, is_shifted ? 0 : left_here, v, flags & kStreams);
         else
           with_element<T>(p.types.y, [&](auto type) {
             using E = decltype(type);
-            write_elements<T, E>(element_at<E>(y, team.column), h, left_here, h < whole && is_row(i), v);
+            write_elements<T, E>(element_at<E>(y, team.column), h, is_shifted ? 0 : left_here, h < whole && is_row(i), v);
           });
+        if constexpr (kShifts)
+#pragma unroll
+          for (int q = 0; q < Packed<T>::kParts; ++q) x.v[i][h].part[q] = Packed<T>::pack(v + q * Packed<T>::kWidth);
       }
+      if constexpr (kShifts)
+        if (is_shifted) write_shifted(p.y, row_of(i), is_row(i), team, left, x.v[i]);
     }
   };
   // Ahead of stores of what came before: 16-bit rows leave registers for it.
   constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
   const auto late_weight = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, w);
+    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, is_shifted, w);
   };
   const auto late_bias = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole, w);
+    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole,
+                                                is_shifted, w);
   };
   if constexpr (kIsSingles<T>) {
     write(late_weight, late_bias);

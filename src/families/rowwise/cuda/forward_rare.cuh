@@ -11,21 +11,42 @@
 
 namespace kilter::cuda {
 
+// Elements of the vectors of stripe k in which a row of `left` elements ends.
+template <class T, class E>
+__device__ __forceinline__ void read_ends(const char* at, int k, int left, float (&w)[8]) {
+#pragma unroll
+  for (int q = 0; q < Packed<T>::kParts; ++q) {
+    const int place = k * kStripeLength + part_place<T>(q);
+    if (place >= left || place + Packed<T>::kWidth <= left) continue;
+#pragma unroll
+    for (int j = 0; j < Packed<T>::kWidth; ++j)
+      if (place + j < left) w[q * Packed<T>::kWidth + j] = load_single<E>(at + (place + j) * kElementSize<E>);
+  }
+}
+
 // Weights (or biases) of stripe k from memory; `column`: this thread's first.
-// kAhead: the compiler may move the loads in front of stores of what came before.
+// kAhead: the compiler may move the loads in front of stores of what came before.  is_shifted: the row may end inside a vector.
 template <class T, bool kAhead = false>
-__device__ __forceinline__ void late_weights(const char* vector, bool is_float, int column, int k, int left, float (&w)[8]) {
-  if (is_float) return read_floats<T>(vector + int64_t(column) * 4, k, left, w);
+__device__ __forceinline__ void late_weights(const char* vector, bool is_float, int column, int k, int left, bool is_shifted,
+                                             float (&w)[8]) {
+  const int whole = left - (is_shifted ? Packed<T>::kWidth - 1 : 0);
+  if (is_float) {
+    const char* const at = vector + int64_t(column) * 4;
+    read_floats<T>(at, k, whole, w);
+    if (is_shifted) read_ends<T, float>(at, k, left, w);
+    return;
+  }
   const char* const at = vector + int64_t(column) * Packed<T>::kItem;
-  const Packed<T> v = kAhead ? constant_stripe<T>(at, k, left) : read_stripe<T>(at, k, left);
+  const Packed<T> v = kAhead ? constant_stripe<T>(at, k, whole) : read_stripe<T>(at, k, whole);
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = v[j];
+  if (is_shifted) read_ends<T, T>(at, k, left, w);
 }
 
 // The same for rows of every T; of singles in the vector's own type.
 template <class T, bool kAhead = false>
 __device__ __forceinline__ void row_weights(const char* vector, DType type, bool is_float, int column, int k, int left, bool whole,
-                                            float (&w)[8]) {
+                                            bool is_shifted, float (&w)[8]) {
   if constexpr (kIsSingles<T>)
     with_type(type, [&](auto element) {
       using E = decltype(element);
@@ -34,7 +55,7 @@ __device__ __forceinline__ void row_weights(const char* vector, DType type, bool
       for (int j = 0; j < 8; ++j) w[j] = v[j];
     });
   else
-    late_weights<T, kAhead>(vector, is_float, column, k, left, w);
+    late_weights<T, kAhead>(vector, is_float, column, k, left, is_shifted, w);
 }
 
 // v as y's type holds it.
@@ -77,7 +98,7 @@ __device__ __forceinline__ void affine(const RowForwardParameters& p, uint32_t f
   }
 }
 
-template <class T, bool kCentered, class S>
+template <class T, bool kCentered, class S, bool kPlain>
 struct RareRow {
   using One = RowShape<S::kThreads, S::kWarps, S::kSegments, S::kStripes, 1, S::kCluster>;  // a row at a time
   RowTeam<T, One> team;
@@ -96,7 +117,29 @@ struct RareRow {
       float v[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) v[j] = (held[k][j] * scale.up1) * scale.up2;
-      f(place, v, [&](int j) { return place * 256 + part_place<T>(j / Packed<T>::kWidth) < left; });
+      f(place, v, [&](int j) {
+        return place * 256 + part_place<T>(j / Packed<T>::kWidth) + (kCanShift<T, S, kPlain> ? j % Packed<T>::kWidth : 0) < left;
+      });
+    }
+  }
+  // Of a row that begins anywhere, an element at a time.
+  __device__ __forceinline__ void write_elements(const RowForwardParameters& p, uint32_t flags, float rstd, char* y, int column) const {
+    constexpr int kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
+#pragma unroll 1
+    for (int i = 0; i < S::kHeld * 8; ++i) {
+      const int k = i / 8, j = i % 8, stripe = k / S::kStripes * kSegmentStripes + k % S::kStripes;
+      const int place = stripe * kStripeLength + part_place<T>(j / kWidth) + j % kWidth, c = column + place;
+      if (place >= left) continue;
+      float v[1] = {(load_single<T>(reinterpret_cast<const char*>(held) + i * kItem) * scale.up1) * scale.up2};
+      if (kCentered) v[0] = ((v[0] - m.mean) - m.lo) - m.lo2;
+      v[0] = v[0] * rstd;
+      const auto element = [c](const char* vector, bool is_float) {
+        return is_float ? load_single<float>(vector + int64_t(c) * 4) : load_single<T>(vector + int64_t(c) * kItem);
+      };
+      affine<T, false, kCentered>(
+          p, flags, v, [&](float(&w)[1]) { w[0] = element(p.weight, flags & kFloatWeight); },
+          [&](float(&w)[1]) { w[0] = element(p.bias, flags & kFloatBias); }, [](float(&)[1]) {});
+      store_single<T>(y + int64_t(c) * kItem, v[0]);
     }
   }
   template <class Op, class F>
@@ -152,9 +195,9 @@ struct RareRow {
 };
 
 // All rows of the teams of a warp or block, of which one is rare.  held: kRows rows of stripes.
-template <class T, bool kCentered, class S>
+template <class T, bool kCentered, class S, bool kPlain>
 __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T, S> team, const Packed<T>* held, int64_t first) {
-  using Row = RareRow<T, kCentered, S>;
+  using Row = RareRow<T, kCentered, S, kPlain>;
   const uint32_t flags = p.flags;
   const int left = p.n - team.column;
   Row row{team.template as<typename Row::One>(), nullptr, left, p.eps, {}, {}};
@@ -180,6 +223,11 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
       if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
     }
     char* const y = row_at(p.y, p.y_runs, flags, r);
+    if constexpr (kCanShift<T, S, kPlain>)
+      if (flags & kShifted) {
+        row.write_elements(p, flags, statistics.rstd, y, team.column);
+        continue;
+      }
     const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, r);
 #pragma unroll 1
     for (int s = 0; s < S::kSegments; ++s)
@@ -191,9 +239,9 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
         }
         affine<T, false, kCentered>(
             p, flags, v,
-            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, w); },
-            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, w); },
-            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, w); });
+            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, false, w); });
         with_element<T>(p.types.y, [&](auto type) {
           using E = decltype(type);
           write_elements<T, E>(element_at<E>(y, team.column), k, left, false, v);

@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kWarps * 32, 1024 / (kWarps * 32)) spread_kern
     Packed<T> held[4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) held[k] = read_stripe<T>(row_memory + int64_t(team.column) * Packed<T>::kItem, k, p.n - team.column);
-    return rare_rows<T, false, Rare>(p, team, held, r);
+    return rare_rows<T, false, Rare, true>(p, team, held, r);
   }
   if (threadIdx.x == 0 && p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.rstd;
   let_successor_start(is_dependent);

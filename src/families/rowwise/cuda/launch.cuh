@@ -60,11 +60,12 @@ bool launch_rows(const RowForwardPlan& plan, const RowForwardParameters& p, cuda
 #define KILTER_ROW_SPREAD(w) \
   if constexpr (kSpreads)    \
     if (plan.spread) return launch_spread<T, w>(plan, p, stream), true;
-#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                \
-  if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                            \
-    if (plan.is(t, w, g, v, r, c)) {                                                                                        \
-      if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream), true; \
-      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;                           \
+#define KILTER_ROW_FORWARD(t, w, g, v, r, c)                                                                                  \
+  if constexpr (!kSpreads || (v) < 4 || (w) == 1 || (w) > 4)                                                                  \
+    if (plan.is(t, w, g, v, r, c)) {                                                                                          \
+      if constexpr (!kSpreads || (v) < 4 || (w) > 4)                                                                          \
+        if (p.is_plain(kCentered)) return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, true>(plan, p, stream), true; \
+      return launch_rows<T, kCentered, RowShape<t, w, g, v, r, c>, false>(plan, p, stream), true;                             \
     }
 #include "families/rowwise/cuda/instances.def"
 #undef KILTER_ROW_FORWARD
@@ -84,8 +85,10 @@ bool launch_singles(const RowForwardPlan& plan, const RowForwardParameters& p, c
 template <bool kCentered>
 RowForwardPlan plan_of(const RowNormForward& p, RowAccess access) {
   const DeviceTraits device = kernel_traits(p.device.id);
-  return access == RowAccess::vectors ? plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device)
-                                      : plan_singles(p.rows, p.n, device);
+  RowForwardParameters fast;
+  const bool shifted = access == RowAccess::singles && compact(p, &fast) != RowAccess::any && (fast.flags & kShifted);
+  return access == RowAccess::vectors || shifted ? plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device, shifted)
+                                                 : plan_singles(p.rows, p.n, device);
 }
 
 // What a call has to be for the fast kernels: rows one stride apart (forward: or two); for those of vectors, rows that begin at multiples

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/row_address.h"
+#include "families/rowwise/cuda/plan.h"
 #include "families/rowwise/problem.h"
 
 namespace kilter::cuda {
@@ -20,6 +21,7 @@ enum RowFlag : uint32_t {
   kHasPostResidual = 512,
   kDependent = 1024,  // launched so: only weights may be read before the wait
   kStreams = 2048,    // forward: y goes around the first cache
+  kShifted = 4096,    // forward: rows of one type, of which some are not aligned
   kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
 };
 
@@ -60,14 +62,14 @@ struct RowForwardParameters {
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
 };
 
-// Which kernels a call needs: of aligned vectors; of singles; or those for any row.
+// Which kernels a call needs: of aligned vectors; of singles (with kShifted: or of vectors, shifted into place); or those for any row.
 enum class RowAccess { vectors, singles, any };
 
 inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
   const DType t = p.x.dtype;
   const int width = t == DType::f32 ? 4 : 8;
   if (t == DType::f64 || p.n > INT32_MAX) return RowAccess::any;
-  bool vectors = p.n % width == 0;
+  bool vectors = p.n % width == 0, shifted = p.n > kShiftedLength && !p.post_residual.present();
   RowForwardParameters& o = *out;
   o.flags = 0;
   const struct {
@@ -81,11 +83,16 @@ inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
               {p.post_residual, &o.post_residual, &o.post_residual_runs}};
   for (const auto& r : rows) {
     if (!compact(r.view, p.rows, r.address, r.runs, &o.flags)) return RowAccess::any;
-    vectors = vectors && (!r.view.present() || r.view.dtype == t) && aligned(*r.address, *r.runs);
+    const bool is_same = !r.view.present() || r.view.dtype == t;
+    vectors = vectors && is_same && aligned(*r.address, *r.runs);
+    // What is read of a unit beside a row's bytes is another row's: inside the tensor, unless rows lie closer than that.
+    const bool is_apart = !r.view.present() || p.rows == 1 || r.address->stride >= 16 || r.address->stride <= -16;
+    shifted = shifted && is_same && !r.runs->inner && is_apart;
   }
   if (!compact(p.mean, p.rows, &o.mean, &o.mean_runs, &o.flags) || !compact(p.rstd, p.rows, &o.rstd, &o.rstd_runs, &o.flags))
     return RowAccess::any;
-  vectors = vectors && ((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) == 0;
+  const bool aligned_weights = ((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) == 0;
+  vectors = vectors && aligned_weights, shifted = shifted && aligned_weights && !vectors;
   o.weight = p.weight.data, o.bias = p.bias.data;
   o.rows = p.rows, o.n = int(p.n);
   o.inverse_n = 1.0f / float(o.n);
@@ -101,6 +108,7 @@ inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
   flag(p.residual.present(), kHasResidual);
   flag(p.post_residual.present(), kHasPostResidual);
   flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
+  flag(shifted, kShifted);
   return vectors ? RowAccess::vectors : RowAccess::singles;
 }
 

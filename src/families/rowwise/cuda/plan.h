@@ -31,6 +31,7 @@ constexpr int64_t kMaxBlocks = 0x7FFFFFFF;  // of one launch
 
 constexpr int kWaveThreads = 1024;  // of a multiprocessor, resident at once
 
+constexpr int64_t kShiftedLength = 512;  // rows that are not aligned are shifted if they are longer: one is in flight then
 constexpr int64_t kSpreadLength = 4096;  // of the longest rows that are spread
 
 // What depends on whether all blocks are resident at once.
@@ -80,15 +81,18 @@ inline RowForwardPlan plan_singles(int64_t rows, int64_t n, const DeviceTraits& 
   return p;
 }
 
-inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool centered, const DeviceTraits& device) {
+// shifted: some rows are not aligned, and longer than kShiftedLength.
+inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool centered, const DeviceTraits& device,
+                                   bool shifted = false) {
   RowForwardPlan p;
   const int64_t segments = (n + 1023) / 1024;
   const int narrow = item_size == 2 ? 64 : 32;  // columns of 8 threads
   p.general = n <= 0 || too_long(n, device);
   if (p.general) return p;
+  const bool spreads = !centered && item_size == 2;
   // LayerNorm's two exchanges between twice the warps cost more than they gain: 8192x4096 50 us, 48 without (RMSNorm 46.4, 46.8; of
   // few rows, 1024x768: 2.7, 2.8).
-  if (!centered && item_size == 2 && n > 512 && n <= kSpreadLength) {
+  if (spreads && !shifted && n > 512 && n <= kSpreadLength) {
     p.spread = p.early = true;
     p.block = int(segments) * 64, p.blocks = rows;
     p.general = p.blocks > kMaxBlocks;
@@ -101,7 +105,7 @@ inline RowForwardPlan plan_forward(int64_t rows, int64_t n, int item_size, bool 
     plan_short_rows(&p, rows, n);
   } else {
     // Kernels of their own for few warps: with eight's, LayerNorm 8192x4096 takes 44.7 us instead of 37.3 (fp32 2048x4096: 20.2 both).
-    plan_long_rows(&p, rows, segments, segments <= 2 ? 2 : segments <= 4 ? 4 : 8);
+    plan_long_rows(&p, rows, segments, spreads ? 8 : segments <= 2 ? 2 : segments <= 4 ? 4 : 8);
   }
   plan_memory(&p, item_size, centered, device);
   p.general = p.blocks > kMaxBlocks;

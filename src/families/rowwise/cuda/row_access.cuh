@@ -1,7 +1,10 @@
 // A thread's stripes of a row in and out of memory: 16 bytes at a time in the rows' own type T, or singles of each tensor's type.
 #pragma once
 
+#include "cuda/row_address.h"
+#include "cuda/shifted.cuh"
 #include "cuda/singles.cuh"
+#include "families/rowwise/cuda/team.cuh"
 
 namespace kilter::cuda {
 
@@ -49,6 +52,50 @@ __device__ __forceinline__ Packed<T> held_as(const float (&v)[8]) {
       held.part[q] = Packed<T>::pack(v + q * Packed<T>::kWidth);
   }
   return held;
+}
+
+// ---- rows of type T that begin anywhere
+
+// Of several rows in flight they would take too many registers.
+template <class T, class S, bool kPlain>
+constexpr bool kCanShift = !kIsSingles<T> && !kPlain && S::kRows == 1;
+// A thread's vectors of a row, and those that go together: more take too many registers.
+template <class T, class S>
+constexpr int kRowVectors = S::kHeld* Packed<T>::kParts;
+template <class T, class S>
+constexpr int kVectorBatch = kRowVectors<T, S> < 4 ? kRowVectors<T, S> : 4;
+
+// f(k, vector k) for a thread's vectors of row r of `rows`, from `column` on, where `left` elements are left.
+template <class T, class S, class F>
+__device__ __forceinline__ void read_shifted(const RowAddress& rows, int64_t r, int64_t last_row, const RowTeam<T, S>& team, int left,
+                                             F f) {
+  constexpr int kItem = Packed<T>::kItem, kBatch = kVectorBatch<T, S>;
+  const bool is_last = r == (rows.stride < 0 ? 0 : last_row);
+#pragma unroll
+  for (int k = 0; k < kRowVectors<T, S>; k += kBatch) {
+    ShiftedVectors<kItem, kBatch> v;
+    const char* const at = rows.data + r * rows.stride + int64_t(team.column) * kItem + k * kVectorStep;
+    const int bytes = left * kItem - k * kVectorStep;
+    v.load(at, bytes, is_last);
+    v.place(at, bytes, bytes + team.t * kUnit);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) f(k + i, v.low[i]);
+  }
+}
+// is_row: else nothing is written.
+template <class T, class S>
+__device__ __forceinline__ void write_shifted(const RowAddress& rows, int64_t r, bool is_row, const RowTeam<T, S>& team, int left,
+                                              Packed<T>* held) {
+  constexpr int kItem = Packed<T>::kItem, kBatch = kVectorBatch<T, S>;
+  char* const row = rows.data + r * rows.stride + int64_t(team.column) * kItem;
+  const int bytes = is_row ? left * kItem : -kRowVectors<T, S> * kVectorStep;
+#pragma unroll
+  for (int k = 0; k < kRowVectors<T, S>; k += kBatch) {
+    uint4 v[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) v[i] = vector_of(held, k + i);
+    write_shifted<kItem>(row + k * kVectorStep, bytes - k * kVectorStep, team.t, v);
+  }
 }
 
 }  // namespace kilter::cuda
