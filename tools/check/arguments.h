@@ -41,9 +41,11 @@ class Sizes {
   void bind(const Field& field, const std::vector<int64_t>& shape);
   // The field's, in its first alternative; unknown sizes are 0.
   std::vector<int64_t> shape_of(const Field& field) const;
+  Layout layout = kChannelsFirst;  // of planes, which bits follow
   int64_t count(const Field& field) const { return values_[field.size]; }  // that a field gives
 
  private:
+  int64_t bits() const;
   const Schema* schema_;
   bool known_[kMaxSizes] = {}, any_known_ = false;
   int64_t values_[kMaxSizes] = {};
