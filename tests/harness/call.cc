@@ -73,8 +73,7 @@ Call::Call(kilter_function function, const Making& making) : making_(making) {
   }
   t_field_ = fields_.at(size_t(info_.t)).name;
   // A mask is relu's.
-  if (std::any_of(fields_.begin(), fields_.end(), [&](const kilter_field& f) { return is_bits(f) && !making_.without.count(f.name); }))
-    making_.choices.try_emplace("activation", KILTER_ACTIVATION_RELU);
+  if (std::any_of(fields_.begin(), fields_.end(), is_bits)) making_.choices.try_emplace("activation", KILTER_ACTIVATION_RELU);
   const std::vector<std::string> types = words_of(field(t_field_).types, '|');
   if (std::find(types.begin(), types.end(), dtype_name(making_.t)) == types.end()) making_.t = type_named(types.front());
   args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
