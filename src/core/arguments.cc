@@ -283,10 +283,10 @@ class Reader {
     int64_t rows = 1, n = 1;
     for (int i = 0; i < shape.count; ++i) {
       const bool of_rows = shape.is_planes() ? i == 0 : shape.any < 0 ? i + 1 < shape.count : i == shape.any;
-      (of_rows ? rows : n) *= i == shape.any                 ? product_
-                             : shape.dims[i] == kBits ? bits()
-                             : shape.dims[i] == kOne  ? 1
-                                                      : bound_[shape.dims[i]].value;
+      (of_rows ? rows : n) *= i == shape.any           ? product_
+                              : shape.dims[i] == kBits ? bits()
+                              : shape.dims[i] == kOne  ? 1
+                                                       : bound_[shape.dims[i]].value;
     }
     return {&view(f), rows, n};
   }

@@ -10,7 +10,8 @@ namespace kilter {
 struct BitRows {
   int64_t length, bytes;  // elements of a row, and the bytes of their bits
   constexpr BitRows(int64_t channels, int64_t spatial, uint8_t layout)
-      : length(layout & kChannelsFirst ? int64_t(uint64_t(channels) * uint64_t(spatial)) : channels), bytes(length / 8 + (length % 8 != 0)) {}
+      : length(layout & kChannelsFirst ? int64_t(uint64_t(channels) * uint64_t(spatial)) : channels),
+        bytes(length / 8 + (length % 8 != 0)) {}
   // Where element `element` of a sample's memory has its bit.
   KILTER_INLINE constexpr int64_t byte(int64_t element) const {
     return length % 8 == 0 ? element / 8 : element / length * bytes + element % length / 8;

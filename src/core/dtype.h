@@ -36,7 +36,9 @@ constexpr kilter_dtype dlpack_of(DType t) {
   return {0, 0, 0};
 }
 
-KILTER_INLINE constexpr int item_size(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : t == DType::none ? 0 : t == DType::u8 ? 1 : 2; }
+KILTER_INLINE constexpr int item_size(DType t) {
+  return t == DType::f64 ? 8 : t == DType::f32 ? 4 : t == DType::none ? 0 : t == DType::u8 ? 1 : 2;
+}
 
 constexpr const char* dtype_name(DType t) {
   switch (t) {

@@ -18,7 +18,7 @@ struct BatchCase {
   int32_t activation = 0;
   bool mask = false;  // of relu
   bool running = false, cumulative = false, in_place = false, residual_out = false, wide_x = false, saved = true;
-  int64_t gap = 0, shift = 0;
+  int64_t gap = 0, shift = 0, mask_gap = 0;
   double offset = 0.5;
 
   std::string text() const {
@@ -159,9 +159,9 @@ class BatchRun {
     v.host.resize(size_t(v.rows * v.n));
     std::normal_distribution<double> normal;
     for (double& d : v.host) d = offset + spread * normal(random_);
-    const bool laid_out = name == std::string("x") || name == std::string("mask") || strchr("dy", name[0]) || strncmp(name, "residual", 8) == 0;
-    const bool apart = laid_out && (is_sample(v) || type == DType::u8);
-    v.place(type, apart ? c_.gap : 0, apart ? c_.shift : 0);
+    if (type == DType::u8) return v.place(type, c_.mask_gap, c_.shift);
+    const bool laid_out = name == std::string("x") || strchr("dy", name[0]) || strncmp(name, "residual", 8) == 0;
+    v.place(type, laid_out && is_sample(v) ? c_.gap : 0, laid_out && is_sample(v) ? c_.shift : 0);
   }
   void fill_gradients() {
     fill("dx", c_.t, 5, 0), fill("dweight", stat_, 5, 0), fill("dbias", stat_, 5, 0);

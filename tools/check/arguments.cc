@@ -29,7 +29,7 @@ const Field* field_of(const Schema& schema, std::string_view name) {
 }
 
 bool is_usual(const Field& f) {
-  return f.output && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
+  return f.output && !f.shapes[0].is_bits() && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
 }
 
 double usual_number(const Field& f) { return std::string_view(f.name) == "training" ? 1 : f.fallback; }

@@ -95,7 +95,8 @@ PlaneJudged::Channel PlaneJudged::channel(int64_t sample, int64_t channel) const
   return k;
 }
 
-PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, int64_t sample, int64_t channel, int64_t place) const {
+PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, int64_t sample, int64_t channel,
+                                      int64_t place) const {
   if (!activation_) return {1, 1, false, 0};
   if (mask.present()) return {(long double)(bit_at(c, t["mask"], sample, channel, place)), 1, false, 0};
   const long double behind = this->behind(sample, channel, place), v = before_activation(k, h, behind);

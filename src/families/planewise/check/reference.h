@@ -30,7 +30,9 @@ class PlaneJudged {
   };
   Channel channel(int64_t sample, int64_t channel) const;
   // What the activation is of.
-  long double before_activation(const Channel& k, long double h, long double behind) const { return (h * k.w + k.b) * k.f + k.shift + behind; }
+  long double before_activation(const Channel& k, long double h, long double behind) const {
+    return (h * k.w + k.b) * k.f + k.shift + behind;
+  }
   // A residual's part in what the activation is of.
   long double behind(int64_t sample, int64_t channel, int64_t place) const { return behind_ ? behind_->at(sample, channel, place) : 0; }
 

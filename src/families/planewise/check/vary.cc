@@ -8,7 +8,7 @@ bool trains(const Case& c) { return has_field(c, "training") ? c.number("trainin
 
 DType planewise_type(const Case& c, const Field& f, DType usual) {
   const std::string_view name = f.name;
-  if (name == "mask") return !f.output || int(c.number("activation")) != KILTER_ACTIVATION_RELU ? DType::none : usual;
+  if (name == "mask") return f.output && int(c.number("activation")) == KILTER_ACTIVATION_RELU ? DType::u8 : DType::none;
   if (name == "running_mean" || name == "running_var") {
     const bool needed = has_field(c, "training") || !trains(c);
     return !needed ? usual : c.x == DType::f64 ? DType::f64 : DType::f32;

@@ -157,7 +157,8 @@ void normalize(const PlaneForward& p, const PlanePart& part, const Normalizing<C
     if (p.residual_out.present()) store(p.residual_out, sample, start, m, v, false);
     if (numbers.of[N::kScale]) v = scaled(v, m, of[N::kScale], value);
     const bool bits = p.mask.present();
-    normalize_run(bits ? KILTER_ACTIVATION_NONE : p.activation, v, behind ? load(p.residual, sample, start, m, other) : nullptr, m, of, value);
+    normalize_run(bits ? KILTER_ACTIVATION_NONE : p.activation, v, behind ? load(p.residual, sample, start, m, other) : nullptr, m, of,
+                  value);
     if (bits) {
       write_bits(p, sample, start, m, value);
       for (int i = 0; i < m; ++i) value[i] = Relu::both<Plain>(value[i]).value;

@@ -294,8 +294,7 @@ __device__ __forceinline__ void store_bits(const PlaneBits& bits, int step, cons
     const int part = lane % kSharers;
     all <<= part * W;
 #pragma unroll
-    for (int other = 1; other < kSharers; other *= 2)
-      all |= __shfl_xor_sync(((1u << kSharers) - 1) << (lane - part), all, other);
+    for (int other = 1; other < kSharers; other *= 2) all |= __shfl_xor_sync(((1u << kSharers) - 1) << (lane - part), all, other);
     if (part == 0 && place.any(W, 1)) *bit_place(bits, place.sample, place.element).byte = uint8_t(all);
     return;
   }

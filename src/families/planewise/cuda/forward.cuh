@@ -64,7 +64,7 @@ __device__ __forceinline__ void add_before(const ApplyParameters<typename PlaneA
 // Returns relu's derivative, bit j of element j.
 template <class T>
 __device__ __forceinline__ unsigned finish(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
-                                       typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+                                           typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
   if (p.residual_behind && p.residual.data) {
     typename PlaneAccess<T>::C r[PlaneAccess<T>::kWidth];
     load_one<T>(p.residual, p.shape.vectors, step, place, r);

@@ -66,7 +66,8 @@ void gradient(const PlaneBackward& p, const BackwardMemory& memory, char* worksp
   g.shape = s.shape, g.planes_of = s.planes_of;
   g.x = s.x, g.dy = s.dy, g.mean = s.mean, g.rstd = s.rstd, g.weight = s.weight, g.bias = s.bias, g.scale = s.scale, g.shift = s.shift;
   g.residual = s.residual, g.dresidual_out = PlaneTensor(p.dresidual_out), g.dx = PlaneTensor(p.dx);
-  g.dresidual = PlaneTensor(p.dresidual), g.statistics = s.statistics, g.scale_offset = s.scale_offset, g.activation = s.activation, g.mask = s.mask;
+  g.dresidual = PlaneTensor(p.dresidual), g.statistics = s.statistics, g.scale_offset = s.scale_offset, g.activation = s.activation,
+  g.mask = s.mask;
   g.residual_behind = p.residual_behind, g.early = memory.summed;
   if (p.step == PlaneStep::apply)
     g.count = PlaneTensor(p.count), g.sum_u = PlaneTensor(p.sum_u), g.sum_uh = PlaneTensor(p.sum_u_xhat);
