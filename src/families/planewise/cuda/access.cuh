@@ -277,7 +277,7 @@ __device__ __forceinline__ unsigned load_bits(const PlaneBits& bits, int step, c
   const BitPlace at = bit_place(bits, place.sample, place.element);
   if (step == 1) return *at.byte >> at.bit;
   unsigned all = 0;
-#pragma unroll
+#pragma unroll 1
   for (int j = 0; j < W; ++j)
     if (place.has(j, step)) {
       const BitPlace own = bit_place(bits, place.sample, place.element + j * step);
