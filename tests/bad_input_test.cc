@@ -118,7 +118,7 @@ TEST_P(BadInput, Overlaps) {
         const int64_t item = item_size(with.type_of(o.name)), other = item_size(with.type_of(b.name));
         const int64_t own = with.memory(o.name).n() * item, row = with.memory(b.name).n() * other;  // bytes
         for (const int64_t shift : {int64_t(0), std::max(item, other), row - std::max(item, other), row, -item, -own}) {
-          if ((shift == 0 && exact) || shift % item) continue;
+          if ((shift == 0 && exact) || shift % item || (reinterpret_cast<intptr_t>(with[b.name].data) + shift) % item) continue;
           if ((shift == row && with.memory(b.name).rows() == 1) || (shift == -own && with.memory(o.name).rows() == 1))
             continue;  // beside it
           SCOPED_TRACE(std::string(o.name) + " at " + b.name + " + " + std::to_string(shift) + ", T " + dtype_name(t));

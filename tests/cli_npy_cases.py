@@ -75,7 +75,7 @@ class HostileNpyTest(CliTest):
         self.header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({1 << 40}, 1024)}}", b"\0" * 8, "got 8", status="KILTER_TRUNCATED")
 
     def test_types(self):
-        for descr, word in (("|f4", "|f4"), (">i4", ">i4"), ("|u2", "|u2"), ("V2", "V2"), ("<V4", "<V4"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|u1", "|u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
+        for descr, word in (("|f4", "|f4"), (">i4", ">i4"), ("|u2", "|u2"), ("V2", "V2"), ("<V4", "<V4"), ("|O", "object"), ("<i4", "<i4"), ("<c8", "<c8"), ("|i1", "|i1"), ("<u1", "<u1"), ("<f16", "<f16"), ("<U4", "<U4"), ("", "descr"),
                             ("<f4\x1b[31m", "\\x1b[31m"), ("f4", "f4"), ("=f4", "=f4")):
             self.header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (2,)}}", b"\0" * 8, word)
         self.header("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", b"\0" * 8, "structured")

@@ -177,6 +177,24 @@ class RunTest(CliTest):
         dx = [scale[i % self.n] * (d - (db[i % self.n] + y[i] * dw[i % self.n]) / self.rows) for i, d in enumerate(self.dy)]
         self.near(load(self.dir / "dx.npy")[2], dx, 1e-3)
 
+    def test_masks(self):
+        place = ("--activation", "relu", "--training", "--mean", "mean.npy", "--rstd", "rstd.npy", "--mask", "mask.npy")
+        for layout, shape in (("nchw", (self.rows, 1, 37)), ("nhwc", (self.rows, 1, 37)), ("nhwc", (self.rows, 37, 1))):
+            self.put("t.npy", npy(self.x, shape)), self.put("g.npy", npy(self.dy, shape))
+            self.kilter("run", "batch_norm", "--x", "t.npy", *place, "--y", "y.npy", "--layout", layout)
+            y = load(self.dir / "y.npy")[2]
+            above = [y[r * 37:(r + 1) * 37] for r in range(self.rows)]
+            want = [sum((v > 0) << k for k, v in enumerate(row[i:i + 8])) for row in above for i in range(0, 37, 8)]
+            self.assertEqual(load(self.dir / "mask.npy"), ("|u1", (self.rows, 5), tuple(want)), (layout, shape))
+            self.kilter("run", "batch_norm", "--backward", "--x", "t.npy", *place, "--dy", "g.npy", "--dresidual", "u.npy", "--layout", layout)
+            self.assertEqual(load(self.dir / "u.npy")[2], tuple(d if v > 0 else 0 for d, v in zip(load(self.dir / "g.npy")[2], y)))
+        err = self.batch_norm("--training", "--y", "y.npy", "--mask", "mask2.npy", expect=INVALID).err
+        self.assertIn("batch_norm: mask: expected none unless activation is relu", err)
+        self.put("short.npy", npy([0] * 12, (self.rows, 4), "|u1"))
+        err = self.kilter("run", "batch_norm", "--backward", "--x", "t.npy", "--activation", "relu", "--training", "--mean", "mean.npy", "--rstd", "rstd.npy",
+                          "--mask", "short.npy", "--dy", "g.npy", "--dx", "dx.npy", "--layout", "nhwc", expect=INVALID).err
+        self.assertIn(f"mask.shape: expected [{self.rows}, 5], got [{self.rows}, 4]", err)
+
     def test_inference_by_running_statistics(self):
         self.put("m.npy", npy([0.5] * self.n, (self.n,)))
         self.put("v.npy", npy([4.0] * self.n, (self.n,)))

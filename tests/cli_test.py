@@ -238,6 +238,9 @@ class CommandTest(CliTest):
         self.assertTrue(json.loads(self.kilter("check", "instance_norm", *args[2:], "--inference").out)["passed"])
         for flags in ([], ["--backward"], ["--no-training"], ["--no-training", "--backward"]):
             self.assertTrue(json.loads(self.kilter("explain", "batch_norm", *flags, "--json").out)["chosen"])
+        self.assertEqual(names("--activation", "relu"), ["y", "mask", "mean", "rstd", "running_mean_out", "running_var_out"])
+        self.assertEqual(names("--activation", "relu", "--mask-dtype", "none")[1], "mean")
+        self.assertTrue(json.loads(self.kilter("explain", "batch_norm", "--activation", "relu", "--mask-dtype", "uint8", "--json").out)["chosen"])
         for op in ("batch_norm", "instance_norm"):
             self.assertEqual(len(json.loads(self.kilter("bench", op, "--backward", *args[2:-1], "--reps", 1, "--json").out)["results"]), 1)
         one = self.kilter("schema", "--cpp", "batch_norm").out

@@ -105,7 +105,7 @@ TEST_P(Layouts, InputsWithoutAStride) {
 TEST_P(Layouts, ChannelsFirstAndLastAreTheSameNumbers) {
   if (layouts_of(GetParam()).size() < 2) return;
   for (const std::vector<int64_t>& any : {std::vector<int64_t>{}, {6}, {2, 3}, {2, 1, 3}}) {
-    const Making first = {.t = DType::f64, .any = any, .impl = "reference:f64"};
+    const Making first = {.t = DType::f64, .any = any, .without = {"mask"}, .impl = "reference:f64"};  // whose shape is the layout's
     Making last = first;
     last.channels_last = true;
     Call expected(GetParam(), first), got(GetParam(), last);

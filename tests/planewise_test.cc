@@ -23,6 +23,7 @@ kilter_function function_of(const std::string& op, kilter_direction direction) {
 // The case's call of one direction: the tensors that it gives and asks for, and no others.
 Making making_of(const Case& c, kilter_direction direction, DType t, bool last) {
   Making m = {.t = t, .any = {c.shape.begin() + 2, c.shape.end()}, .size = c.shape[1], .batch = c.shape[0], .channels_last = last};
+  m.choices["activation"] = KILTER_ACTIVATION_NONE;
   for (const auto& [name, value] : c.choices) m.choices[name] = value;
   if (direction == KILTER_BACKWARD) m.without = c.without_in_backward;
   const auto& wanted = direction == KILTER_FORWARD ? c.forward : c.backward;

@@ -274,6 +274,23 @@ TEST(Wrapper, GroupNormOfAnyRankAndLayout) {
 }
 
 // Equal elements have no variance: with the default eps, y is the bias.
+TEST(Wrapper, BatchNormWithAMask) {
+  const Floats x = {1, -2, 3, -4, 5, -6, 7, -8, 9, -10}, mean = {0}, var = {1};
+  Floats y(10);
+  std::vector<uint8_t> mask(2, 0xFF);
+  kilter::batch_norm_forward_args args = {.x = {x, {1, 1, 10}},
+                                          .running_mean = mean,
+                                          .running_var = var,
+                                          .y = {y, {1, 1, 10}},
+                                          .mask = {mask, {1, 2}},
+                                          .eps = 0,
+                                          .activation = kilter::activation_kind::relu};
+  std::vector<std::byte> workspace(kilter::batch_norm_forward_workspace(args));
+  args.workspace = workspace;
+  kilter::batch_norm_forward(args);
+  EXPECT_EQ(mask, (std::vector<uint8_t>{0x55, 1}));
+}
+
 TEST(Wrapper, AConstantRowIsNotNaNByDefault) {
   const Floats x(6, 7.0f);
   Floats y(6, 1.0f);

@@ -19,6 +19,7 @@ struct batch_norm_forward_args {
   vector_tensor rstd = {};
   vector_tensor running_mean_out = {};
   vector_tensor running_var_out = {};
+  tensor mask = {};
   double eps = KILTER_DEFAULT_EPS;
   double momentum = KILTER_DEFAULT_MOMENTUM;
   int64_t batches_tracked = 0;
@@ -44,6 +45,7 @@ struct batch_norm_forward_args {
     a.rstd = rstd.c(op, "rstd");
     a.running_mean_out = running_mean_out.c(op, "running_mean_out");
     a.running_var_out = running_var_out.c(op, "running_var_out");
+    a.mask = mask.c(op, "mask");
     a.eps = eps;
     a.momentum = momentum;
     a.batches_tracked = batches_tracked;
@@ -67,6 +69,7 @@ struct batch_norm_backward_args {
   const_vector_tensor running_var = {};
   const_vector_tensor mean = {};
   const_vector_tensor rstd = {};
+  const_tensor mask = {};
   const_tensor dy = {};
   tensor dx = {};
   tensor dresidual = {};
@@ -91,6 +94,7 @@ struct batch_norm_backward_args {
     a.running_var = running_var.c(op, "running_var");
     a.mean = mean.c(op, "mean");
     a.rstd = rstd.c(op, "rstd");
+    a.mask = mask.c(op, "mask");
     a.dy = dy.c(op, "dy");
     a.dx = dx.c(op, "dx");
     a.dresidual = dresidual.c(op, "dresidual");

@@ -10,6 +10,7 @@ static const kilter_dtype KILTER_FP64 = {KILTER_FLOAT, 64, 1};
 static const kilter_dtype KILTER_FP32 = {KILTER_FLOAT, 32, 1};
 static const kilter_dtype KILTER_FP16 = {KILTER_FLOAT, 16, 1};
 static const kilter_dtype KILTER_BF16 = {KILTER_BFLOAT, 16, 1};
+static const kilter_dtype KILTER_UINT8 = {KILTER_UINT, 8, 1};
 
 /* A row-major tensor in host memory.  It points to shape, which must stay where it is until the call.  data is what the struct has,
  * void*, for inputs too: under const, compilers complain of the fresh memory of an output. */

@@ -121,7 +121,7 @@ enum {
   KILTER_DEVICE_ROCM_HOST = 11, /* pinned host memory */
   KILTER_DEVICE_CUDA_MANAGED = 13
 };
-enum { KILTER_FLOAT = 2, KILTER_BFLOAT = 4 };
+enum { KILTER_UINT = 1, KILTER_FLOAT = 2, KILTER_BFLOAT = 4 }; /* KILTER_UINT with 8 bits: bytes of bits (batch_norm's mask) */
 
 typedef struct kilter_device {
   int32_t type;
@@ -385,8 +385,10 @@ typedef struct kilter_field {
   const char* help;        /* "weight: ..." */
   size_t offset;           /* in the struct */
   int32_t required;        /* a tensor that may not be absent */
-  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives: "... n" */
-  const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16 */
+  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "1", "bits" (the bytes of
+                              a bit for each element of a sample: planewise.h, batch_norm); "|" between alternatives: "... n" */
+  const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
+                              uint8 */
   const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */
   const char* needs;       /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */

@@ -163,6 +163,10 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_instance_norm_backward(const ki
  * Backward, with u = dy * activation'(v) and sums over the channel:
  *   dx = rstd * weight * (u - sum(u) / m - xhat * sum(u * xhat) / m), or rstd * weight * u where running statistics were used,
  *   dresidual = u,  dweight = sum of u * xhat,  dbias = sum of u.
+ * A mask is relu's derivative in bits, 1 where v is above 0 or NaN, of v as forward computes it; backward takes it in the place of v, and
+ * bias and residual are not read then.  [batch, bytes], uint8: channels first the bits of a sample's elements in their order in memory,
+ * channels * spatial bits in whole bytes; channels last those of a place's channels, each place in whole bytes.  Element i has bit i % 8
+ * (of value 1 << i % 8) of byte i / 8; what is left of a last byte is zero.  (With one channel, or one place, a sample is channels first.)
  * In training one value per channel is KILTER_INVALID_ARGUMENT; none leave running statistics as they are.  NaN and infinities stay in
  * their channel. */
 
@@ -179,6 +183,7 @@ typedef struct kilter_batch_norm_forward_args {
   kilter_tensor rstd;             /* output, optional, [channels], fp32 (fp64 if T is fp64) */
   kilter_tensor running_mean_out; /* output, optional, in training only, running_mean's type; may be running_mean */
   kilter_tensor running_var_out;  /* output, optional, in training only, running_var's type; may be running_var */
+  kilter_tensor mask;             /* output, optional, with activation relu only, uint8 */
   double eps;                     /* as in layer_norm */
   double momentum;                /* finite */
   int64_t batches_tracked;        /* at least 0: batches before this one, for averaging cumulative */
@@ -196,12 +201,13 @@ typedef struct kilter_batch_norm_backward_args {
   size_t struct_size;
   kilter_tensor x;            /* input; T, or fp32 */
   kilter_tensor weight;       /* input, optional, as in forward */
-  kilter_tensor bias;         /* input, optional, as in forward; read where there is an activation */
-  kilter_tensor residual;     /* input, optional, as in forward; read where there is an activation */
+  kilter_tensor bias;         /* input, optional, as in forward; read where there is an activation and no mask */
+  kilter_tensor residual;     /* input, optional, as in forward; read where there is an activation and no mask */
   kilter_tensor running_mean; /* input, as in forward; read where training is 0 */
   kilter_tensor running_var;  /* input, as in forward; read where training is 0 */
   kilter_tensor mean;         /* input, as forward wrote it; read in training */
   kilter_tensor rstd;         /* input, as forward wrote it; read in training */
+  kilter_tensor mask;         /* input, optional, with activation relu only, as forward wrote it */
   kilter_tensor dy;           /* input, type T */
   kilter_tensor dx;           /* output, optional, type T; may be x, residual or dy (same type) */
   kilter_tensor dresidual;    /* output, optional, type T or fp32; may be x, residual or dy (same type) */

@@ -72,6 +72,10 @@ template <>
 struct element<bfloat16> {
   static constexpr kilter_dtype dtype = {KILTER_BFLOAT, 16, 1};
 };
+template <>
+struct element<uint8_t> {
+  static constexpr kilter_dtype dtype = {KILTER_UINT, 8, 1};
+};
 #ifdef __STDCPP_FLOAT16_T__
 template <>
 struct element<std::float16_t> : element<half> {};

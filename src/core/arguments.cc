@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "core/bits.h"
 #include "core/overlap.h"
 #include "core/tensor.h"
 
@@ -47,6 +48,8 @@ class Reader {
       if (s_.fields[k].kind == Kind::tensor) KILTER_RETURN_IF_ERROR(check_type(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
       if (is_planes(s_.fields[k])) view(s_.fields[k]).layout = layouts_;
+    for (int k = 0; k < s_.count; ++k)
+      if (is_bits(s_.fields[k])) KILTER_RETURN_IF_ERROR(check_bits(s_.fields[k]));
     KILTER_RETURN_IF_ERROR(check_overlaps());
     for (int i = 0; i < s_.size_count; ++i) member<int64_t>(problem_, s_.sizes[i].to) = s_.sizes[i].product ? product_ : bound_[i].value;
     return KILTER_OK;
@@ -95,6 +98,7 @@ class Reader {
   static int row_dims(const Shape& shape, const kilter_tensor& t) {
     return shape.is_planes() ? 1 : shape.any < 0 ? shape.count - 1 : any_of(shape, t);
   }
+  static bool is_bits(const Field& f) { return f.kind == Kind::tensor && f.shapes[0].is_bits(); }
   static bool is_planes(const Field& f) { return f.kind == Kind::tensor && f.shapes[0].is_planes(); }
 
   // All tensors of planes lie alike.
@@ -124,7 +128,7 @@ class Reader {
         (any != any_count_ || (any && std::memcmp(t.shape + shape.any, any_, sizeof(int64_t) * size_t(any)) != 0)))
       return false;
     for (int i = 0; i < shape.count; ++i) {
-      if (i == shape.any) continue;
+      if (i == shape.any || shape.dims[i] == kBits) continue;
       const int64_t size = size_at(shape, i, t);
       if (shape.dims[i] == kOne ? size != 1 : bound_[shape.dims[i]].field >= 0 && bound_[shape.dims[i]].value != size) return false;
     }
@@ -147,6 +151,14 @@ class Reader {
     return KILTER_OK;
   }
 
+  // Of a sample of planes, of which the first tensor is; a tensor of them tells the layout only after all others were read.
+  int64_t bits() const { return bytes_of_bits(bound_[s_.fields[s_.t].shapes[0].dims[1]].value, product_, layouts_); }
+  kilter_status check_bits(const Field& f) {
+    const kilter_tensor& t = given<kilter_tensor>(f);
+    if (type_of(int(&f - s_.fields)) == DType::none || t.shape[0] == 0 || t.shape[1] == bits()) return KILTER_OK;
+    return wrong_shape(f, t);
+  }
+
   kilter_status wrong_shape(const Field& f, const kilter_tensor& t) {
     Text expected;
     for (int a = 0; a < f.shape_count; ++a) {
@@ -164,6 +176,8 @@ class Reader {
           sizes.add("...");
         else if (shape.dims[i] == kOne)
           sizes.add("1");
+        else if (shape.dims[i] == kBits)
+          sizes.add("%" PRId64, bits());
         else if (bound_[shape.dims[i]].field >= 0)
           binder = &bound_[shape.dims[i]], sizes.add("%" PRId64, binder->value);
         else
@@ -212,7 +226,7 @@ class Reader {
     if (types.t) expected.add("%s's type (%s)", s_.fields[s_.t].name, dtype_name(t));
     if (types.stat) expected.separate(" or "), expected.add("the statistics' type (%s)", dtype_name(stat));
     if (of >= 0) expected.separate(" or "), expected.add("%s's type (%s)", s_.fields[of].name, dtype_name(type_of(of)));
-    for (const DType d : {DType::f64, DType::f32, DType::f16, DType::bf16})
+    for (const DType d : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8})
       if (types.fixed >> int(d) & 1) expected.separate(" or "), expected.add("%s", dtype_name(d));
     return fail(KILTER_UNSUPPORTED, s_.op, "%s.dtype: expected %s, got %s", f.name, expected.text, dtype_name(got));
   }
@@ -269,7 +283,10 @@ class Reader {
     int64_t rows = 1, n = 1;
     for (int i = 0; i < shape.count; ++i) {
       const bool of_rows = shape.is_planes() ? i == 0 : shape.any < 0 ? i + 1 < shape.count : i == shape.any;
-      (of_rows ? rows : n) *= i == shape.any ? product_ : shape.dims[i] == kOne ? 1 : bound_[shape.dims[i]].value;
+      (of_rows ? rows : n) *= i == shape.any           ? product_
+                              : shape.dims[i] == kBits ? bits()
+                              : shape.dims[i] == kOne  ? 1
+                                                       : bound_[shape.dims[i]].value;
     }
     return {&view(f), rows, n};
   }

@@ -25,6 +25,8 @@ R read(const View& v, int64_t row, int64_t i) {
       return R(half_to_float(*reinterpret_cast<const uint16_t*>(p)));
     case DType::bf16:
       return R(bf16_to_float(*reinterpret_cast<const uint16_t*>(p)));
+    case DType::u8:
+      return R(*reinterpret_cast<const uint8_t*>(p));
     case DType::none:
       break;
   }
@@ -64,6 +66,9 @@ void write(const View& v, int64_t row, int64_t i, R value) {
       break;
     case DType::bf16:
       *reinterpret_cast<uint16_t*>(p) = float_to_bf16(round_to_odd(d));
+      break;
+    case DType::u8:
+      *reinterpret_cast<uint8_t*>(p) = uint8_t(d);
       break;
     case DType::none:
       break;

@@ -3,7 +3,8 @@
 //
 // Shapes are written as in einsum: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives.  The first
 // tensor that has a name gives it its value (a count's own field does before), the others must agree.  The last dimension is
-// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last.  Types: "T"
+// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last; "batch bits" are
+// the bytes of a bit for each of its elements (core/bits.h).  Types: "T"
 // (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
 // fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
 // compiler shows the sentence behind `throw`.
@@ -26,13 +27,14 @@ constexpr int kMaxFields = 32, kMaxSizes = 4, kMaxDims = 4, kMaxShapes = 2;
 
 enum class Kind : uint8_t { tensor, real, integer, count, choice, flags, text, memory, bytes, reserved };
 
-// One alternative of a shape.  dims: index of a size, kOne or kAny.
-constexpr int8_t kOne = -1, kAny = -2;
+// One alternative of a shape.  dims: index of a size, kOne, kAny or kBits.
+constexpr int8_t kOne = -1, kAny = -2, kBits = -3;
 struct Shape {
   int8_t dims[kMaxDims] = {};
   int8_t count = 0;
   int8_t any = -1;  // where "..." stands, -1: nowhere
   constexpr bool is_planes() const { return any > 0; }
+  constexpr bool is_bits() const { return count == 2 && dims[1] == kBits; }
 };
 
 struct Types {
@@ -226,13 +228,14 @@ class Schema {
   constexpr int8_t dim(std::string_view word) const {
     if (word == "...") return kAny;
     if (word == "1") return kOne;
+    if (word == "bits") return kBits;
     for (int i = 0; i < size_count; ++i)
       if (word == sizes[i].name && !sizes[i].product) return int8_t(i);
     throw "no size of that name";
   }
   constexpr void type(Types* types, std::string_view word) const {
-    constexpr std::string_view kNames[] = {"", "fp64", "fp32", "fp16", "bf16"};
-    for (int i = 1; i < 5; ++i)
+    constexpr std::string_view kNames[] = {"", "fp64", "fp32", "fp16", "bf16", "uint8"};
+    for (int i = 1; i < 6; ++i)
       if (word == kNames[i]) {
         types->fixed |= uint16_t(1 << i);
         return;

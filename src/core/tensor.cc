@@ -6,7 +6,7 @@
 namespace kilter {
 namespace {
 
-constexpr const char* kAnyDType = "fp64, fp32, fp16 or bf16";
+constexpr const char* kAnyDType = "fp64, fp32, fp16, bf16 or uint8";
 
 bool multiply(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 

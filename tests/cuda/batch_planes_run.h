@@ -16,14 +16,15 @@ struct BatchCase {
   bool last = false, training = true;
   DType residual = DType::none;
   int32_t activation = 0;
+  bool mask = false;  // of relu
   bool running = false, cumulative = false, in_place = false, residual_out = false, wide_x = false, saved = true;
-  int64_t gap = 0, shift = 0;
+  int64_t gap = 0, shift = 0, mask_gap = 0;
   double offset = 0.5;
 
   std::string text() const {
     return std::string(norm == Norm::batch ? "batch_norm " : "instance_norm ") + std::to_string(batch) + "x" + std::to_string(channels) +
            "x" + std::to_string(spatial) + " " + dtype_name(t) + (last ? ", last" : "") + (training ? "" : ", inference") + ", residual " +
-           dtype_name(residual) + ", activation " + std::to_string(activation) + (running ? ", running" : "") +
+           dtype_name(residual) + ", activation " + std::to_string(activation) + (running ? ", running" : "") + (mask ? ", mask" : "") +
            (in_place ? ", in place" : "") + ", gap " + std::to_string(gap) + ", shift " + std::to_string(shift);
   }
 };
@@ -37,6 +38,7 @@ class BatchRun {
                              "step_mean", "step_rstd", "m2", "sum_u", "sum_u_xhat"})
       v_[name].rows = 1, v_[name].n = c.channels;
     v_["count"].rows = v_["count"].n = 1;
+    v_["mask"].rows = c.batch, v_["mask"].n = bytes_of_bits(c.channels, c.spatial, layout());
     for (const char* name : {"mean", "rstd"}) v_[name].rows = c.norm == Norm::batch ? 1 : c.batch, v_[name].n = c.channels;
     fill("x", c.wide_x ? stat_ : c.t, c.offset, 1), fill("dy", c.t, 0.2, 1);
     fill("weight", stat_, 1, 0.3), fill("bias", c.t, 0, 0.3);
@@ -47,6 +49,7 @@ class BatchRun {
   void forward() {
     fill("y", c_.t, 5, 0);
     fill("mean", stat_, 5, 0), fill("rstd", stat_, 5, 0);
+    if (c_.mask) fill("mask", DType::u8, 165, 0);
     if (c_.running && c_.training) fill("running_mean_out", stat_, 5, 0), fill("running_var_out", stat_, 5, 0);
     Values& x = v_["x"];
     const std::vector<double> given = x.host;
@@ -62,7 +65,9 @@ class BatchRun {
       p.running_mean_out = out("running_mean_out", device), p.running_var_out = out("running_var_out", device);
       if (!c_.saved && device) p.mean = p.rstd = {};
       if (c_.in_place && device) p.y = p.x, p.running_mean_out = p.running_mean, p.running_var_out = p.running_var;
+      if (device) p.mask = view("mask", true);
     });
+    if (c_.mask) expect_bits(v_[c_.in_place ? "x" : "y"].fetch());
     expect_y(c_.in_place ? "x" : "y");
     if (v_["residual_out"].present()) want_["residual_out"] = x.host, near("residual_out", "residual_out", [](size_t) { return 0.0; });
     if (c_.saved) expect_statistics();
@@ -72,7 +77,16 @@ class BatchRun {
            [&](size_t i) { return 4 * unit_of(stat_, std::fabs(want_[name][i]) + 1); });
   }
 
-  void backward() {
+  // As without a mask, after forward(): to the bit, and from neither bias nor residual.
+  void backward_with_mask() {
+    backward();
+    std::map<std::string, std::vector<double>> without;
+    const auto outputs = {"dx", "dresidual", "dweight", "dbias"};
+    for (const char* name : outputs) without[name] = v_[name].fetch();
+    backward(true);
+    for (const char* name : outputs) EXPECT_EQ(v_[name].fetch(), without[name]) << name << ", " << c_.text();
+  }
+  void backward(bool masked = false) {
     if (c_.training) {
       PlaneForward p;
       set(p);
@@ -88,6 +102,7 @@ class BatchRun {
       p.running_mean = view("running_mean", device), p.running_var = view("running_var", device);
       p.dx = out("dx", device), p.dresidual = out("dresidual", device), p.dweight = out("dweight", device), p.dbias = out("dbias", device);
       if (c_.in_place && device) p.dx = p.dy;
+      if (masked && device) p.mask = view("mask", true), p.bias = p.residual = {};
     });
     expect_gradients(c_.in_place ? "dy" : "dx");
   }
@@ -144,6 +159,7 @@ class BatchRun {
     v.host.resize(size_t(v.rows * v.n));
     std::normal_distribution<double> normal;
     for (double& d : v.host) d = offset + spread * normal(random_);
+    if (type == DType::u8) return v.place(type, c_.mask_gap, c_.shift);
     const bool laid_out = name == std::string("x") || strchr("dy", name[0]) || strncmp(name, "residual", 8) == 0;
     v.place(type, laid_out && is_sample(v) ? c_.gap : 0, laid_out && is_sample(v) ? c_.shift : 0);
   }
@@ -237,6 +253,19 @@ class BatchRun {
       of[i] = (item_size(c_.t) == 2 ? 0.51 : c_.activation ? 9 : 5) * unit_of(c_.t, most[plane]);
     });
     near("y", where, [&](size_t i) { return of[i]; });
+  }
+  // Of y: as it is above 0.
+  void expect_bits(const std::vector<double>& y) {
+    const bool last = c_.last && c_.channels > 1;  // by what the header says
+    const int64_t row = last ? c_.channels : c_.channels * c_.spatial, rows = c_.batch * c_.channels * c_.spatial / row;
+    std::vector<double> want;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t first = 0; first < row; first += 8) {
+        int byte = 0;
+        for (int64_t i = first; i < std::min(row, first + 8); ++i) byte |= (y[size_t(r * row + i)] > 0) << (i - first);
+        want.push_back(byte);
+      }
+    EXPECT_EQ(v_["mask"].fetch(), want) << c_.text();
   }
   void expect_statistics() {
     near("mean", "mean", [&](size_t i) { return 4 * unit_of(stat_, std::max(std::fabs(want_["mean"][i]), 1 / want_["rstd"][i])); });

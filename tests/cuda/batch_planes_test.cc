@@ -53,6 +53,31 @@ TEST_F(BatchPlanes, Features) {
           }
 }
 
+// Bits that fill bytes and that do not, of one place and channel and of several tiles; of samples that lie apart; in place.
+TEST_F(BatchPlanes, Masks) {
+  int k = 0;
+  for (const auto& [batch, channels, spatial] : {std::array<int64_t, 3>{2, 8, 49},
+                                                 {3, 5, 7},
+                                                 {3, 24, 16},
+                                                 {2, 12, 21},
+                                                 {5, 33, 1},
+                                                 {19, 1, 5},
+                                                 {2, 70, 33},
+                                                 {9, 264, 2},
+                                                 {2, 3, 2900}})
+    for (const DType t : kPlaneTypes)
+      for (const bool last : {false, true}) {
+        BatchCase c = {.batch = batch, .channels = channels, .spatial = spatial, .t = t, .last = last, .training = k % 3 != 2};
+        c.activation = KILTER_ACTIVATION_RELU, c.mask = true, c.residual = k % 4 == 0 ? DType::none : t;
+        c.gap = k % 5 == 1 ? 16 : k % 5 == 3 ? 3 : 0, c.shift = k % 7 == 3 ? 1 : 0, c.mask_gap = k % 3;
+        SCOPED_TRACE(c.text());
+        BatchRun run(c);
+        run.forward(), run.backward_with_mask();
+        c.in_place = true, c.saved = k++ % 2;
+        BatchRun(c).forward();
+      }
+}
+
 TEST_F(BatchPlanes, Steps) {
   int k = 0;
   for (const auto& [batch, channels, spatial] : kShapes)

@@ -7,8 +7,8 @@
 namespace kilter::test {
 namespace {
 
-constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
-constexpr const char* kWords[] = {"fp64", "fp32", "fp16", "bf16"};
+constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8};
+constexpr const char* kWords[] = {"fp64", "fp32", "fp16", "bf16", "uint8"};
 constexpr size_t kTail = 64;
 
 std::vector<kilter_function_info> all_infos() {
@@ -31,6 +31,7 @@ std::vector<std::string> words_of(const char* text, char separator) {
 
 std::string named(const kilter_field& field, const std::string& part) { return std::string(": ") + field.name + part; }
 
+bool is_bits(const kilter_field& field) { return is_tensor(field) && words_of(field.shape).back() == "bits"; }
 bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
 bool is_count(const kilter_field& field) { return std::strcmp(field.kind, "count") == 0; }
 bool is_planes(const kilter_field& field) {
@@ -71,6 +72,8 @@ Call::Call(kilter_function function, const Making& making) : making_(making) {
     fields_.push_back(field);
   }
   t_field_ = fields_.at(size_t(info_.t)).name;
+  // A mask is relu's.
+  if (std::any_of(fields_.begin(), fields_.end(), is_bits)) making_.choices.try_emplace("activation", KILTER_ACTIVATION_RELU);
   const std::vector<std::string> types = words_of(field(t_field_).types, '|');
   if (std::find(types.begin(), types.end(), dtype_name(making_.t)) == types.end()) making_.t = type_named(types.front());
   args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
@@ -153,9 +156,16 @@ std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
     if (word == "...")
       shape.insert(shape.end(), making_.any.begin(), making_.any.end());
     else
-      shape.push_back(word == "1" ? 1 : size_named(word));
+      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : size_named(word));
   }
   return shape;
+}
+
+int64_t Call::bytes_of_bits() const {
+  int64_t channels = size_named("channels"), places = 1;
+  for (const int64_t size : making_.any) places *= size;
+  const bool last = making_.channels_last && channels > 1;
+  return last ? places * ((channels + 7) / 8) : (channels * places + 7) / 8;
 }
 
 bool Call::has_planes() const { return std::any_of(fields_.begin(), fields_.end(), is_planes); }
@@ -176,7 +186,7 @@ int64_t Call::size_named(const std::string& name) const {
   for (const kilter_field& f : fields_)
     for (const std::string& form : words_of(is_tensor(f) ? f.shape : "", '|'))
       for (const std::string& word : words_of(form.c_str())) {
-        if (word == "..." || word == "1" || sizes.count(word)) continue;
+        if (word == "..." || word == "1" || word == "bits" || sizes.count(word)) continue;
         const bool batch = is_planes(f) && form.starts_with(word);
         sizes[word] = batch ? making_.batch : std::max<int64_t>(next--, 0);
       }

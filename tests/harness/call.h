@@ -28,7 +28,7 @@ struct Making {
   int64_t size = 12;                                           // the first size that has a name; the others one less each, but for
   int64_t batch = 2;                                           // that of samples, where a sample is planes,
   std::map<std::string, int64_t> counts = {};                  // and counts: else a divisor of what they divide, near its square root
-  std::map<std::string, int32_t> choices = {{"training", 1}};  // of those that have such a field; else 0
+  std::map<std::string, int32_t> choices = {{"training", 1}};  // of those that have such a field; else 0, or what a mask needs
   bool channels_last = false;                                  // of planes
   size_t shape = 0;                                            // which alternative, where there are several
   std::map<std::string, std::string> types = {};               // a tensor's, in words of its own; else the first that it has
@@ -86,6 +86,7 @@ class Call {
   bool is_answered();
   Placed place_of(const kilter_field& field, const std::vector<int64_t>& shape) const;
   std::vector<int64_t> shape_of(const kilter_field& field) const;
+  int64_t bytes_of_bits() const;
 
   Making making_;
   Info info_{};
@@ -104,6 +105,7 @@ std::string named(const kilter_field& field, const std::string& part = "");
 
 bool is_tensor(const kilter_field& field);
 bool is_output(const kilter_field& field);
+bool is_bits(const kilter_field& field);  // [batch, bytes]: a bit for each element of planes
 bool is_count(const kilter_field& field);
 bool is_planes(const kilter_field& field);  // [batch, channels, spatial...]: dense in each sample, in one of two layouts
 

@@ -1,7 +1,11 @@
 #include "check/arguments.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <stdexcept>
+
+#include "core/bits.h"
 
 namespace kilter::check {
 
@@ -25,7 +29,7 @@ const Field* field_of(const Schema& schema, std::string_view name) {
 }
 
 bool is_usual(const Field& f) {
-  return f.output && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
+  return f.output && !f.shapes[0].is_bits() && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
 }
 
 double usual_number(const Field& f) { return std::string_view(f.name) == "training" ? 1 : f.fallback; }
@@ -73,9 +77,15 @@ std::vector<int64_t> Sizes::shape_of(const Field& field) const {
     if (i == s.any)
       shape.insert(shape.end(), any_.begin(), any_.end());
     else
-      shape.push_back(s.dims[i] == kOne ? 1 : values_[s.dims[i]]);
+      shape.push_back(s.dims[i] == kOne ? 1 : s.dims[i] == kBits ? bits() : values_[s.dims[i]]);
   }
   return shape;
+}
+
+int64_t Sizes::bits() const {
+  const int64_t channels = values_[schema_->fields[schema_->t].shapes[0].dims[1]];
+  const int64_t places = std::accumulate(any_.begin(), any_.end(), int64_t(1), std::multiplies<>());
+  return bytes_of_bits(channels, places, channels == 1 ? kChannelsFirst : layout);
 }
 
 // ---------------------------------------------------------------- arguments
@@ -122,7 +132,7 @@ void Arguments::set_workspace(void* data, size_t bytes) {
 
 DType Arguments::type_named(const std::string& word) const {
   constexpr std::pair<const char*, DType> kFixed[] = {
-      {"fp64", DType::f64}, {"fp32", DType::f32}, {"fp16", DType::f16}, {"bf16", DType::bf16}};
+      {"fp64", DType::f64}, {"fp32", DType::f32}, {"fp16", DType::f16}, {"bf16", DType::bf16}, {"uint8", DType::u8}};
   for (const auto& [name, type] : kFixed)
     if (word == name) return type;
   const DType t = type_of(schema().fields[schema().t]);

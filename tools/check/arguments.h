@@ -24,7 +24,7 @@ double usual_number(const Field& f);
 
 inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1; }  // not one number per row, nor a vector
 
-// An output with a type to choose for each of its rows is extra; the others are asked for unless a case says otherwise.
+// An output with a type to choose for each of its rows is extra, and so are bits; the others are asked for unless a case says otherwise.
 bool is_usual(const Field& f);
 
 // The words of a text that a table has: of types ('|' between them), of a choice (' ').
@@ -41,9 +41,11 @@ class Sizes {
   void bind(const Field& field, const std::vector<int64_t>& shape);
   // The field's, in its first alternative; unknown sizes are 0.
   std::vector<int64_t> shape_of(const Field& field) const;
+  Layout layout = kChannelsFirst;                                          // of planes, which bits follow
   int64_t count(const Field& field) const { return values_[field.size]; }  // that a field gives
 
  private:
+  int64_t bits() const;
   const Schema* schema_;
   bool known_[kMaxSizes] = {}, any_known_ = false;
   int64_t values_[kMaxSizes] = {};

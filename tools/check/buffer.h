@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "core/bits.h"
 #include "core/element.h"
 #include "core/schema.h"
 
@@ -66,6 +67,8 @@ class Buffer {
         return half_to_float(*reinterpret_cast<const uint16_t*>(p));
       case DType::bf16:
         return bf16_to_float(*reinterpret_cast<const uint16_t*>(p));
+      case DType::u8:
+        return *reinterpret_cast<const uint8_t*>(p);
       case DType::none:
         break;
     }

@@ -80,7 +80,7 @@ kilter_status call_one(const Case& c, bool backward, Tensors& t) {
 }
 
 // Whether an output's share of a unit has the same bits in both; what no unit has alone, as a sum over all rows, has.
-bool same_unit(const Field& f, const Sharing& sharing, int64_t unit, const Buffer& a, const Buffer& b) {
+bool same_unit(const Case& c, const Field& f, const Sharing& sharing, int64_t unit, const Buffer& a, const Buffer& b) {
   if (!by_row(f) && !sharing.all_samples) return true;
   const size_t item = size_t(item_size(a.dtype()));
   bool same = true;
@@ -88,7 +88,9 @@ bool same_unit(const Field& f, const Sharing& sharing, int64_t unit, const Buffe
     same = same && std::memcmp(a.row(row) + size_t(i) * item, b.row(row) + size_t(i) * item, size_t(count) * item) == 0;
   };
   sharing.channels_of(unit, [&](int64_t sample, int64_t channel) {
-    if (like_x(f) && sharing.channels > 1)
+    if (f.shapes[0].is_bits())
+      for (int64_t i = 0; i < sharing.places && same; ++i) same = bit_at(c, a, sample, channel, i) == bit_at(c, b, sample, channel, i);
+    else if (like_x(f) && sharing.channels > 1)
       for (int64_t i = 0; i < sharing.places && same; ++i) compare(sample, a.place_in_row(channel, i), 1);
     else if (like_x(f))
       compare(sample, 0, a.row_length());
@@ -116,7 +118,7 @@ void compare_with_clean(const Case& c, const Tensors& t, Report* r) {
       if (!is_tensor(f) || !f.output || !t[f.name].present()) continue;
       const Buffer &got = t[f.name], &want = std::as_const(clean)[f.name];
       for (int64_t unit = 0; unit < sharing.count(); ++unit) {
-        if (touched(unit, false) || (c.backward && touched(unit, true)) || same_unit(f, sharing, unit, got, want)) continue;
+        if (touched(unit, false) || (c.backward && touched(unit, true)) || same_unit(c, f, sharing, unit, got, want)) continue;
         const std::string number = std::to_string(unit);
         r->problems.push_back(std::string(f.name) + ": " +
                               (has_planes(*function_of(c.op, false)->schema)
@@ -182,7 +184,16 @@ std::string sizes_text(const Schema& schema) {
 Sizes sizes_of(const Case& c, const Schema& schema) {
   Sizes sizes(schema);
   for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], c.size(schema.sizes[i].name));
+  sizes.layout = c.layout;
   return sizes;
+}
+
+bool bit_at(const Case& c, const Buffer& bits, int64_t sample, int64_t channel, int64_t place) {
+  const int64_t channels = c.size("channels"), places = c.size("spatial");
+  const Layout layout = channels == 1 ? kChannelsFirst : c.layout;
+  const BitRows rows(channels, places, layout);
+  const int64_t element = layout == kChannelsFirst ? channel * places + place : place * channels + channel;
+  return int(bits.at(sample, rows.byte(element))) >> rows.bit(element) & 1;
 }
 
 Sharing sharing_of(const Case& c) {

@@ -65,6 +65,9 @@ int64_t usual_size(std::string_view name);
 Sizes sizes_of(const Case& c, const Schema& schema);
 Sharing sharing_of(const Case& c);
 
+// Of a tensor of bits, an element's.
+bool bit_at(const Case& c, const Buffer& bits, int64_t sample, int64_t channel, int64_t place);
+
 // The line that repeats the case.
 std::string command(const Case& c);
 

@@ -56,7 +56,8 @@ std::string where(const Case& c, const Measure& m) {
   if (m.sum || f->shapes[0].count == 1) return "channel " + index;
   std::string text = "sample " + std::to_string(c.first_row + m.row);
   const int64_t places = std::max<int64_t>(c.size("spatial"), 1);
-  if (like_x(*f)) return text + ", channel " + std::to_string(m.index / places) + ", place " + std::to_string(m.index % places);
+  if (like_x(*f) || f->shapes[0].is_bits())
+    return text + ", channel " + std::to_string(m.index / places) + ", place " + std::to_string(m.index % places);
   const std::string_view last = schema.sizes[f->shapes[0].dims[f->shapes[0].count - 1]].name;
   return text + (last == "groups" ? ", group " : ", channel ") + index;
 }

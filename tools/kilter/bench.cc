@@ -77,6 +77,7 @@ class Bench {
       const int64_t size = c.sizes.at(s.sizes[i].name);
       sizes_.set(s.sizes[i], size), what += fmt::format("{}{} {}", i ? ", " : "", s.sizes[i].name, size);
     }
+    sizes_.layout = c.layout;
     for (check::Arguments* call : {&forward_, &backward_}) call->set_counts(sizes_);
     const int64_t activations = c.backward ? 3 : 2;
     int64_t bytes = array_bytes(c.x, sizes_.shape_of(s.fields[s.t]));

@@ -106,14 +106,16 @@ void add_op(CLI::App* command, OpOptions* options) {
 
 CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none) {
   std::vector<std::string> allowed;
-  for (DType t : kTypes) allowed.push_back(dtype_name(t));
+  std::vector<DType> types(std::begin(kTypes), std::end(kTypes));
+  if (or_none) types.push_back(DType::u8);  // no T
+  for (DType t : types) allowed.push_back(dtype_name(t));
   if (or_none) allowed.push_back("none");
   return command
       ->add_option_function<std::string>(
           names,
-          [out](const std::string& name) {
+          [out, types](const std::string& name) {
             *out = DType::none;
-            for (DType t : kTypes)
+            for (DType t : types)
               if (name == dtype_name(t)) *out = t;
           },
           help)

@@ -133,12 +133,13 @@ Type type_of(const Source& source, const std::string& descr, bool bf16) {
   const bool swapped = !descr.empty() && descr[0] == '>';
   const std::string kind = descr.size() == 3 && (swapped || descr[0] == '<' || descr == "|V2") ? descr.substr(1) : "";
   const bool words = kind == "u2" || kind == "i2" || kind == "V2";
+  if (descr == "|u1") return {DType::u8, false};
   if (kind == "f8") return {DType::f64, swapped};
   if (kind == "f4") return {DType::f32, swapped};
   if (kind == "f2") return {DType::f16, swapped};
   if (words && bf16) return {DType::bf16, swapped};
   const std::string got =
-      fmt::format("descr: expected '<f4', '<f2', '<f8', or '<u2', '<i2' or '<V2' for bf16, got '{}'", escaped(descr, 40));
+      fmt::format("descr: expected '<f4', '<f2', '<f8', '|u1', or '<u2', '<i2' or '<V2' for bf16, got '{}'", escaped(descr, 40));
   if (words) source.bad(got + ": give --x-dtype bf16 if these are bf16 words");
   if (descr.find('O') != std::string::npos) source.bad(got + ": object arrays are not read");
   source.bad(got);
@@ -210,6 +211,8 @@ const char* descr_of(DType dtype) {
       return "<f4";
     case DType::f16:
       return "<f2";
+    case DType::u8:
+      return "|u1";
     default:
       return "<u2";
   }
@@ -256,6 +259,9 @@ Array read_npy(const std::string& tensor, const std::string& path, bool bf16, Fi
       break;
     case 4:
       read_data<uint32_t>(source, type.swapped, fortran, &a);
+      break;
+    case 1:
+      read_data<uint8_t>(source, false, fortran, &a);
       break;
     default:
       read_data<uint16_t>(source, type.swapped, fortran, &a);

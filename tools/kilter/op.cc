@@ -161,6 +161,7 @@ CLI::Option* add_layout(CLI::App* command, Layout* layout) {
 
 Question::Question(check::Arguments arguments, DType t, kilter_device device, const check::Sizes& sizes, Layout layout)
     : arguments_(std::move(arguments)), device_(device), sizes_(sizes), layout_(layout) {
+  sizes_.layout = layout;
   const Schema& s = arguments_.schema();
   arguments_.set_counts(sizes);
   add(s.fields[s.t], dlpack_of(t));

@@ -30,6 +30,7 @@ class Run {
  public:
   explicit Run(const RunOptions& o) : o_(o), args_(o.call.arguments()), sizes_(args_.schema()) {
     const Schema& s = args_.schema();
+    sizes_.layout = o.layout;
     for (int i = 0; i < s.count; ++i) {
       if (s.fields[i].kind != Kind::count) continue;
       const auto& [option, count] = o_.counts.at(s.fields[i].name);
@@ -164,7 +165,8 @@ class Run {
 };
 
 constexpr char kFiles[] =
-    "Files: .npy, versions 1 to 3, of fp64, fp32, fp16 (<f8, <f4, <f2) or, with --x-dtype bf16, bf16: its words as uint16 or int16\n"
+    "Files: .npy, versions 1 to 3, of fp64, fp32, fp16 (<f8, <f4, <f2), bytes (|u1) or, with --x-dtype bf16, bf16: its words as uint16 or "
+    "int16\n"
     "  (<u2, <i2), or as NumPy saves the bfloat16 of JAX and ml_dtypes (<V2). Big-endian files and those in Fortran order are read too.\n"
     "  Written: little-endian, C order, bf16 as <u2: numpy.load(file).view(ml_dtypes.bfloat16).\n"
     "  - is standard input for one tensor and standard output for one; nothing else is printed there then, so not with --json.\n"

@@ -44,6 +44,12 @@ Row ask(const Function& function, const Named& device) {
     if (feature(f.name, [&](Question& q, kilter_dtype t) { q.add(f, t); }))
       feature(fmt::format("fp32 {}", f.name), [&](Question& q, kilter_dtype) { q.add(f, f32); });
   }
+  for (int i = 0; i < schema.count; ++i)
+    if (const Field& f = schema.fields[i]; check::is_tensor(f) && f.shapes[0].is_bits())
+      feature(fmt::format("relu {}", f.name), [&](Question& q, kilter_dtype) {
+        q.arguments().set(*check::field_of(schema, "activation"), KILTER_ACTIVATION_RELU);
+        q.add(f, dlpack_of(DType::u8));
+      });
   for (const Feature& wanted : features_of(schema))
     feature(wanted.name, [&](Question& q, kilter_dtype t) {
       if (wanted.field->needs >= 0) q.add(schema.fields[wanted.field->needs], t);

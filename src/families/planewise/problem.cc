@@ -31,6 +31,12 @@ kilter_status finish_statistics(const Problem& p, const char* when) {
   return KILTER_OK;
 }
 
+template <class Problem>
+kilter_status finish_mask(const Problem& p) {
+  if (!given(p.mask) || p.activation == KILTER_ACTIVATION_RELU) return KILTER_OK;
+  return fail(KILTER_INVALID_ARGUMENT, p.op, "mask: expected none unless activation is relu, got %s", dtype_name(p.mask.dtype));
+}
+
 constexpr const char *kNotTraining = "where training is 0", *kInference = "where inference is 1";
 
 template <class Problem>
@@ -66,6 +72,7 @@ kilter_status finish_instance_norm(PlaneBackward* p) {
 
 kilter_status finish_batch_norm(PlaneForward* p) {
   over_batch(p);
+  KILTER_RETURN_IF_ERROR(finish_mask(*p));
   KILTER_RETURN_IF_ERROR(finish_running_out(*p, kNotTraining));
   if (p->training && p->batch == 1 && p->spatial == 1)
     return fail(KILTER_INVALID_ARGUMENT, p->op, "x.shape: expected more than one value per channel in training, got 1");
@@ -74,6 +81,7 @@ kilter_status finish_batch_norm(PlaneForward* p) {
 
 kilter_status finish_batch_norm(PlaneBackward* p) {
   over_batch(p);
+  KILTER_RETURN_IF_ERROR(finish_mask(*p));
   KILTER_RETURN_IF_ERROR(finish_running(*p, kNotTraining));
   return finish_statistics(*p, "training is 0");
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/bits.h"
 #include "core/status.h"
 #include "core/view.h"
 
@@ -18,6 +19,7 @@ struct PlaneForward {
   int64_t batch = 0, channels = 0, spatial = 0, groups = 0;
   View x, weight, bias, residual, scale, shift, running_mean, running_var;
   View y, residual_out, mean, rstd, running_mean_out, running_var_out;  // mean, rstd: inputs of the step apply
+  View mask;                                                            // relu's derivative in bits (core/bits.h)
   View count, m2;                                                       // the step statistics': outputs, fp64 as its mean
   double eps = 0, scale_offset = 0, momentum = 0;
   int64_t batches_tracked = 0;
@@ -40,6 +42,7 @@ struct PlaneBackward {
   kilter_device device = {KILTER_DEVICE_CPU, 0};
   int64_t batch = 0, channels = 0, spatial = 0, groups = 0;
   View x, weight, bias, residual, scale, shift, mean, rstd, running_mean, running_var, dy, dresidual_out;
+  View mask;  // takes the place of what the activation is of
   View dx, dresidual, dweight, dbias, dscale, dshift;
   View sum_u, sum_u_xhat, count;  // outputs of the step statistics, inputs of the step apply
   double eps = 0, scale_offset = 0;
@@ -71,6 +74,12 @@ constexpr int64_t sets_of(const Problem& p) {
 template <class Problem>
 constexpr int64_t samples_of_set(const Problem& p) {
   return p.over_batch ? p.batch : 1;
+}
+
+// A sample's bits.
+template <class Problem>
+constexpr BitRows bits_of(const Problem& p) {
+  return BitRows(p.channels, p.spatial, p.x.layout);
 }
 
 inline const char* family_refuses(const PlaneForward&) { return nullptr; }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/element.h"
@@ -60,6 +61,9 @@ class PlaneReference {
   R factor(int64_t set, int64_t channel) const {
     return p_.scale.present() ? of_sample(p_.scale, set, channel, 0) + R(p_.scale_offset) : 1;
   }
+  uint8_t& mask_byte(int64_t n, int64_t c, int64_t i) const {
+    return reinterpret_cast<uint8_t*>(p_.mask.row(n))[bits_of(p_).byte(at(p_.x, c, i))];
+  }
   R elements() const { return R(samples_of_set(p_) * width_ * p_.spatial); }
   // f(sample, channel, place) of a plane.
   template <class F>
@@ -86,6 +90,8 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
   kilter_status run() const {
     const bool any = p_.channels > 0 || p_.mean.present() || p_.rstd.present();  // else there may be any number of groups
     const R sets = R(sets_of(p_));
+    for (int64_t n = 0; p_.mask.present() && n < p_.batch; ++n)
+      std::memset(p_.mask.row(n), 0, size_t(bytes_of_bits(p_.channels, p_.spatial, p_.x.layout)));
     for (int64_t g = 0; g < planes_of_set(p_) && any; ++g) {
       R mean = 0, var = 0;  // the sets' means of theirs
       for (int64_t n = 0; n < sets_of(p_); ++n) {
@@ -129,6 +135,7 @@ struct PlaneReferenceForward : PlaneReference<R, PlaneForward> {
         R y, slope;
         reference_activation(p_.activation, this->affine(set, n, c, i, (value(n, c, i) - of.mean) * rstd), &y, &slope);
         write(p_.y, n, at(c, i), y);
+        if (p_.mask.present()) this->mask_byte(n, c, i) |= uint8_t((slope != 0) << bits_of(p_).bit(at(c, i)));
       });
     if (p_.step == PlaneStep::apply) return of;
     write(p_.mean, set, g, of.mean);
@@ -190,7 +197,10 @@ struct PlaneReferenceBackward : PlaneReference<R, PlaneBackward> {
     const auto element = [&](int64_t n, int64_t c, int64_t i) {
       const R h = (this->get(p_.x, n, c, i) - mean) * rstd;
       R value, slope;
-      reference_activation(p_.activation, this->affine(set, n, c, i, h), &value, &slope);
+      if (p_.mask.present())
+        slope = this->mask_byte(n, c, i) >> bits_of(p_).bit(this->at(p_.x, c, i)) & 1;
+      else
+        reference_activation(p_.activation, this->affine(set, n, c, i, h), &value, &slope);
       return Element{h, this->get(p_.dy, n, c, i) * slope};
     };
     R sum_g = 0, sum_gh = 0;

@@ -7,6 +7,7 @@
 namespace kilter {
 
 constexpr const char* kPlanes = "batch channels ...";
+constexpr const char* kBitsOfPlanes = "batch bits";
 constexpr const char* kNoYes = "no yes";
 constexpr const char* kRunningMean = "over batches before this one";
 constexpr const char* kRunningVar = "over batches before this one, unbiased";
@@ -142,6 +143,7 @@ constexpr Schema batch_norm_forward(const char* op, kilter_function number) {
   s.out(KILTER_NAME(mean), "channels", "stat", "", "of each channel");
   s.out(KILTER_NAME(rstd), "channels", "stat", "", "1 / standard deviation of each channel");
   running_outputs<Problem, Args>(&s);
+  s.out(KILTER_NAME(mask), kBitsOfPlanes, "uint8", "", "relu's derivative, a bit for each element");
   s.real(KILTER_NAME(eps), KILTER_DEFAULT_EPS, "is added to the variance");
   running_numbers<Problem, Args>(&s);
   s.choice(KILTER_NAME(training), kNoYes, "by the batch's statistics instead of running ones");
@@ -164,6 +166,7 @@ constexpr Schema batch_norm_backward(const char* op, kilter_function number) {
   running_inputs<Problem, Args>(&s, "T|fp32", "as in forward", "as in forward");
   s.in(KILTER_NAME(mean), "channels", "stat", "as forward wrote it");
   s.in(KILTER_NAME(rstd), "channels", "stat", "as forward wrote it").needs("mean");
+  s.in(KILTER_NAME(mask), kBitsOfPlanes, "uint8", "as forward wrote it, in the place of bias and residual");
   s.need(KILTER_NAME(dy), kPlanes, kFloats, "the gradient of y").is_t();
   s.out(KILTER_NAME(dx), kPlanes, "T", "x residual dy", "the gradient of x").of("x");
   s.out(KILTER_NAME(dresidual), kPlanes, "T|fp32", "x residual dy", "the gradient of residual").of("residual");

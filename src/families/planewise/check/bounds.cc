@@ -40,6 +40,7 @@ const std::vector<Tolerance>& rows() {
       {"running_mean_out", f32, nullptr, 4, kRunningUnit, "half of the batch's at most: 3; one rounding: 0.5; momentum in fp32: 0.5"},
       {"running_mean_out", f16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
       {"running_mean_out", bf16, nullptr, 0.51, kRunningUnit, "one rounding: 0.5; fp32 error before it"},
+      {"mask", DType::u8, nullptr, 0, "bits", "whether v is above 0"},
       {"count", f64, nullptr, 0, "bits", "the sizes' product"},
       {"mean in fp64", f64, nullptr, 4, kMeanInUnit, "as mean"},
       {"mean in fp64", f32, nullptr, 4, kMeanInUnit, "that of sum(x - mean) / m"},
@@ -100,6 +101,8 @@ const Bounds planewise_bounds = {
     "  exponential may underflow, of which up to 88 * 2^-126 are lost.\n"
     "- relu's slope is either 0 or 1 where v is within 8 ulp(V) of 0 (|u| counts as |dy|); what that changes in dx and in sums is\n"
     "  not counted as an error.\n"
+    "- A bit of mask is either where v is within 5 units of y's, in fp32 (T fp64: fp64), of 0. Backward is judged with forward's mask,\n"
+    "  whose bit is relu's slope then; |u| counts as |dy|.\n"
     "- In mean, gradients and sums NaN and infinity stand for each other.\n"
     "- Groups whose rstd is beyond the saved type's range (eps near 0, subnormal groups) have no gradients to judge, and their call no\n"
     "  sums; nor those whose xhat or V is beyond the range computed in, as running statistics allow. Where the terms of a group's sums "

@@ -71,6 +71,8 @@ struct Judge {
     Meter mean("mean", stats, tolerance(planewise_bounds, "mean", stats, {}), true);
     Meter rstd("rstd", stats, tolerance(planewise_bounds, "rstd", stats, {}));
     Meter sum("residual_out", got_sum.dtype(), tolerance(planewise_bounds, "residual_out", got_sum.present() ? got_sum.dtype() : c.x, {}));
+    Meter mask("mask", DType::u8, tolerance(planewise_bounds, "mask", DType::u8, {}));
+    int64_t set = 0;
     for (int64_t u = 0; u < sharing.count(); ++u) {
       const Unit z = ref.unit(u);
       const auto statistic = [&](Meter& m, const Buffer& got, const Buffer& want, long double size) {
@@ -85,11 +87,33 @@ struct Judge {
         ref.each(
             u, [&](int64_t s, int64_t k, int64_t i) { sum.add_exact(got_sum.at(s, k, i), ref.residual_out.at(s, k, i), s, index(k, i)); });
       if (c.backward) continue;
-      const double unit = ulp(c.x, largest(u, z));
+      const long double most = largest(u, z);
+      const double unit = ulp(c.x, most);
+      if (t["mask"].present()) bits(u, z, 5 * ulp(stats, most), &mask, &set);
       ref.each(u, [&](int64_t s, int64_t k, int64_t i) { y.add(got_y.at(s, k, i), ref.y.at(s, k, i), unit, s, index(k, i)); });
     }
-    for (const Meter* m : {&y, &mean, &rstd, &sum}) m->report(r);
+    for (const Meter* m : {&y, &mask, &mean, &rstd, &sum}) m->report(r);
+    if (t["mask"].present() && !c.backward && set != set_bits(t["mask"]))
+      r->problems.push_back("mask: bits that are no element's are not zero");
     running(r);
+  }
+
+  // Either will do where what the activation is of is within y's bound of 0.
+  void bits(int64_t u, const Unit& z, long double around, Meter* mask, int64_t* set) const {
+    sharing.channels_of(u, [&](int64_t s, int64_t k) {
+      const PlaneJudged::Channel of = ref.channel(s, k);
+      for (int64_t i = 0; i < sharing.places; ++i) {
+        const long double v = ref.before_activation(of, (ref.x().at(s, k, i) - z.mean) * z.rstd, ref.behind(s, k, i));
+        const bool got = bit_at(c, t["mask"], s, k, i), want = bit_at(c, ref.mask, s, k, i);
+        mask->add_exact(got, std::fabs(v) <= around ? got : want, s, index(k, i)), *set += got;
+      }
+    });
+  }
+  static int64_t set_bits(const Buffer& b) {
+    int64_t count = 0;
+    for (int64_t r = 0; r < b.row_count(); ++r)
+      for (int64_t i = 0; i < b.row_length(); ++i) count += __builtin_popcount(unsigned(b.at(r, i)));
+    return count;
   }
 
   // What later steps get, in fp64 whatever was computed in.
@@ -157,7 +181,7 @@ struct Judge {
     ref.each(u, [&](int64_t s, int64_t k, int64_t i) {
       const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, term = h * t["dy"].at(s, k, i);
       if (std::isinf(h) || term != term) return;
-      const long double terms = ref.slope(z, ref.channel(s, k), h, ref.behind(s, k, i)).terms;
+      const long double terms = ref.slope(z, ref.channel(s, k), h, s, k, i).terms;
       over.elements = over.elements || std::fabs(h) > range || terms > range;
       sum += std::fabs(term);
     });
@@ -199,7 +223,7 @@ struct Judge {
         const long double w = std::fabs(of.w), f = std::fabs(of.f), b = std::fabs(of.b);
         for (int64_t i = 0; i < sharing.places; ++i) {
           const long double h = (ref.x().at(s, k, i) - z.mean) * z.rstd, d = dy.at(s, k, i);
-          const PlaneJudged::Slope slope = ref.slope(z, of, h, ref.behind(s, k, i));
+          const PlaneJudged::Slope slope = ref.slope(z, of, h, s, k, i);
           const long double size = std::fabs(d) * (slope.either ? std::max(slope.size, 1.0L) : slope.size);
           const Element e{h, d * slope.value * of.f * of.w, size, slope.either ? std::fabs(d) : 0};
           const long double a = std::fabs(h), rms = std::max(a, least);

@@ -36,6 +36,7 @@ PlaneJudged::PlaneJudged(const PlaneNorm& op, const Case& case_of, const Tensors
   residual_out = make(false, "residual_out", t["residual"].dtype());
   count = make(false, "count"), m2 = make(false, "m2");
   p.count = count.view(), p.m2 = m2.view();
+  if (t["mask"].present()) mask = make(false, "mask", DType::u8), p.mask = mask.view();
   p.y = y.view(), p.mean = mean.view(), p.rstd = rstd.view(), p.residual_out = residual_out.view();
   if (t["running_mean_out"].present()) running_mean = make(false, "running_mean_out"), p.running_mean_out = running_mean.view();
   if (t["running_var_out"].present()) running_var = make(false, "running_var_out"), p.running_var_out = running_var.view();
@@ -94,9 +95,11 @@ PlaneJudged::Channel PlaneJudged::channel(int64_t sample, int64_t channel) const
   return k;
 }
 
-PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, long double behind) const {
+PlaneJudged::Slope PlaneJudged::slope(const Unit& z, const Channel& k, long double h, int64_t sample, int64_t channel,
+                                      int64_t place) const {
   if (!activation_) return {1, 1, false, 0};
-  const long double v = (h * k.w + k.b) * k.f + k.shift + behind;
+  if (mask.present()) return {(long double)(bit_at(c, t["mask"], sample, channel, place)), 1, false, 0};
+  const long double behind = this->behind(sample, channel, place), v = before_activation(k, h, behind);
   const long double lost = training ? std::fabs(z.mean) * z.rstd : 0;
   const long double terms = (std::fabs(h) + lost) * std::fabs(k.w * k.f) + std::fabs(k.b * k.f) + std::fabs(k.shift) + std::fabs(behind);
   const ActivationSizes s = activation_sizes(activation_, v, terms > 0 ? 8 * ulp(wide_ ? DType::f64 : DType::f32, terms) : 0);

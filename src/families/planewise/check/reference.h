@@ -29,16 +29,21 @@ class PlaneJudged {
     long double w, b, f, shift;
   };
   Channel channel(int64_t sample, int64_t channel) const;
+  // What the activation is of.
+  long double before_activation(const Channel& k, long double h, long double behind) const {
+    return (h * k.w + k.b) * k.f + k.shift + behind;
+  }
   // A residual's part in what the activation is of.
   long double behind(int64_t sample, int64_t channel, int64_t place) const { return behind_ ? behind_->at(sample, channel, place) : 0; }
 
-  // An activation's at xhat = h and so much behind it: as it is, as it counts, whether another one will do, and of how large terms.
+  // An activation's at an element's xhat = h: as it is (a mask says what relu's is), as it counts, whether another one will do, and of how
+  // large terms.
   struct Slope {
     long double value, size;
     bool either;
     long double terms;
   };
-  Slope slope(const Unit& z, const Channel& k, long double h, long double behind) const;
+  Slope slope(const Unit& z, const Channel& k, long double h, int64_t sample, int64_t channel, int64_t place) const;
 
   const Case& c;
   const Tensors& t;
@@ -47,7 +52,7 @@ class PlaneJudged {
   kilter_status status;
   PlaneStep step = PlaneStep::whole;
   Buffer count, m2, sum_u, sum_u_xhat;  // of a step's
-  Buffer y, mean, rstd, residual_out, running_mean, running_var, dx, dresidual, dweight, dbias, dscale, dshift;
+  Buffer y, mask, mean, rstd, residual_out, running_mean, running_var, dx, dresidual, dweight, dbias, dscale, dshift;
 
  private:
   Buffer make(bool backward, const char* name, DType type = DType::f64) const;

@@ -8,6 +8,7 @@ bool trains(const Case& c) { return has_field(c, "training") ? c.number("trainin
 
 DType planewise_type(const Case& c, const Field& f, DType usual) {
   const std::string_view name = f.name;
+  if (name == "mask") return f.output && int(c.number("activation")) == KILTER_ACTIVATION_RELU ? DType::u8 : DType::none;
   if (name == "running_mean" || name == "running_var") {
     const bool needed = has_field(c, "training") || !trains(c);
     return !needed ? usual : c.x == DType::f64 ? DType::f64 : DType::f32;
@@ -32,6 +33,7 @@ void vary_planewise(Case* c, int variant) {
     v["bias"] = v["residual"] = x, v["dweight"] = DType::none;
     v.numbers["activation"] = kOthers[v.seed % 3], v.numbers["eps"] = x == DType::f64 ? 1e-300 : 1e-12;
     if (scaled) v["shift"] = DType::f32;
+    if (has_field(v, "mask") && v.seed % 2) v["mask"] = DType::none;
   }
   if (!running) return;
   if (variant == 1) v["running_mean"] = v["running_var"] = x, v.numbers["averaging"] = KILTER_AVERAGING_CUMULATIVE;

@@ -31,10 +31,28 @@ KILTER_INLINE const C* load_x(const PlaneBackward& p, int64_t sample, int64_t st
   const C* const x = load(p.x, sample, start, m, buffer);
   return numbers.of[Differentiating<C>::kScale] ? scaled(x, m, of[Differentiating<C>::kScale], buffer) : x;
 }
+// u times relu's derivative, from the sample's bits.
+template <class C>
+[[gnu::noinline]] void take_bits(const PlaneBackward& p, int64_t sample, int64_t start, int m, C* u) {
+  each_bit_run(bits_of(p), p.mask.row(sample), start, m, [&](const uint8_t* byte, int bit, int first, int count) KILTER_INLINE_LAMBDA {
+    int i = 0;
+    for (; i < count && bit % 8; ++i, ++bit) u[first + i] = u[first + i] * C(*byte >> bit & 1);
+    byte += i > 0;
+    for (; i + 8 <= count; i += 8, ++byte)
+      for (int k = 0; k < 8; ++k) u[first + i + k] = u[first + i + k] * C(*byte >> k & 1);
+    for (int k = 0; i + k < count; ++k) u[first + i + k] = u[first + i + k] * C(*byte >> k & 1);
+  });
+}
+
 template <class C, class Of>
 KILTER_INLINE void differentiate(const PlaneBackward& p, int64_t sample, int64_t start, int m, const Differentiating<C>& numbers,
                                  const Of& of, C* h, C* u) {
   constexpr int kAtOnce = kSmallPiece / 2;
+  if (p.mask.present()) {
+    const C *const x = load_x(p, sample, start, m, numbers, of, h), *const dy = load(p.dy, sample, start, m, u);
+    differentiate_run(KILTER_ACTIVATION_NONE, x, dy, static_cast<const C*>(nullptr), m, of, h, u);
+    return take_bits(p, sample, start, m, u);
+  }
   if (!p.residual.present()) {
     const C *const x = load_x(p, sample, start, m, numbers, of, h), *const dy = load(p.dy, sample, start, m, u);
     return differentiate_run(p.activation, x, dy, static_cast<const C*>(nullptr), m, of, h, u);

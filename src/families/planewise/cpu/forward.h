@@ -49,6 +49,7 @@ class PlaneForwardRun {
   PlaneForwardRun(const PlaneForward& p, const PlanePasses<C>* passes, char* workspace)
       : p_(p), passes_(passes), plan_(p, false, last(p) ? kChunkPlaces : kChunk<C>) {
     if (p.empty()) return;
+    if (asked(p.mask)) plan_.keep_bytes_whole();
     Scratch scratch(workspace);
     cells_ = scratch.take<Cell<C>>(plan_.sets, takes_statistics(p) ? plan_.chunks : 0, plan_.last ? p.channels : p.groups);
     numbers_ = scratch.take<C>(N::kNumbers, plan_.sets, p.channels);
@@ -138,7 +139,7 @@ class PlaneForwardRun {
   // Log2 of the scale with which the plane's squares neither overflow nor vanish.
   int scale_of(const Slab& plane) const {
     double most = 0;
-    each_part(plan_, plane, 0, plan_.chunks, [&](const PlanePart& part) { most = std::max<double>(most, passes_->largest(p_, part)); });
+    each_part(plan_, plane, 0, plan_.shares(), [&](const PlanePart& part) { most = std::max<double>(most, passes_->largest(p_, part)); });
     if (!(most > 0 && most < HUGE_VAL)) return 0;
     constexpr int kMost = sizeof(C) == 4 ? 126 : 1022;
     int power = std::clamp(-std::ilogb(most), -kMost, kMost);

@@ -125,6 +125,28 @@ template <class C, class Of>
   });
 }
 
+// relu's derivative at m elements of a sample from element `start` on, into the sample's bits; a byte that an earlier piece began is gone
+// on with.
+template <class C>
+[[gnu::noinline]] void write_bits(const PlaneForward& p, int64_t sample, int64_t start, int m, const C* v) {
+  const auto passes = [v](int i) KILTER_INLINE_LAMBDA { return unsigned(!(v[i] <= 0)); };
+  each_bit_run(bits_of(p), p.mask.row(sample), start, m, [&](uint8_t* byte, int bit, int first, int count) KILTER_INLINE_LAMBDA {
+    int i = 0;
+    if (bit) {
+      for (; i < count && bit < 8; ++i, ++bit) *byte = uint8_t(*byte | passes(first + i) << bit);
+      ++byte;
+    }
+    for (; i + 8 <= count; i += 8, ++byte) {
+      unsigned bits = 0;
+      for (int k = 0; k < 8; ++k) bits |= passes(first + i + k) << k;
+      *byte = uint8_t(bits);
+    }
+    unsigned rest = 0;
+    for (int k = 0; i + k < count; ++k) rest |= passes(first + i + k) << k;
+    if (i < count) *byte = uint8_t(rest);
+  });
+}
+
 template <class C>
 void normalize(const PlaneForward& p, const PlanePart& part, const Normalizing<C>& numbers, bool past_caches) {
   using N = Normalizing<C>;
@@ -134,7 +156,13 @@ void normalize(const PlaneForward& p, const PlanePart& part, const Normalizing<C
     const C* v = load_s(p, sample, start, m, value);
     if (p.residual_out.present()) store(p.residual_out, sample, start, m, v, false);
     if (numbers.of[N::kScale]) v = scaled(v, m, of[N::kScale], value);
-    normalize_run(p.activation, v, behind ? load(p.residual, sample, start, m, other) : nullptr, m, of, value);
+    const bool bits = p.mask.present();
+    normalize_run(bits ? KILTER_ACTIVATION_NONE : p.activation, v, behind ? load(p.residual, sample, start, m, other) : nullptr, m, of,
+                  value);
+    if (bits) {
+      write_bits(p, sample, start, m, value);
+      for (int i = 0; i < m; ++i) value[i] = Relu::both<Plain>(value[i]).value;
+    }
     store(p.y, sample, start, m, value, past_caches);
   });
   if (past_caches) stream_fence();

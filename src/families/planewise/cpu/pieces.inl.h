@@ -52,6 +52,17 @@ template <class C>
   return buffer;
 }
 
+// Elements [start, start + m) of a sample, as f(byte, bit, first, count): of what lies in one row of bits the first one's bit, and which of
+// the m they are.
+template <class F>
+KILTER_INLINE void each_bit_run(const BitRows& rows, char* sample, int64_t start, int m, F f) {
+  for (int first = 0, count; first < m; first += count) {
+    const int64_t at = start + first, left = rows.length - at % rows.length;
+    count = left < m - first ? int(left) : m - first;
+    f(reinterpret_cast<uint8_t*>(sample) + rows.byte(at), rows.bit(at), first, count);
+  }
+}
+
 // A place counted through all samples.
 struct Place {
   int64_t sample, place, spatial;

@@ -18,6 +18,7 @@ struct PlanePlan {
   int64_t sets, samples, channels, spatial, groups, width;  // samples: of a set; width: channels of a group
   bool last;
   int64_t slab_groups = 1;
+  bool by_sample = false;  // results are shared by samples, not by chunks
 
   // lines: channels first, what is summed at once is a channel's run, not a group's.
   template <class Problem>
@@ -50,6 +51,13 @@ struct PlanePlan {
 
   // A run (channels first: of a sample; channels last: a column) in pieces; a chunk is a piece, or whole runs of several samples.
   int64_t run = 0, length = 1, pieces = 0, samples_at_once = 1, chunks = 0;
+
+  // For results that are bits: no two threads have some of one byte.
+  void keep_bytes_whole() {
+    if (last || spatial % 8 == 0) return;
+    slab_groups = std::min(groups, (slab_groups + 7) / 8 * 8), by_sample = true;
+  }
+  int64_t shares() const { return by_sample ? samples : chunks; }  // of a slab's results
 
   int64_t slabs_of_set() const { return (groups + slab_groups - 1) / slab_groups; }
   int64_t slabs() const { return sets * slabs_of_set(); }
@@ -85,7 +93,7 @@ inline PlanePart columns_of(const PlanePlan& plan, const Slab& slab, int64_t chu
   return part;
 }
 
-// What a pass that goes element by element takes of chunks [begin, end) of a slab: f(part).
+// What a pass that goes element by element takes of chunks (by_sample: of samples) [begin, end) of a slab: f(part).
 template <class F>
 void each_part(const PlanePlan& plan, const Slab& slab, int64_t begin, int64_t end, F f) {
   if (plan.last) {
@@ -94,8 +102,9 @@ void each_part(const PlanePlan& plan, const Slab& slab, int64_t begin, int64_t e
     return f(all);
   }
   const int64_t base = slab.first_channel * plan.spatial, length = slab.channels * plan.spatial;
-  if (begin == 0 && end == plan.chunks) {  // sample by sample, all channels of each
-    for (int64_t n = 0; n < plan.samples; ++n) f(PlanePart{slab.set * plan.samples + n, 1, base, base + length});
+  if (plan.by_sample || (begin == 0 && end == plan.chunks)) {  // sample by sample, all channels of each
+    const int64_t past = plan.by_sample ? end : plan.samples;
+    for (int64_t n = begin; n < past; ++n) f(PlanePart{slab.set * plan.samples + n, 1, base, base + length});
     return;
   }
   for (int64_t at = base; at < base + length; at += plan.run)
@@ -117,18 +126,18 @@ void run_slabs(const PlanePlan& plan, Run& run) {
         run.prepare(slab);
         for (int64_t k = 0; k < plan.chunks; ++k) run.pieces(slab, k);
         run.finish(slab);
-        if (!plan.last) run.results(slab, 0, plan.chunks);
+        if (!plan.last) run.results(slab, 0, plan.shares());
         for (int64_t k = plan.last ? plan.chunks : 0; k-- > 0;) run.results(slab, k, k + 1);
       }
     });
     return;
   }
-  const auto share_chunks = [&](bool backwards, auto body) {
+  const auto share_chunks = [&](int64_t of_slab, bool backwards, auto body) {
     parallel_for(threads, threads, [&](int64_t t, int) {
-      const int64_t begin = tasks * t / threads, end = tasks * (t + 1) / threads;
+      const int64_t begin = slabs * of_slab * t / threads, end = slabs * of_slab * (t + 1) / threads;
       for (int64_t i = begin; i < end; ++i) {
         const int64_t task = backwards ? end - 1 - (i - begin) : i;
-        body(Slab(plan, task / plan.chunks), task % plan.chunks);
+        body(Slab(plan, task / of_slab), task % of_slab);
       }
     });
   };
@@ -139,9 +148,9 @@ void run_slabs(const PlanePlan& plan, Run& run) {
     });
   };
   share_groups([&](const Slab& slab) { run.prepare(slab); });
-  share_chunks(false, [&](const Slab& slab, int64_t k) { run.pieces(slab, k); });
+  share_chunks(plan.chunks, false, [&](const Slab& slab, int64_t k) { run.pieces(slab, k); });
   share_groups([&](const Slab& slab) { run.finish(slab); });
-  share_chunks(true, [&](const Slab& slab, int64_t k) { run.results(slab, k, k + 1); });
+  share_chunks(plan.shares(), true, [&](const Slab& slab, int64_t k) { run.results(slab, k, k + 1); });
 }
 
 // The caller's memory, piece by piece; with none, only the sum of the pieces.

@@ -259,6 +259,52 @@ __device__ __forceinline__ Quotient divided(int64_t a, int64_t b) {
   return {q, a - q * b};
 }
 
+// Where an element of a sample has its bit.
+struct BitPlace {
+  uint8_t* byte;
+  int bit;
+};
+__device__ __forceinline__ BitPlace bit_place(const PlaneBits& bits, int64_t sample, int64_t element) {
+  uint8_t* const first = reinterpret_cast<uint8_t*>(bits.bytes.sample(sample));
+  if (bits.row % 8 == 0) return {first + element / 8, int(element % 8)};
+  const Quotient by_row = divided(element, bits.row);
+  return {first + by_row.whole * ceil_div(bits.row, 8) + by_row.rest / 8, int(by_row.rest % 8)};
+}
+// Bit j: element j of an access.  Those of neighbours are in one byte.
+template <int W>
+__device__ __forceinline__ unsigned load_bits(const PlaneBits& bits, int step, const Place& place) {
+  if (!place.any(W, step)) return 0;
+  const BitPlace at = bit_place(bits, place.sample, place.element);
+  if (step == 1) return *at.byte >> at.bit;
+  unsigned all = 0;
+#pragma unroll 1
+  for (int j = 0; j < W; ++j)
+    if (place.has(j, step)) {
+      const BitPlace own = bit_place(bits, place.sample, place.element + j * step);
+      all |= (*own.byte >> own.bit & 1u) << j;
+    }
+  return all;
+}
+// By all threads of each eight that have neighbouring accesses, of which the first one's begins a byte: one of them writes it.
+template <int W>
+__device__ __forceinline__ void store_bits(const PlaneBits& bits, int step, const Place& place, unsigned all) {
+  const int lane = threadIdx.x % 32;
+  if (step == 1) {
+    constexpr int kSharers = 8 / W;  // of a byte
+    const int part = lane % kSharers;
+    all <<= part * W;
+#pragma unroll
+    for (int other = 1; other < kSharers; other *= 2) all |= __shfl_xor_sync(((1u << kSharers) - 1) << (lane - part), all, other);
+    if (part == 0 && place.any(W, 1)) *bit_place(bits, place.sample, place.element).byte = uint8_t(all);
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    const unsigned byte = __ballot_sync(0xFFu << (lane & 24), all >> j & 1) >> (lane & 24) & 0xFF;
+    if (lane % 8 == 0 && place.has(j, step)) *bit_place(bits, place.sample, place.element + j * step).byte = uint8_t(byte);
+  }
+}
+
 // Channels last: access `across` of a tile, of place `place`.  Without vectors neighbours have neighbouring channels.
 template <class A>
 __device__ __forceinline__ Place tile_place(const PlaneShape& shape, const TilePlan& tiles, int64_t sample, int64_t tile, int across,

@@ -61,17 +61,23 @@ __device__ __forceinline__ void add_before(const ApplyParameters<typename PlaneA
   load_one<T>(p.residual, p.shape.vectors, step, place, r);
   add_residual<T>(p.residual, r, v);
 }
+// Returns relu's derivative, bit j of element j.
 template <class T>
-__device__ __forceinline__ void finish(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
-                                       typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
+__device__ __forceinline__ unsigned finish(const ApplyParameters<typename PlaneAccess<T>::C>& p, int step, const Place& place,
+                                           typename PlaneAccess<T>::C (&v)[PlaneAccess<T>::kWidth]) {
   if (p.residual_behind && p.residual.data) {
     typename PlaneAccess<T>::C r[PlaneAccess<T>::kWidth];
     load_one<T>(p.residual, p.shape.vectors, step, place, r);
 #pragma unroll
     for (int j = 0; j < PlaneAccess<T>::kWidth; ++j) v[j] = v[j] + r[j];
   }
+  unsigned passes = 0;
+  if (p.mask.bytes.data)
+#pragma unroll
+    for (int j = 0; j < PlaneAccess<T>::kWidth; ++j) passes |= unsigned(place.has(j, step) && !(v[j] <= 0)) << j;
   activate<Approximate>(p.activation, v);
   store<T>(p.y, p.shape.vectors, step, place, v);
+  return passes;
 }
 
 template <class T>
@@ -100,18 +106,21 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
 #pragma unroll
     for (int k = 0; k < kSlots; ++k) {
       const Place place = at(k);
-      if (!place.any(W, 1)) continue;
-      add_before<T>(p, 1, place, v[k]);
-      if (whole) {
-        const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
+      unsigned passes = 0;
+      if (place.any(W, 1)) {
+        add_before<T>(p, 1, place, v[k]);
+        if (whole) {
+          const Coefficients<C> c = table[b.entry(p.slabs, place.first)];
 #pragma unroll
-        for (int j = 0; j < W; ++j) normalize(v[k], j, c);
-      } else {
+          for (int j = 0; j < W; ++j) normalize(v[k], j, c);
+        } else {
 #pragma unroll
-        for (int j = 0; j < W; ++j)
-          if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
+          for (int j = 0; j < W; ++j)
+            if (place.has(j, 1)) normalize(v[k], j, table[b.entry(p.slabs, place.first + j)]);
+        }
+        passes = finish<T>(p, 1, place, v[k]);
       }
-      finish<T>(p, 1, place, v[k]);
+      if (p.mask.bytes.data) store_bits<W>(p.mask, 1, place, passes);
     }
   }
 }
@@ -145,11 +154,14 @@ __global__ void __launch_bounds__(kPlaneThreads, 3)
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k) {
         const Place place = place_of(done + k);
-        if (!place.any(W, step)) continue;
-        add_before<T>(p, step, place, v[k]);
+        unsigned passes = 0;
+        if (place.any(W, step)) {
+          add_before<T>(p, step, place, v[k]);
 #pragma unroll
-        for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
-        finish<T>(p, step, place, v[k]);
+          for (int j = 0; j < W; ++j) normalize(v[k], j, own[j]);
+          passes = finish<T>(p, step, place, v[k]);
+        }
+        if (p.mask.bytes.data) store_bits<W>(p.mask, step, place, passes);
       }
     }
   });

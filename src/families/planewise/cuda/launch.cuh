@@ -39,10 +39,16 @@ PlaneShape shape_of(const Problem& p, bool first, DType t, std::initializer_list
     bits |= reinterpret_cast<uintptr_t>(tensor.data) | (p.batch > 1 ? uint64_t(tensor.stride) : 0);
     dense = dense && (!tensor.data || p.batch <= 1 || tensor.stride == p.channels * p.spatial * item_size(tensor.type));
   }
+  const PlaneTensor mask(p.mask);
+  dense = dense && (!mask.data || p.batch <= 1 || mask.stride == bytes_of_bits(p.channels, p.spatial, p.x.layout));
   const bool vectors = bits % 16 == 0 && (first ? p.channels * p.spatial : p.channels) % plane_width(t) == 0;
   if (first) return {p.batch, p.channels, p.spatial, p.spatial, vectors};
   const int64_t places = places_of_set(p);
   return {sets_of(p), p.channels, places, dense ? places : p.spatial, vectors};
+}
+template <class Problem>
+PlaneBits bits_of_mask(const Problem& p, bool first) {
+  return {PlaneTensor(p.mask), first ? 0 : p.channels};
 }
 // Planes as cells and sums have them.
 template <class Problem>

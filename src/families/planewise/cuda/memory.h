@@ -47,7 +47,7 @@ struct BackwardMemory {
   SumsMemory sums;
   explicit BackwardMemory(const PlaneBackward& p)
       : given(p.step != PlaneStep::whole || !p.training),
-        again(p.activation != KILTER_ACTIVATION_NONE && !given),
+        again(p.activation != KILTER_ACTIVATION_NONE && !is_asked(p.mask) && !given),
         summed(p.step == PlaneStep::whole
                    ? p.training || is_asked(p.dweight) || is_asked(p.dbias) || is_asked(p.dscale) || is_asked(p.dshift)
                    : p.step == PlaneStep::statistics),

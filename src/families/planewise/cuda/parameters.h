@@ -16,6 +16,12 @@ struct PlaneTensor {
   KILTER_INLINE char* sample(int64_t n) const { return data + n * stride; }
 };
 
+// A bit for each element of samples (core/bits.h).
+struct PlaneBits {
+  PlaneTensor bytes;
+  int64_t row = 0;  // elements whose bits lie side by side; 0: all of a sample
+};
+
 // Samples, and what they hold.  Channels last, all samples that share planes are one, whose places lie in samples of `in_sample` places.
 struct PlaneShape {
   int64_t batch, channels, spatial, in_sample;
@@ -108,6 +114,7 @@ struct ApplyParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, residual, weight, bias, scale, shift, y;
+  PlaneBits mask;
   const C* statistics;  // null: they are given
   GivenStatistics given;
   C scale_offset;
@@ -124,6 +131,7 @@ struct SumsParameters {
   PlanesOf planes_of;
   PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift;
   PlaneTensor residual;  // behind the affine
+  PlaneBits mask;        // in the place of an activation
   const C* statistics;   // with an activation: the second value is what the saved mean lost
   C scale_offset;
   int32_t activation;
@@ -168,6 +176,7 @@ struct GradientParameters {
   TilePlan tiles;
   PlanesOf planes_of;
   PlaneTensor x, dy, mean, rstd, weight, bias, scale, shift, residual, dresidual_out, dx, dresidual;
+  PlaneBits mask;
   const C* statistics;               // the second value is what the saved mean lost, unless the planes say so
   const C* planes;                   // null: x moves no statistics, or
   PlaneTensor count, sum_u, sum_uh;  // sums by channel

@@ -101,8 +101,9 @@ struct TilePlan {
     return spatial - chunk * places < places ? spatial - chunk * places : places;
   }
 };
-// wanted: how many blocks a sample should have, or all samples that share planes.
-KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DType t, int64_t wanted) {
+// wanted: how many blocks a sample should have, or all samples that share planes.  together: neighbours of a place that have to be one
+// tile's and one warp's, 1 or 8.
+KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DType t, int64_t wanted, int together = 1) {
   TilePlan p;
   p.width = plane_width(t);
   if (channels == 0 || spatial == 0) return p;
@@ -111,6 +112,7 @@ KILTER_INLINE constexpr TilePlan tile_plan(int64_t channels, int64_t spatial, DT
   if (most > kMostTile / p.width) most = kMostTile / p.width;
   p.tiles = ceil_div(accesses, most);
   p.across = int(ceil_div(accesses, p.tiles));
+  if (together > 1) p.across = int(ceil_div(p.across, together)) * together, p.tiles = ceil_div(accesses, p.across);
   p.down = kPlaneThreads / p.across;
   if (p.down > rows) p.down = int(rows);
   const int64_t at_once = int64_t(p.down) * kPlaneSlots, batches = ceil_div(spatial, at_once);
@@ -176,7 +178,7 @@ struct CellPlan {
 // What no sum depends on may follow from the batch.
 template <class Problem>
 constexpr TilePlan write_tiles(const Problem& p, DType t) {
-  return tile_plan(p.channels, places_of_set(p), t, between(kBlocksOfAll / sets_of(p), 1, kBlocksOfAll));
+  return tile_plan(p.channels, places_of_set(p), t, between(kBlocksOfAll / sets_of(p), 1, kBlocksOfAll), p.mask.present() ? 8 : 1);
 }
 
 template <class Problem>

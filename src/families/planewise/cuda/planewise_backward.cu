@@ -66,7 +66,8 @@ void gradient(const PlaneBackward& p, const BackwardMemory& memory, char* worksp
   g.shape = s.shape, g.planes_of = s.planes_of;
   g.x = s.x, g.dy = s.dy, g.mean = s.mean, g.rstd = s.rstd, g.weight = s.weight, g.bias = s.bias, g.scale = s.scale, g.shift = s.shift;
   g.residual = s.residual, g.dresidual_out = PlaneTensor(p.dresidual_out), g.dx = PlaneTensor(p.dx);
-  g.dresidual = PlaneTensor(p.dresidual), g.statistics = s.statistics, g.scale_offset = s.scale_offset, g.activation = p.activation;
+  g.dresidual = PlaneTensor(p.dresidual), g.statistics = s.statistics, g.scale_offset = s.scale_offset, g.activation = s.activation,
+  g.mask = s.mask;
   g.residual_behind = p.residual_behind, g.early = memory.summed;
   if (p.step == PlaneStep::apply)
     g.count = PlaneTensor(p.count), g.sum_u = PlaneTensor(p.sum_u), g.sum_uh = PlaneTensor(p.sum_u_xhat);
@@ -90,12 +91,13 @@ void backward(const PlaneBackward& p, char* workspace, cudaStream_t stream) {
   const BackwardMemory memory(p);
   const CellPlan& plan = memory.sums_plan;
   const View none = {};
-  const View& residual = p.activation != KILTER_ACTIVATION_NONE && p.residual_behind ? p.residual : none;
+  const int32_t activation = p.mask.present() ? int32_t(KILTER_ACTIVATION_NONE) : p.activation;
+  const View& residual = activation != KILTER_ACTIVATION_NONE && p.residual_behind ? p.residual : none;
   SumsParameters<C> s = {};
   s.shape = shape_of(p, plan.first, p.dy.dtype, {&p.x, &residual, &p.dy, &p.dresidual_out, &p.dx, &p.dresidual});
   s.runs = plan.runs, s.tiles = plan.tiles, s.x = PlaneTensor(p.x), s.dy = PlaneTensor(p.dy), s.residual = PlaneTensor(residual);
   s.weight = PlaneTensor(p.weight), s.bias = PlaneTensor(p.bias), s.scale = PlaneTensor(p.scale), s.shift = PlaneTensor(p.shift);
-  s.scale_offset = C(p.scale_offset), s.activation = p.activation;
+  s.scale_offset = C(p.scale_offset), s.activation = activation, s.mask = bits_of_mask(p, plan.first);
   s.cells = reinterpret_cast<SumsCell<C>*>(workspace + memory.sums.cells), s.strides = plan.strides;
   statistics(p, memory, workspace, &s, stream);
   if (memory.summed && !p.empty())

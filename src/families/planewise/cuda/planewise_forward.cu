@@ -95,6 +95,7 @@ void forward(const PlaneForward& p, char* workspace, cudaStream_t stream) {
   o.x = PlaneTensor(s);
   if (!p.residual_out.present()) o.residual = PlaneTensor(p.residual);
   o.weight = PlaneTensor(p.weight), o.bias = PlaneTensor(p.bias), o.scale = PlaneTensor(p.scale), o.shift = PlaneTensor(p.shift);
+  o.mask = bits_of_mask(p, first);
   o.y = PlaneTensor(p.y), o.scale_offset = C(p.scale_offset), o.activation = p.activation, o.residual_behind = p.residual_behind;
   if (memory.listed)
     o.statistics = reinterpret_cast<C*>(workspace + memory.statistics.planes);

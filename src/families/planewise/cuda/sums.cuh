@@ -44,6 +44,12 @@ __device__ __forceinline__ void to_terms(const P& p, int step, const Place& plac
   constexpr int W = PlaneAccess<T>::kWidth;
 #pragma unroll
   for (int j = 0; j < W; ++j) x[j] = Approximate::mad(x[j], scale_of(coefficients(j).rstd), -coefficients(j).mean) * coefficients(j).rstd;
+  if (p.mask.bytes.data) {
+    const unsigned passes = load_bits<W>(p.mask, step, place);
+#pragma unroll
+    for (int j = 0; j < W; ++j) dy[j] = dy[j] * C(passes >> j & 1);
+    return;
+  }
   if (p.activation == KILTER_ACTIVATION_NONE) return;
   C slope[W], behind[W];
   if (p.residual.data) load_one<T>(p.residual, p.shape.vectors, step, place, behind);
