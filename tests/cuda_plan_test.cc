@@ -66,7 +66,7 @@ std::string shape_of(const RowBackwardPlan& p) {
   std::string s = std::to_string(p.threads) + " threads";
   const auto add = [&s](int count, const char* what) { s += count > 1 ? ", " + std::to_string(count) + what : ""; };
   add(p.stripes, " stripes"), add(p.slots, " slots"), add(p.block_segments, " segments"), add(p.cluster, " blocks a row");
-  return s + (p.in_step ? ", in step" : "") + ", " + std::to_string(p.block);
+  return s + ", " + std::to_string(p.block);
 }
 template <class Plan>
 std::string text_of(const Plan& p) {
@@ -145,8 +145,6 @@ const char* fault_of(const RowBackwardPlan& p, int64_t rows, int64_t n, int item
   KILTER_NEED(p.blocks % p.cluster == 0);
   KILTER_NEED(teams * p.slots >= partition.chunks);
   KILTER_NEED((teams - 1) * p.slots < partition.chunks);
-  // Blocks that wait for one another are all on the device: a multiprocessor has registers for so many threads.
-  KILTER_NEED(!p.in_step || (p.cluster == 1 && p.blocks * p.block <= int64_t(device.multiprocessors) * 128 * most));
 
   // Shared memory, in which vectors are aligned if rows are.
   for (const bool dense : {false, true}) {
@@ -202,7 +200,7 @@ auto fields(const RowForwardPlan& p) {
   return std::make_tuple(p.general, p.general ? ForwardKernel{} : kernel_of(p), p.cluster, p.early, p.streams, p.spread, p.block);
 }
 auto fields(const RowBackwardPlan& p) {
-  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.in_step, p.block);
+  return std::make_tuple(p.general, p.general ? BackwardKernel{} : kernel_of(p), p.cluster, p.slots, p.block);
 }
 
 // Calls check(rows, n, item, device, plan) around every boundary, until it answers false.
@@ -322,9 +320,9 @@ TEST(CudaPlan, BackwardIsSoundAndUsesAllKernels) {
 // Of a group's rows a warp of single elements owns what one of vectors does; half warps take up to 128 elements of every type.
 TEST(CudaPlan, BackwardOfSingles) {
   const auto text = [](int64_t rows, int64_t n, int item) { return text_of(plan_backward(rows, n, item, kH100, true)); };
-  EXPECT_EQ(text(524288, 5, 2), "16 threads, 16 slots, in step, 256 x 256");
+  EXPECT_EQ(text(524288, 5, 2), "16 threads, 16 slots, 256 x 256");
   EXPECT_EQ(text(524288, 127, 4), "16 threads, 16 slots, 256 x 256");
-  EXPECT_EQ(text(32768, 257, 2), "32 threads, 2 stripes, 4 slots, in step, 256 x 256");
+  EXPECT_EQ(text(32768, 257, 2), "32 threads, 2 stripes, 4 slots, 256 x 256");
   EXPECT_EQ(text(8192, 1001, 4), "32 threads, 4 stripes, 2 slots, 256 x 256");
   EXPECT_EQ(text(8192, 4097, 2), "32 threads, 4 stripes, 3 segments, 2 blocks a row, 384 x 256");
   EXPECT_EQ(text(64, 65536, 4), "general");
@@ -359,14 +357,14 @@ TEST(CudaPlan, UsualShapes) {
     const char *forward, *backward;  // of LayerNorm: threads of a warp per row, ..., threads of a block x blocks
   } cases[] = {
       {100000, 64, 2, "8 threads, 4 rows, early, streams, 128 x 1563", "16 threads, 16 slots, 256 x 256"},
-      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, in step, 256 x 256"},
+      {524288, 256, 2, "32 threads, 4 rows, early, streams, 128 x 32768", "32 threads, 8 slots, 256 x 256"},
       {1024, 768, 2, "32 threads, 4 stripes, early, 128 x 256", "32 threads, 4 stripes, 128 x 256"},
       {8192, 768, 4, "32 threads, 4 stripes, streams, 128 x 2048", "32 threads, 4 stripes, 2 slots, 256 x 256"},
-      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, in step, 256 x 256"},
-      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, in step, 256 x 256"},
-      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, in step, 256 x 256"},
+      {16384, 1024, 2, "32 threads, 4 stripes, early, streams, 128 x 4096", "32 threads, 4 stripes, 2 slots, 256 x 256"},
+      {32768, 512, 2, "32 threads, 2 stripes, 2 rows, early, streams, 128 x 4096", "32 threads, 2 stripes, 4 slots, 256 x 256"},
+      {8192, 2048, 2, "32 threads, 2 warps, 4 stripes, early, streams, 64 x 8192", "32 threads, 4 stripes, 2 segments, 256 x 256"},
       {4096, 4096, 2, "32 threads, 4 warps, 4 stripes, early, streams, 128 x 4096",
-       "32 threads, 4 stripes, 4 segments, in step, 512 x 128"},
+       "32 threads, 4 stripes, 4 segments, 512 x 128"},
       {8192, 4096, 4, "32 threads, 4 warps, 4 stripes, streams, 128 x 8192",
        "32 threads, 4 stripes, 2 segments, 2 blocks a row, 256 x 256"},
       {16384, 8192, 2, "32 threads, 8 warps, 4 stripes, early, streams, 256 x 16384",

@@ -27,7 +27,6 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
   wait_for_predecessor(p.flags & kDependent);
   const BackwardBlock<T> b(p, memory, S::kCluster ? cluster_rank() : 0, S::kCluster ? cluster_blocks() : 1);
   const int steps = p.steps;
-  Pace pace(p.progress);
   const int warps = (int(blockDim.x) + 31) / 32;
   summed.start(warps), written.start(warps), makers.start(b);
   ring.start(p.slots);
@@ -71,11 +70,7 @@ __global__ void __launch_bounds__(kBackwardThreads<T>, 1) backward_kernel(const 
     }
     if (i + 2 < steps) ring.complete(b, saved, next + 1 < kStages ? next + 1 : 0);
     if (i + kStages < steps && int(threadIdx.x) < b.loaders()) {
-      if (i >= 0) {
-        written.wait(i);
-        if (threadIdx.x % 32 == 0) pace.wait(p.progress, i);
-      }
-      __syncwarp(b.loaders() < 32 ? (1u << b.loaders()) - 1 : 0xFFFFFFFFu);
+      if (i >= 0) written.wait(i);
       saved = ring.load<kCentered>(b, i + kStages, stage);
     }
     stage = next, parity = next_parity;

@@ -201,24 +201,4 @@ struct GroupRing {
   }
 };
 
-// Keeps the blocks in step.  Memory does not serve all multiprocessors alike: left alone, the first are done after two thirds of the
-// time, and the rest cannot use all that these leave (docs/decisions/0007).  Only when, never what: a wait that lasts is given up.
-struct Pace {
-  static constexpr int kMostPolls = 40;  // about 30 us
-  bool on;
-
-  __device__ __forceinline__ explicit Pace(unsigned* progress) : on(progress) {
-    if (on && blockIdx.x == 0 && threadIdx.x == 0) atomicExch(progress, 0u);
-  }
-  // By one thread of each warp that loads, when the block is done with group i: until blocks are done with i groups on average.
-  __device__ __forceinline__ void wait(unsigned* progress, int i) {
-    if (!on) return;
-    if (threadIdx.x == 0) atomicAdd(progress, 1u);
-    const int64_t all = int64_t(i) * gridDim.x;
-    int polls = 0;
-    while (*reinterpret_cast<volatile unsigned*>(progress) < all && polls < kMostPolls) ++polls;
-    on = polls < kMostPolls;
-  }
-};
-
 }  // namespace kilter::cuda

@@ -205,8 +205,6 @@ template <bool kCentered>
   fast->chunks = int(plan.partition.chunks), fast->steps = int(plan.partition.steps());
   fast->wide = plan.partition.steps() > kBlockGroups;
   char* at = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(p.workspace) + 15) & ~uintptr_t(15));
-  fast->progress = plan.in_step ? reinterpret_cast<unsigned*>(at) : nullptr;
-  at += 16;
   const int64_t teams = plan.blocks / plan.cluster;
   FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
   int planes = 0;

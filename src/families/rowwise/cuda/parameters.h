@@ -170,7 +170,6 @@ struct RowBackwardParameters {
   BackwardLayout at;
   int64_t rows;
   int chunks, steps;   // of the partition: P, and groups of its longest chunk
-  unsigned* progress;  // groups done, of all blocks together; null: blocks do not wait for one another
   void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* wide_sums[2];  // of chunks, on their way
   char* out[2];          // dweight and dbias, where one block (or cluster) has all chunks, else null

@@ -14,7 +14,7 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
                 sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
   const RowPartition partition = row_partition(p.rows, p.n);
   const int64_t copies = partition.steps() > kBlockGroups ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
-  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // the counter of Pace, and each part's alignment
+  return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // each part's alignment
 }
 
 const char* cuda_refuses(const RowNormForward& p) {
