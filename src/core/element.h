@@ -25,6 +25,10 @@ R read(const View& v, int64_t row, int64_t i) {
       return R(half_to_float(*reinterpret_cast<const uint16_t*>(p)));
     case DType::bf16:
       return R(bf16_to_float(*reinterpret_cast<const uint16_t*>(p)));
+    case DType::i32:
+      return R(*reinterpret_cast<const int32_t*>(p));
+    case DType::i64:
+      return R(*reinterpret_cast<const int64_t*>(p));
     case DType::none:
       break;
   }
@@ -64,6 +68,12 @@ void write(const View& v, int64_t row, int64_t i, R value) {
       break;
     case DType::bf16:
       *reinterpret_cast<uint16_t*>(p) = float_to_bf16(round_to_odd(d));
+      break;
+    case DType::i32:
+      *reinterpret_cast<int32_t*>(p) = int32_t(d);
+      break;
+    case DType::i64:
+      *reinterpret_cast<int64_t*>(p) = int64_t(d);
       break;
     case DType::none:
       break;

@@ -16,6 +16,8 @@ __device__ __forceinline__ C load_element(DType type, const char* p, int64_t i) 
       return C(half_to_float(reinterpret_cast<const uint16_t*>(p)[i]));
     case DType::bf16:
       return C(bf16_to_float(reinterpret_cast<const uint16_t*>(p)[i]));
+    case DType::i32:
+    case DType::i64:
     case DType::none:
       break;
   }
@@ -53,6 +55,8 @@ __device__ __forceinline__ void store_element(DType type, char* p, int64_t i, C 
     case DType::bf16:
       reinterpret_cast<uint16_t*>(p)[i] = float_to_bf16(float(value));
       break;
+    case DType::i32:
+    case DType::i64:
     case DType::none:
       break;
   }

@@ -104,16 +104,17 @@ void add_op(CLI::App* command, OpOptions* options) {
   command->add_flag("--backward", options->backward, "The gradients instead of the forward pass");
 }
 
-CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none) {
+CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none,
+                       std::span<const DType> types) {
   std::vector<std::string> allowed;
-  for (DType t : kTypes) allowed.push_back(dtype_name(t));
+  for (DType t : types) allowed.push_back(dtype_name(t));
   if (or_none) allowed.push_back("none");
   return command
       ->add_option_function<std::string>(
           names,
-          [out](const std::string& name) {
+          [out, types](const std::string& name) {
             *out = DType::none;
-            for (DType t : kTypes)
+            for (DType t : types)
               if (name == dtype_name(t)) *out = t;
           },
           help)
