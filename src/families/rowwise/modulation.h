@@ -42,33 +42,35 @@ template <class Problem>
 // The modulation of a row, for rows that mostly follow one another.
 class ModulationCursor {
  public:
-  explicit ModulationCursor(const Modulation& modulation) : m_(modulation) {}
+  ModulationCursor() = default;  // of no modulation: not to be asked
+  explicit ModulationCursor(const Modulation& modulation) : m_(&modulation) {}
 
   void seek(int64_t row) {
     if (row >= begin_ && row < end_) return;
-    if (!m_.lengths) {
-      index_ = row / m_.run, begin_ = index_ * m_.run;
-      end_ = begin_ > std::numeric_limits<int64_t>::max() - m_.run ? std::numeric_limits<int64_t>::max() : begin_ + m_.run;
+    if (!m_->lengths) {
+      index_ = row / m_->run, begin_ = index_ * m_->run;
+      end_ = begin_ > std::numeric_limits<int64_t>::max() - m_->run ? std::numeric_limits<int64_t>::max() : begin_ + m_->run;
       return;
     }
     // The next one that has rows, or by bisection: the last one that begins at the row or before it.
-    int64_t low = 0, high = m_.count;
-    if (row == end_ && index_ + 1 < m_.count && m_.start_of(index_ + 2) > row) {
+    int64_t low = 0, high = m_->count;
+    if (row == end_ && index_ + 1 < m_->count && m_->start_of(index_ + 2) > row) {
       low = index_ + 1;
     } else {
       while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
-        (m_.start_of(middle) <= row ? low : high) = middle;
+        (m_->start_of(middle) <= row ? low : high) = middle;
       }
     }
-    index_ = low, begin_ = m_.start_of(low), end_ = m_.start_of(low + 1);
+    index_ = low, begin_ = m_->start_of(low), end_ = m_->start_of(low + 1);
   }
+  explicit operator bool() const { return m_ != nullptr; }
   int64_t index() const { return index_; }
   int64_t end() const { return end_; }
 
  private:
-  const Modulation& m_;
-  int64_t index_ = 0, begin_ = 0, end_ = 0;  // no row
+  const Modulation* m_ = nullptr;
+  int64_t index_ = 0, begin_ = 0, end_ = -1;  // no row
 };
 
 }  // namespace kilter

@@ -76,9 +76,8 @@ const std::vector<Tolerance>& rows() {
       {"residual_out", f16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       {"residual_out", bf16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       // dx = rstd * (g - c2 - h * c1): saved rstd 2.5, h from the saved mean 2, g, three operations and the two sums' share.
-      // A gate: its product's rounding, and v's error, which is up to twice as many units where the product's binade is another.
-      {"dx", f64, when_text(When::gated), 12, kDxUnit, "as fp32, in fp64"},
-      {"dx", f32, when_text(When::gated), 12, kDxUnit, "as below, in the unit of the larger of v and its product; the product: 0.5"},
+      {"dx", f64, when_text(When::gated), 10, kDxUnit, "as fp32, in fp64"},
+      {"dx", f32, when_text(When::gated), 10, kDxUnit, "as below, and half for the product with gate"},
       {"dx", f64, when_text(When::modulated), 9, kDxUnit, "as fp32, in fp64"},
       {"dx", f32, when_text(When::modulated), 9, kDxUnit, "as below, and half each for f and its product with w"},
       {"dx", f64, nullptr, 8, kDxUnit, "the same operations as fp32, in fp64"},
@@ -102,7 +101,8 @@ const std::vector<Tolerance>& rows() {
 const Bounds row_norm_bounds = {
     "Row norms", rows(), "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, dgate as dweight",
     "- In mean, dx and dresidual NaN and infinity stand for each other.\n"
-    "- f = scale_offset + scale of adaptive_layer_norm, else 1.  A term of its dscale is dy * (\\|xhat * w\\| + \\|b\\|), of its dgate the size\n"
+    "- f = scale_offset + scale of adaptive_layer_norm, else 1; gate: of its dx, else 1: times |gate| as well the unit without it, where that\n"
+    "  is larger.  A term of its dscale is dy * (\\|xhat * w\\| + \\|b\\|), of its dgate the size\n"
     "  in dx's unit times \\|branch\\|.\n"
     "- A term of layer_norm's dweight counts at least |dy| * rms(xhat): xhat = (x - mean) * rstd is as exact as its row's size.\n"
     "- Rows whose rstd is beyond the saved type's range (eps near 0, subnormal rows) have no gradients to judge, and their call no "

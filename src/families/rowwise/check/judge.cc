@@ -210,7 +210,9 @@ void judge_backward(bool centered, const Case& c, const Tensors& t, Reference& r
     }
     const long double size = largest * z.rstd + upstream;  // |dx| is no larger
     for (int64_t i = 0; i < c.n; ++i) {
-      if (got_dx.present()) dx.add(got_dx.at(row, i), ref.dx.at(row, i), ulp(c.x, size * std::fabs(ref.gate(i))), row, i);
+      const long double gate = std::fabs(ref.gate(i));
+      const double unit = std::max(ulp(c.x, size * gate), double(ulp(c.x, size) * gate));
+      if (got_dx.present()) dx.add(got_dx.at(row, i), ref.dx.at(row, i), unit, row, i);
       if (got_dresidual.present()) dresidual.add(got_dresidual.at(row, i), ref.dresidual.at(row, i), ulp(narrow, size), row, i);
       if (shared && t["branch"].present()) gate_sizes.add(ref.modulation() * c.n + i, size * t["branch"].at(row, i));
     }
