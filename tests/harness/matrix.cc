@@ -57,6 +57,8 @@ double Matrix::get(int64_t r, int64_t i) const {
   const char* p = element(r, i);
   if (dtype_ == DType::f64) return *reinterpret_cast<const double*>(p);
   if (dtype_ == DType::f32) return *reinterpret_cast<const float*>(p);
+  if (dtype_ == DType::i32) return *reinterpret_cast<const int32_t*>(p);
+  if (dtype_ == DType::i64) return double(*reinterpret_cast<const int64_t*>(p));
   const uint16_t h = *reinterpret_cast<const uint16_t*>(p);
   return dtype_ == DType::f16 ? half_to_float(h) : bf16_to_float(h);
 }
@@ -67,6 +69,10 @@ void Matrix::set(int64_t r, int64_t i, double value) {
     *reinterpret_cast<double*>(p) = value;
   else if (dtype_ == DType::f32)
     *reinterpret_cast<float*>(p) = float(value);
+  else if (dtype_ == DType::i32)
+    *reinterpret_cast<int32_t*>(p) = int32_t(value);
+  else if (dtype_ == DType::i64)
+    *reinterpret_cast<int64_t*>(p) = int64_t(value);
   else
     *reinterpret_cast<uint16_t*>(p) = dtype_ == DType::f16 ? float_to_half(round_to_odd(value)) : float_to_bf16(round_to_odd(value));
 }

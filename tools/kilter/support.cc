@@ -40,10 +40,11 @@ Row ask(const Function& function, const Named& device) {
   const kilter_dtype f32 = dlpack_of(DType::f32);
   for (int i = 0; i < schema.count; ++i) {
     const Field& f = schema.fields[i];
-    if (!check::is_tensor(f) || f.required || !has_alternatives(f)) continue;
+    const bool of_another = !f.output && check::field_of(schema, f.types_text);  // its type, as gate has scale's
+    if (!check::is_tensor(f) || f.required || (!has_alternatives(f) && !of_another)) continue;
     if (f.shapes[0].more >= 0)
       feature(f.name, [&](Question& q, kilter_dtype) { q.add(f, dlpack_of(q.arguments().usual_type(f))); });
-    else if (feature(f.name, [&](Question& q, kilter_dtype t) { q.add(f, t); }))
+    else if (feature(f.name, [&](Question& q, kilter_dtype t) { q.add(f, t); }) && has_alternatives(f))
       feature(fmt::format("fp32 {}", f.name), [&](Question& q, kilter_dtype) { q.add(f, f32); });
   }
   for (const Feature& wanted : features_of(schema))

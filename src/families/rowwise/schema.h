@@ -77,7 +77,7 @@ constexpr Schema adaptive_norm_forward(const char* op, kilter_function number) {
   s.need(KILTER_NAME(x), "... n", kFloats, "what is normalized").is_t();
   s.in(KILTER_NAME(weight), "n", "T|fp32", "scales the normalized row");
   s.in(KILTER_NAME(bias), "n", "T|fp32", "is added to it");
-  s.in(KILTER_NAME(segments), "segments+1", "int32|int64", "cumulative lengths, from 0 to rows: row s of scale is of the s-th rows");
+  s.in(KILTER_NAME(segments), "segments+1", "int64|int32", "cumulative lengths, from 0 to rows: row s of scale is of the s-th rows");
   s.need(KILTER_NAME(scale), kModulation, "T|fp32", "with scale_offset, scales what was normalized");
   s.in(KILTER_NAME(shift), "scale", "T|fp32", "is added to that");
   s.in(KILTER_NAME(residual), "... n", "T|fp32", "is added to x, or to gate * x, before the norm");
@@ -106,7 +106,7 @@ constexpr Schema adaptive_norm_backward(const char* op, kilter_function number) 
   s.need(KILTER_NAME(x), "... n", "T|fp32", "what was normalized: residual_out if a residual was added");
   s.in(KILTER_NAME(weight), "n", "T|fp32", "as in forward");
   s.in(KILTER_NAME(bias), "n", "T|fp32", "as in forward");
-  s.in(KILTER_NAME(segments), "segments+1", "int32|int64", "as in forward");
+  s.in(KILTER_NAME(segments), "segments+1", "int64|int32", "as in forward");
   s.need(KILTER_NAME(scale), kModulation, "T|fp32", "as in forward");
   s.in(KILTER_NAME(gate), "scale", "scale", "as in forward");
   s.in(KILTER_NAME(branch), "... n", "T", "forward's x, for dgate").needs("gate");
