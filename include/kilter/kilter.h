@@ -27,7 +27,7 @@
  * GPU still does with it is the caller's to wait for.
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
- * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
+ * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not overlap each other.  All activations of
  * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
  * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
  * group_norm's activations are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows;

@@ -87,8 +87,7 @@ class Reader {
     if (!shape) return wrong_shape(f, t);
     if (shape->is_planes()) KILTER_RETURN_IF_ERROR(check_layout(f, t));
     KILTER_RETURN_IF_ERROR(bind(f, index, *shape, t));
-    fill_view(t, checked, leading, &view(f));
-    return KILTER_OK;
+    return fill_view(s_.op, f.name, t, checked, leading, &view(f));
   }
 
   // Dimensions that "..." stands for; 0 without one, negative if there are too few.

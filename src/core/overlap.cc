@@ -12,9 +12,9 @@ struct Term {
 };
 
 struct Search {
-  Term terms[2 * KILTER_MAX_RANK];
+  Term terms[2 * kMaxRowDims];
   int count = 0;
-  __int128 reach_lo[2 * KILTER_MAX_RANK + 1], reach_hi[2 * KILTER_MAX_RANK + 1];  // of terms i and later
+  __int128 reach_lo[2 * kMaxRowDims + 1], reach_hi[2 * kMaxRowDims + 1];  // of terms i and later
   bool need_nonzero = false;
   int budget = 20000;
 
@@ -99,7 +99,7 @@ bool rows_overlap(const Extent& a) {
   if (a.empty() || a.view->map.ndim == 0) return false;
   const RowMap& map = a.view->map;
   // Nested layouts need no search: each stride clears what the smaller ones span.
-  int order[KILTER_MAX_RANK];
+  int order[kMaxRowDims];
   for (int d = 0; d < map.ndim; ++d) order[d] = d;
   std::sort(order, order + map.ndim, [&](int p, int q) { return std::abs(map.stride[p]) < std::abs(map.stride[q]); });
   __int128 span = a.n;

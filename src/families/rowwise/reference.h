@@ -44,8 +44,7 @@ R factor_at(const Problem& p, int64_t m, int64_t i) {
 
 // What the norm reads: x, or its sum with the residual, as the contract defines it.
 template <class R>
-R source_at(const RowNormForward& p, int64_t r, int64_t m, int64_t i) {
-  if (p.residual_out.present()) return read<R>(p.residual_out, r, i);  // once it was written
+R sum_at(const RowNormForward& p, int64_t r, int64_t m, int64_t i) {
   if (!p.gate.present()) return read_sum<R>(p.x, p.residual, r, i);
   const auto sum = [&](auto x) {
     using F = decltype(x);
@@ -57,10 +56,13 @@ R source_at(const RowNormForward& p, int64_t r, int64_t m, int64_t i) {
 
 template <class R>
 void write_residual_out(const RowNormForward& p, int64_t r, int64_t m) {
-  if (!p.residual_out.present()) return;
-  RowNormForward unwritten = p;
-  unwritten.residual_out = {};
-  for (int64_t i = 0; i < p.n; ++i) write(p.residual_out, r, i, source_at<R>(unwritten, r, m, i));
+  for (int64_t i = 0; i < p.n && p.residual_out.present(); ++i) write(p.residual_out, r, i, sum_at<R>(p, r, m, i));
+}
+
+// Once residual_out was written: y may lie where x does.
+template <class R>
+R source_at(const RowNormForward& p, int64_t r, int64_t m, int64_t i) {
+  return p.residual_out.present() ? read<R>(p.residual_out, r, i) : sum_at<R>(p, r, m, i);
 }
 
 // y(r, i) from xhat.
