@@ -99,7 +99,7 @@ bool rows_overlap(const Extent& a) {
   if (a.empty() || a.view->map.ndim == 0) return false;
   const RowMap& map = a.view->map;
   // Nested layouts need no search: each stride clears what the smaller ones span.
-  int order[kMaxRowDims];
+  int order[KILTER_MAX_RANK];
   for (int d = 0; d < map.ndim; ++d) order[d] = d;
   std::sort(order, order + map.ndim, [&](int p, int q) { return std::abs(map.stride[p]) < std::abs(map.stride[q]); });
   __int128 span = a.n;
