@@ -54,15 +54,18 @@ class Weights {
   using C = typename Order::Value;
 
  public:
-  Weights(const View& view, C offset, int64_t n) : n_(n) { set(WeightRow(view), offset, {}, {}, nullptr); }
+  Weights(const View& view, C offset, int64_t n) : n_(n) { set(WeightRow(view), offset, {}, {}, nullptr, nullptr); }
 
-  // From here on.  other: a piece of memory, the caller's, which at(), values() and this may overwrite.
-  void set(const WeightRow& weight, C offset, const WeightRow& times, const WeightRow& plus, C* other) {
+  // From here on.  other: a piece of memory, the caller's, which at(), values() and this may overwrite.  all: memory for all of them, as
+  // long as Order makes their last piece; null: none, and rows of several pieces are converted by each who asks.
+  void set(const WeightRow& weight, C offset, const WeightRow& times, const WeightRow& plus, C* other, C* all) {
     weight_ = weight, offset_ = offset, times_ = times, plus_ = plus, other_ = other;
-    kept_ = false;
-    if (n_ > kPiece<C> || !weight.data) return;
-    const C* v = convert(0, int(n_), values_);
-    kept_ = v == values_;
+    kept_ = nullptr;
+    if (n_ <= kPiece<C>) all = values_;
+    if (!weight.data || !all || n_ == 0) return;
+    for (int64_t start = 0; start < n_; start += kPiece<C>)
+      if (convert(start, int(n_ - start < kPiece<C> ? n_ - start : kPiece<C>), all + start) != all + start) return;  // as they lie
+    kept_ = all;
   }
 
   // Whether m of them are m / 2 words as they lie; also of no weights.
@@ -80,7 +83,7 @@ class Weights {
   // The weights of elements start to start + m, null without a weight; valid until the next call.
   const C* at(int64_t start, int m) {
     if (!weight_.data) return nullptr;
-    return kept_ ? values_ + start : convert(start, m, values_);
+    return kept_ ? kept_ + start : convert(start, m, values_);
   }
 
  private:
@@ -108,7 +111,7 @@ class Weights {
   C offset_ = 0;
   const int64_t n_;
   C* other_ = nullptr;
-  bool kept_ = false;
+  const C* kept_ = nullptr;  // all of them, converted
   alignas(64) C values_[kPiece<C>];
 };
 

@@ -175,7 +175,7 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
     const bool alone = count == 1 && place == 0 && piece.group_ends;  // in its group: its terms are the group's
     if (p.scale.present() && piece.modulation != modulation) {
       modulation = piece.modulation;
-      modulate_weight(p, modulation, other, &weight);
+      modulate_weight(p, modulation, other, sums.modulation ? sums.modulation->weight : nullptr, &weight);
     }
     const auto block_of = [&](const ColumnSum<C>& sum) { return sum.block ? sum.block + turn * sums.stride : nullptr; };
     bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));

@@ -8,31 +8,40 @@
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
 template <class Order, class Problem, class C = typename Order::Value>
-void modulate_weight(const Problem& p, int64_t m, C* other, Weights<Order>* weight) {
-  weight->set(WeightRow(p.scale, m), C(p.scale_offset), WeightRow(p.weight), {}, other);
+void modulate_weight(const Problem& p, int64_t m, C* other, C* all, Weights<Order>* weight) {
+  weight->set(WeightRow(p.scale, m), C(p.scale_offset), WeightRow(p.weight), {}, other, all);
 }
 
 template <class Order, class C = typename Order::Value>
 void modulate(const RowNormForward& p, int64_t m, C* other, Weights<Order>* weight, Weights<Order>* bias) {
-  modulate_weight(p, m, other, weight);
+  modulate_weight<Order, RowNormForward, C>(p, m, other, nullptr, weight);
   if (p.bias.present())
-    bias->set(WeightRow(p.scale, m), C(p.scale_offset), WeightRow(p.bias), WeightRow(p.shift, m), other);
+    bias->set(WeightRow(p.scale, m), C(p.scale_offset), WeightRow(p.bias), WeightRow(p.shift, m), other, nullptr);
   else
-    bias->set(WeightRow(p.shift, m), 0, {}, {}, other);
+    bias->set(WeightRow(p.shift, m), 0, {}, {}, other, nullptr);
 }
 
 // Whether a row of weights or biases holds only numbers up to 2^64, or 2^30 (bf16: the same bits).  With finite statistics no y is then
 // a NaN, and the faster rounding to bf16 will do.
 inline bool is_moderate(const WeightRow& v, int64_t n, uint32_t most = 0x5F80) {
-  uint32_t large = 0;
+  if (!v.data) return true;
+  // The largest magnitude, which vectors find at once: a row of scale may be no other row's.
   if (v.type == DType::bf16) {
     const uint16_t* in = reinterpret_cast<const uint16_t*>(v.data);
-    for (int64_t i = 0; v.data && i < n; ++i) large |= (in[i] & 0x7FFFu) > most;
-  } else {
-    const uint32_t* in = reinterpret_cast<const uint32_t*>(v.data);
-    for (int64_t i = 0; v.data && i < n; ++i) large |= (in[i] & 0x7FFFFFFFu) > most << 16;
+    uint16_t largest = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const uint16_t magnitude = in[i] & 0x7FFF;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest <= most;
   }
-  return !large;
+  const uint32_t* in = reinterpret_cast<const uint32_t*>(v.data);
+  uint32_t largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t magnitude = in[i] & 0x7FFFFFFF;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest <= most << 16;
 }
 inline bool is_moderate(const View& v, int64_t n) { return is_moderate(WeightRow(v), n); }
 

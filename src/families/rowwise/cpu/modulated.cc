@@ -32,12 +32,13 @@ class Workspace {
     return sums;
   }
 
-  // Columns of a thread, all zero.
-  ColumnSums<C> of_thread(int thread) const {
+  // Columns of a thread, all zero, and its row of weights.
+  ColumnSums<C> of_thread(int thread, C** weight) const {
     ColumnSums<C> sums;
     sums.stride = plan_.stride;
     char* const scratch = scratch_ + size_t(thread) * plan_.scratch_bytes();
     std::fill_n(scratch, plan_.scratch_bytes(), char(0));
+    *weight = reinterpret_cast<C*>(scratch + plan_.scratch_bytes()) - plan_.stride;
     Wide<C>* wide = reinterpret_cast<Wide<C>*>(scratch);
     C* narrow = reinterpret_cast<C*>(wide + (plan_.many_blocks() ? plan_.plane_count() * plan_.stride : 0));
     ColumnSum<C>* const planes[3] = {&sums.weight, &sums.bias, &sums.gate};
@@ -127,7 +128,7 @@ bool has_sums(const RowNormBackward& p) {
 
 ModulationPlan modulation_plan_of(const RowNormBackward& p, int threads) {
   const auto has = [](const View& v) { return v.dtype != DType::none; };
-  ModulationPlan plan = modulation_plan(p.rows, p.n, p.dy.dtype == DType::f64 ? 8 : 4, threads);
+  ModulationPlan plan = modulation_plan(p.modulation, p.rows, p.n, p.dy.dtype == DType::f64 ? 8 : 4, threads);
   plan.dweight = has(p.dweight), plan.dbias = has(p.dbias);
   plan.planes[0] = has(p.dscale) || has(p.dweight);
   plan.planes[1] = has(p.dshift) || has(p.dbias) || (has(p.dscale) && has(p.bias));
@@ -147,7 +148,7 @@ kilter_status modulated_backward(const RowNormBackward& p, const RowBackwardKern
     ModulationSums<C> modulation = workspace.of_block(block, p.rows);
     if (modulation.dweight) std::fill_n(modulation.dweight, plan.stride, Wide<C>{});
     if (modulation.dbias) std::fill_n(modulation.dbias, plan.stride, Wide<C>{});
-    ColumnSums<C> sums = workspace.of_thread(thread);
+    ColumnSums<C> sums = workspace.of_thread(thread, &modulation.weight);
     sums.pairs = in_pairs(p), sums.modulation = &modulation;
     kernels.rows(p, RowWalk(modulation.begin, modulation.end, p.modulation), sums, past_caches);
   });

@@ -51,6 +51,7 @@ struct ModulationSums {
   bool many_blocks = false;                     // a modulation's blocks of groups may be several
   Wide<C>*head[3] = {}, *tail[3] = {};         // by plane: dy * h, dy, d * branch
   Wide<C>*dweight = nullptr, *dbias = nullptr;  // null: not asked for
+  C* weight = nullptr;                          // a row of scratch, for W
 };
 
 template <class C>
