@@ -1,5 +1,6 @@
 // adaptive_layer_norm: 1. the implementation lists  2. the C entry points.
 #include "families/rowwise/entry.h"
+#include "ops/adaptive_layer_norm/schema.h"
 
 namespace kilter {
 
