@@ -16,7 +16,7 @@ import unittest
 
 KILTER = None
 OK, USAGE, BAD_FILE, UNSUPPORTED, CHECK_FAILED, INVALID, IO, INTERNAL = 0, 2, 3, 4, 5, 6, 7, 8
-CODES = {"<f4": "f", "<f8": "d", "<f2": "e", "<u2": "H", "|u1": "B"}
+CODES = {"<f4": "f", "<f8": "d", "<f2": "e", "<u2": "H", "|u1": "B", "<i4": "i", "<i8": "q"}
 
 
 def npy(values, shape, descr="<f4"):

@@ -3,7 +3,7 @@ import json
 import math
 import struct
 
-from cli_case import INVALID, USAGE, CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm
+from cli_case import BAD_FILE, INVALID, USAGE, CliTest, npy, data, with_header, load, bf16, from_bf16, layer_norm
 
 
 class RunTest(CliTest):
@@ -48,6 +48,43 @@ class RunTest(CliTest):
         self.assertEqual(list(load(self.dir / "s.npy")[2]), sums)
         want = [v for r in range(self.rows) for v in layer_norm(sums[r * self.n:(r + 1) * self.n], [1] * self.n, [0] * self.n)[0]]
         self.near(load(self.dir / "y.npy")[2], [a + b for a, b in zip(want, self.x)])
+
+    def test_adaptive_layer_norm(self):
+        put = lambda name, values, *shape, descr="<f4": self.put(name, npy(values, shape, descr))
+        put("a.npy", [1, 3, 2, 6, 5, 1, 0, 8], 2, 2, 2)
+        put("scale.npy", [1, 0, -0.5, 3], 2, 1, 2)
+        put("shift.npy", [10, 20, 30, 40], 2, 1, 2)
+        want = [8, 21, 8, 21, 30.5, 36, 29.5, 44]
+        statistics = ["--mean", "m.npy", "--rstd", "r.npy"]
+        self.kilter("run", "adaptive_layer_norm", "--x", "a.npy", "--scale", "scale.npy", "--shift", "shift.npy", "--eps", "0", "--y", "y.npy", *statistics)
+        self.assertEqual(load(self.dir / "y.npy"), ("<f4", (2, 2, 2), tuple(want)))
+        put("d.npy", [1, 2, 3, 4, 5, 6, 7, 8], 2, 2, 2)
+        gradients = ["--dx", "dx.npy", "--dscale", "ds.npy", "--dshift", "dh.npy"]
+        self.kilter("run", "adaptive_layer_norm", "--backward", "--x", "a.npy", "--scale", "scale.npy", *statistics, "--dy", "d.npy", *gradients)
+        self.assertEqual(load(self.dir / "ds.npy"), ("<f4", (2, 1, 2), (-4, 6, -2, 2)))
+        self.assertEqual(load(self.dir / "dh.npy"), ("<f4", (2, 1, 2), (4, 6, 12, 14)))
+        put("scale.npy", [1, 0, 9, 9, -0.5, 3], 3, 2)  # by segments, the second of which has no rows
+        put("shift.npy", [10, 20, 9, 9, 30, 40], 3, 2)
+        put("gate.npy", [0] * 6, 3, 2)
+        for descr in ("<i4", "<i8", ">i4", ">i8"):
+            self.put("lengths.npy", npy([0, 2, 2, 4], (4,), "<" + descr[1:]) if descr[0] == "<" else
+                     with_header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': (4,), }}", struct.pack(">4" + {">i4": "i", ">i8": "q"}[descr], 0, 2, 2, 4)))
+            by = ["--scale", "scale.npy", "--segments", "lengths.npy"]
+            self.kilter("run", "adaptive_layer_norm", "--x", "d.npy", "--residual", "a.npy", "--gate", "gate.npy", *by, "--shift", "shift.npy", "--eps", "0",
+                        "--residual-out", "s.npy", "--y", "y.npy", *statistics)
+            self.assertEqual(load(self.dir / "y.npy")[2], tuple(want))
+            self.assertEqual(load(self.dir / "s.npy")[2], load(self.dir / "a.npy")[2])
+            self.kilter("run", "adaptive_layer_norm", "--backward", "--x", "a.npy", *by, *statistics, "--dy", "d.npy", *gradients)
+            self.assertEqual(load(self.dir / "ds.npy"), ("<f4", (3, 2), (-4, 6, 0, 0, -2, 2)))
+        self.kilter("run", "adaptive_layer_norm", "--x", "a.npy", *by, "--norm", "rms", "--y", "y.npy", "--rstd", "r.npy")
+        put("lengths.npy", [0, 2, 2, 3], 4, descr="<i4")
+        done = self.kilter("run", "adaptive_layer_norm", "--x", "a.npy", *by, "--y", "y.npy", expect=INVALID)
+        self.assertIn("segments: expected lengths that add up to 4 rows, got 3", done.err)
+        put("lengths.npy", [0, 2, 2, 4], 4)
+        done = self.kilter("run", "adaptive_layer_norm", "--x", "a.npy", *by, "--y", "y.npy", expect=BAD_FILE)
+        self.assertIn("expected '<i4' or '<i8', got '<f4'", done.err)
+        self.put("lengths.npy", npy([1, 2], (2,), "<i4"))
+        self.kilter("run", "rms_norm", "--x", "lengths.npy", "--y", "y.npy", expect=BAD_FILE)
 
     def test_types(self):
         for descr, flag, tolerance in (("<f8", [], 1e-12), ("<f2", [], 2e-3), ("<u2", ["--x-dtype", "bf16"], 1e-2)):

@@ -117,7 +117,7 @@ TEST_P(Layouts, OneRowMayHaveAnyStride) {
   if (!Call(GetParam()).has_any_rows()) GTEST_SKIP() << "its rows are counted by a size of its own";
   for (const int64_t stride : {int64_t(0), int64_t(-3), int64_t(1) << 60}) {
     const bool planes = Call(GetParam()).has_planes();
-    const Making one = {.any = {planes ? 2 : 1}, .batch = 1};
+    const Making one = {.any = {planes ? 2 : 1}, .batch = 1, .lengths = false};
     Call expected(GetParam(), one), got(GetParam(), one);
     int64_t of_rows[2] = {stride, 1}, of_planes[3] = {stride, 2, 1};
     for (const std::string& name : tensors())
@@ -221,6 +221,31 @@ TEST_P(Layouts, Empty) {
         }
       }
     }
+}
+
+// As many leading dimensions as a view has room for, none of which continues another; and one more.
+TEST(Layouts, TwistedDimensions) {
+  for (const size_t dims : {size_t(12), size_t(13)}) {
+    const std::vector<int64_t> twos(dims, 2);
+    Call flat(KILTER_RMS_NORM_FORWARD, {.any = twos, .size = 3}), twisted(KILTER_RMS_NORM_FORWARD, {.any = twos, .size = 3});
+    std::vector<int64_t> strides(dims + 1, 1);
+    for (size_t d = 0; d < dims; ++d) strides[d] = int64_t(3) << d;
+    twisted["x"].strides = strides.data();
+    if (dims == 13) {
+      EXPECT_EQ(twisted.run(), KILTER_UNSUPPORTED);
+      EXPECT_NE(std::string(kilter_last_error()).find("x.strides: expected at most 12 leading dimensions"), std::string::npos);
+      continue;
+    }
+    Matrix& x = flat.memory("x");
+    for (int64_t r = 0; r < x.rows(); ++r) {
+      int64_t there = 0;
+      for (size_t d = 0; d < dims; ++d) there |= (r >> d & 1) << (dims - 1 - d);
+      for (int64_t i = 0; i < 3; ++i) x.set(r, i, twisted.memory("x").get(there, i));
+    }
+    ASSERT_EQ(flat.run(), KILTER_OK);
+    ASSERT_EQ(twisted.run(), KILTER_OK) << kilter_last_error();
+    EXPECT_TRUE(same_outputs(flat, twisted));
+  }
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ Read read(Layout& l) {
                            uint64_t(l.offset * item_size(l.dtype))};
   Checked checked;
   EXPECT_EQ(check_alone("test", "x", t, "x", t.device, t.ndim - 1, false, &checked), KILTER_OK) << kilter_last_error();
-  fill_view(t, checked, t.ndim - 1, &r.view);
+  EXPECT_EQ(fill_view("overlap", "t", t, checked, t.ndim - 1, &r.view), KILTER_OK);
   for (size_t d = 0; d + 1 < l.shape.size(); ++d) r.rows *= l.shape[d];
   r.n = l.shape.back();
   return r;

@@ -11,6 +11,8 @@ static const kilter_dtype KILTER_FP32 = {KILTER_FLOAT, 32, 1};
 static const kilter_dtype KILTER_FP16 = {KILTER_FLOAT, 16, 1};
 static const kilter_dtype KILTER_BF16 = {KILTER_BFLOAT, 16, 1};
 static const kilter_dtype KILTER_UINT8 = {KILTER_UINT, 8, 1};
+static const kilter_dtype KILTER_INT32 = {KILTER_INT, 32, 1};
+static const kilter_dtype KILTER_INT64 = {KILTER_INT, 64, 1};
 
 /* A row-major tensor in host memory.  It points to shape, which must stay where it is until the call.  data is what the struct has,
  * void*, for inputs too: under const, compilers complain of the fresh memory of an output. */
@@ -25,8 +27,8 @@ static inline kilter_tensor kilter_cpu_tensor(void* data, kilter_dtype dtype, in
   return t;
 }
 
-/* Arguments to begin with: struct_size, eps (KILTER_DEFAULT_EPS) and momentum (KILTER_DEFAULT_MOMENTUM) are set, all else is absent or
- * neutral.  A group_norm needs its groups as well, a batch_norm that trains its training. */
+/* Arguments to begin with: struct_size, eps (KILTER_DEFAULT_EPS), momentum (KILTER_DEFAULT_MOMENTUM) and adaptive_layer_norm's scale_offset
+ * (1) are set, all else is absent or neutral.  A group_norm needs its groups as well, a batch_norm that trains its training. */
 static inline kilter_layer_norm_forward_args kilter_layer_norm_forward_defaults(void) {
   kilter_layer_norm_forward_args a;
   memset(&a, 0, sizeof a);
@@ -54,6 +56,23 @@ static inline kilter_rms_norm_backward_args kilter_rms_norm_backward_defaults(vo
   kilter_rms_norm_backward_args a;
   memset(&a, 0, sizeof a);
   a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_adaptive_layer_norm_forward_args kilter_adaptive_layer_norm_forward_defaults(void) {
+  kilter_adaptive_layer_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.eps = KILTER_DEFAULT_EPS;
+  a.scale_offset = 1;
+  return a;
+}
+
+static inline kilter_adaptive_layer_norm_backward_args kilter_adaptive_layer_norm_backward_defaults(void) {
+  kilter_adaptive_layer_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  a.scale_offset = 1;
   return a;
 }
 

@@ -27,7 +27,7 @@
  * GPU still does with it is the caller's to wait for.
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
- * are arbitrary for inputs, zero and negative included; an output's rows must not overlap each other.  All activations of
+ * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not overlap each other.  All activations of
  * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
  * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
  * group_norm's activations are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows;
@@ -121,7 +121,7 @@ enum {
   KILTER_DEVICE_ROCM_HOST = 11, /* pinned host memory */
   KILTER_DEVICE_CUDA_MANAGED = 13
 };
-enum { KILTER_UINT = 1, KILTER_FLOAT = 2, KILTER_BFLOAT = 4 }; /* KILTER_UINT with 8 bits: bytes of bits (batch_norm's mask) */
+enum { KILTER_INT = 0, KILTER_UINT = 1, KILTER_FLOAT = 2, KILTER_BFLOAT = 4 }; /* integers: lengths, of 32 or 64 bits (adaptive_layer_norm); bytes of bits (batch_norm's mask) */
 
 typedef struct kilter_device {
   int32_t type;
@@ -176,7 +176,9 @@ typedef enum kilter_function {
   KILTER_BATCH_NORM_APPLY_FORWARD = 16,
   KILTER_BATCH_NORM_APPLY_BACKWARD = 17,
   KILTER_BATCH_NORM_COMBINE_FORWARD = 18,
-  KILTER_BATCH_NORM_COMBINE_BACKWARD = 19
+  KILTER_BATCH_NORM_COMBINE_BACKWARD = 19,
+  KILTER_ADAPTIVE_LAYER_NORM_FORWARD = 20,
+  KILTER_ADAPTIVE_LAYER_NORM_BACKWARD = 21
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -324,6 +326,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_forward(const kilter_r
 KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_rms_norm_backward_args* args,
                                                                    kilter_stream stream) KILTER_NOEXCEPT;
 
+#include "kilter/adaptive.h"    /* adaptive_layer_norm */
 #include "kilter/elementwise.h" /* dyt, derf */
 #include "kilter/planewise.h"   /* group_norm */
 
@@ -385,10 +388,12 @@ typedef struct kilter_field {
   const char* help;        /* "weight: ..." */
   size_t offset;           /* in the struct */
   int32_t required;        /* a tensor that may not be absent */
-  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "1", "bits" (the bytes of
-                              a bit for each element of a sample: planewise.h, batch_norm); "|" between alternatives: "... n" */
+  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "...?" for the same of which the last may be
+                              1, "1", "bits" (the bytes of a bit for each element of a sample: planewise.h, batch_norm), "segments+1" (of
+                              cumulative lengths: where they are there, a shape with "segments" holds), the name of a tensor that has the
+                              shape; "|" between alternatives: "... n" */
   const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
-                              uint8 */
+                              uint8, int32, int64 */
   const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */
   const char* needs;       /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */

@@ -417,6 +417,7 @@ inline void set_thread_limit(int threads) { check(kilter_set_thread_limit(thread
 
 }  // namespace kilter
 
+#include "kilter/adaptive.hpp"  // adaptive_layer_norm
 #include "kilter/batch_norm.hpp"
 #include "kilter/planewise.hpp"  // group_norm, instance_norm
 

@@ -76,6 +76,14 @@ template <>
 struct element<uint8_t> {
   static constexpr kilter_dtype dtype = {KILTER_UINT, 8, 1};
 };
+template <>
+struct element<int32_t> {
+  static constexpr kilter_dtype dtype = {KILTER_INT, 32, 1};
+};
+template <>
+struct element<int64_t> {
+  static constexpr kilter_dtype dtype = {KILTER_INT, 64, 1};
+};
 #ifdef __STDCPP_FLOAT16_T__
 template <>
 struct element<std::float16_t> : element<half> {};

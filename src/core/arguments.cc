@@ -44,6 +44,7 @@ class Reader {
       if (s_.fields[k].kind != Kind::tensor) KILTER_RETURN_IF_ERROR(read_scalar(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].needs >= 0) KILTER_RETURN_IF_ERROR(check_need(s_.fields[k]));
+    KILTER_RETURN_IF_ERROR(check_type(s_.fields[s_.t]));  // first: others may have its type
     for (int k = 0; k < s_.count; ++k)
       if (s_.fields[k].kind == Kind::tensor) KILTER_RETURN_IF_ERROR(check_type(s_.fields[k]));
     for (int k = 0; k < s_.count; ++k)
@@ -51,7 +52,7 @@ class Reader {
     for (int k = 0; k < s_.count; ++k)
       if (is_bits(s_.fields[k])) KILTER_RETURN_IF_ERROR(check_bits(s_.fields[k]));
     KILTER_RETURN_IF_ERROR(check_overlaps());
-    for (int i = 0; i < s_.size_count; ++i) member<int64_t>(problem_, s_.sizes[i].to) = s_.sizes[i].product ? product_ : bound_[i].value;
+    for (int i = 0; i < s_.size_count; ++i) member<int64_t>(problem_, s_.sizes[i].to) = s_.sizes[i].product ? product_ : value_of(i);
     return KILTER_OK;
   }
 
@@ -80,7 +81,8 @@ class Reader {
     if (first_ < 0) first_ = index, member<kilter_device>(problem_, s_.device) = device_for(t.device);
     const Shape* shape = nullptr;
     for (int a = 0; a < f.shape_count && !shape; ++a)
-      if (matches(f.shapes[a], t)) shape = &f.shapes[a];
+      if (holds(f, f.shapes[a]) && matches(f.shapes[a], t)) shape = &f.shapes[a];
+    if (f.like >= 0 && shape && !same_shape(t, given<kilter_tensor>(s_.fields[f.like]))) shape = nullptr;
     const int leading = shape ? row_dims(*shape, t) : 0;
     Checked checked;
     KILTER_RETURN_IF_ERROR(check_alone(s_.op, f.name, t, s_.fields[first_].name, member<kilter_device>(problem_, s_.device),
@@ -88,8 +90,7 @@ class Reader {
     if (!shape) return wrong_shape(f, t);
     if (shape->is_planes()) KILTER_RETURN_IF_ERROR(check_layout(f, t));
     KILTER_RETURN_IF_ERROR(bind(f, index, *shape, t));
-    fill_view(t, checked, leading, &view(f));
-    return KILTER_OK;
+    return fill_view(s_.op, f.name, t, checked, leading, &view(f));
   }
 
   // Dimensions that "..." stands for; 0 without one, negative if there are too few.
@@ -114,9 +115,31 @@ class Reader {
     return KILTER_OK;
   }
 
-  // Size of the shape's i-th dimension, which is not "...".
+  // Size of the shape's i-th dimension, which is not "...".  Lengths that are none give -1.
   static int64_t size_at(const Shape& shape, int i, const kilter_tensor& t) {
-    return t.shape[shape.any >= 0 && i > shape.any ? t.ndim - shape.count + i : i];
+    const int64_t size = t.shape[shape.any >= 0 && i > shape.any ? t.ndim - shape.count + i : i];
+    return i != shape.more ? size : size < 1 ? -1 : size - 1;
+  }
+  // What it is found to be.
+  int64_t value_of(int size) const { return s_.sizes[size].shared && bound_[size].field < 0 ? shared_ : bound_[size].value; }
+
+  // Of a field that has an alternative by a tensor of lengths: that one where the tensor is there, else the others.
+  bool holds(const Field& f, const Shape& shape) const {
+    for (int a = 0; a < f.shape_count; ++a)
+      if (const int by = f.shapes[a].by; by >= 0) return (bound_[by].field >= 0) == (shape.by >= 0);
+    return true;
+  }
+  static bool same_shape(const kilter_tensor& a, const kilter_tensor& b) {
+    return a.ndim == b.ndim && (!a.ndim || std::memcmp(a.shape, b.shape, sizeof(int64_t) * size_t(a.ndim)) == 0);
+  }
+  // Whether the first dimensions are those of "...", the last of them perhaps 1.
+  bool shares(const kilter_tensor& t, int any) const {
+    bool one = false;
+    for (int d = 0; d < any; ++d) {
+      if (t.shape[d] != any_[d] ? t.shape[d] != 1 : one && any_[d] != 1) return false;
+      one |= t.shape[d] != any_[d];
+    }
+    return any == any_count_;
   }
 
   bool matches(const Shape& shape, const kilter_tensor& t) const {
@@ -124,12 +147,14 @@ class Reader {
     const int any = any_of(shape, t);
     if (any < 0) return false;
     if (shape.any < 0 && t.ndim != shape.count) return false;
-    if (shape.any >= 0 && any_bound_ &&
+    if (shape.is_shared() && !shares(t, any)) return false;
+    if (shape.any >= 0 && any_bound_ && !shape.is_shared() &&
         (any != any_count_ || (any && std::memcmp(t.shape + shape.any, any_, sizeof(int64_t) * size_t(any)) != 0)))
       return false;
     for (int i = 0; i < shape.count; ++i) {
       if (i == shape.any || shape.dims[i] == kBits) continue;
       const int64_t size = size_at(shape, i, t);
+      if (i == shape.more && size < 0) return false;
       if (shape.dims[i] == kOne ? size != 1 : bound_[shape.dims[i]].field >= 0 && bound_[shape.dims[i]].value != size) return false;
     }
     return true;
@@ -139,6 +164,10 @@ class Reader {
     for (int i = 0; i < shape.count; ++i)
       if (i != shape.any && shape.dims[i] >= 0 && bound_[shape.dims[i]].field < 0)
         bound_[shape.dims[i]] = {size_at(shape, i, t), index, i < shape.any ? i : i - shape.count};
+    if (shape.is_shared() && f.like < 0) {
+      shared_ = 1;
+      for (int d = 0; d < any_count_; ++d) shared_ = t.shape[d] == 0 ? 0 : shared_ * t.shape[d];
+    }
     if (shape.any < 0 || any_bound_) return KILTER_OK;
     any_bound_ = true, any_ = t.shape + shape.any, any_count_ = any_of(shape, t);
     product_ = 1;
@@ -163,10 +192,15 @@ class Reader {
     Text expected;
     for (int a = 0; a < f.shape_count; ++a) {
       const Shape& shape = f.shapes[a];
-      expected.add("%s[", a ? " or " : "");
+      if (!holds(f, shape)) continue;
+      expected.add("%s[", expected.used ? " or " : "");
       Text sizes;
       const Bound* binder = nullptr;
       for (int i = 0; i < shape.count; ++i) {
+        if (shape.dims[i] == kShared) {
+          for (int d = 0; d < any_count_; ++d) sizes.separate(", "), sizes.add("%" PRId64 "%s", any_[d], any_[d] == 1 ? "" : " or 1");
+          continue;
+        }
         if (shape.dims[i] == kAny && any_bound_) {
           for (int d = 0; d < any_count_; ++d) sizes.separate(", "), sizes.add("%" PRId64, any_[d]);
           continue;
@@ -179,14 +213,19 @@ class Reader {
         else if (shape.dims[i] == kBits)
           sizes.add("%" PRId64, bits());
         else if (bound_[shape.dims[i]].field >= 0)
-          binder = &bound_[shape.dims[i]], sizes.add("%" PRId64, binder->value);
+          binder = &bound_[shape.dims[i]], sizes.add("%" PRId64, binder->value + (i == shape.more));
         else
-          sizes.add("%s", s_.sizes[shape.dims[i]].name);
+          sizes.add("%s%s", s_.sizes[shape.dims[i]].name, i == shape.more ? " + 1" : "");
       }
       expected.add("%s]", sizes.text);
       if (binder && shape.count == 1 && s_.fields[binder->field].kind == Kind::tensor)
         expected.add(" (%s.shape[%d])", s_.fields[binder->field].name, binder->dim);
       if (shape.any >= 0 && any_bound_ && a + 1 == f.shape_count) expected.add(", as of %s", s_.fields[first_].name);
+    }
+    if (f.like >= 0) {
+      const kilter_tensor& other = given<kilter_tensor>(s_.fields[f.like]);
+      expected = {};
+      expected.add("%s's (%s)", s_.fields[f.like].name, ShapeText(other.shape, other.ndim).text);
     }
     return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected %s, got %s", f.name, expected.text, ShapeText(t.shape, t.ndim).text);
   }
@@ -226,7 +265,7 @@ class Reader {
     if (types.t) expected.add("%s's type (%s)", s_.fields[s_.t].name, dtype_name(t));
     if (types.stat) expected.separate(" or "), expected.add("the statistics' type (%s)", dtype_name(stat));
     if (of >= 0) expected.separate(" or "), expected.add("%s's type (%s)", s_.fields[of].name, dtype_name(type_of(of)));
-    for (const DType d : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8})
+    for (const DType d : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8, DType::i32, DType::i64})
       if (types.fixed >> int(d) & 1) expected.separate(" or "), expected.add("%s", dtype_name(d));
     return fail(KILTER_UNSUPPORTED, s_.op, "%s.dtype: expected %s, got %s", f.name, expected.text, dtype_name(got));
   }
@@ -283,12 +322,19 @@ class Reader {
     int64_t rows = 1, n = 1;
     for (int i = 0; i < shape.count; ++i) {
       const bool of_rows = shape.is_planes() ? i == 0 : shape.any < 0 ? i + 1 < shape.count : i == shape.any;
-      (of_rows ? rows : n) *= i == shape.any           ? product_
-                              : shape.dims[i] == kBits ? bits()
-                              : shape.dims[i] == kOne  ? 1
-                                                       : bound_[shape.dims[i]].value;
+      (of_rows ? rows : n) *= shape.is_shared() && i == 0 ? shared_rows()
+                              : i == shape.any            ? product_
+                              : shape.dims[i] == kBits    ? bits()
+                              : shape.dims[i] == kOne     ? 1
+                                                          : value_of(shape.dims[i]) + (i == shape.more);
     }
     return {&view(f), rows, n};
+  }
+
+  int64_t shared_rows() const {
+    for (int i = 0; i < s_.size_count; ++i)
+      if (s_.sizes[i].shared) return value_of(i);
+    return shared_;
   }
 
   // Outputs lie apart from all else, but for the inputs that they may be exactly.
@@ -328,6 +374,7 @@ class Reader {
   const int64_t* any_ = nullptr;  // what "..." stands for
   int any_count_ = 0;
   int64_t product_ = 1;
+  int64_t shared_ = 1;  // rows of a tensor of "...?"
   uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far
 };
 

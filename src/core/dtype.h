@@ -8,13 +8,15 @@
 
 namespace kilter {
 
-enum class DType : uint8_t { none, f64, f32, f16, bf16, u8 };  // u8: bytes of bits, which nobody computes with
+// u8: bytes of bits, integers: of lengths; nobody computes with them.
+enum class DType : uint8_t { none, f64, f32, f16, bf16, u8, i32, i64 };
 
 // Which kilter DType a DLPack type is; none if it is not one of ours.
 constexpr DType dtype_of(kilter_dtype t) {
   if (t.lanes != 1) return DType::none;
   if (t.code == KILTER_FLOAT) return t.bits == 64 ? DType::f64 : t.bits == 32 ? DType::f32 : t.bits == 16 ? DType::f16 : DType::none;
   if (t.code == KILTER_UINT) return t.bits == 8 ? DType::u8 : DType::none;
+  if (t.code == KILTER_INT) return t.bits == 32 ? DType::i32 : t.bits == 64 ? DType::i64 : DType::none;
   return t.code == KILTER_BFLOAT && t.bits == 16 ? DType::bf16 : DType::none;
 }
 
@@ -30,6 +32,10 @@ constexpr kilter_dtype dlpack_of(DType t) {
       return {KILTER_BFLOAT, 16, 1};
     case DType::u8:
       return {KILTER_UINT, 8, 1};
+    case DType::i32:
+      return {KILTER_INT, 32, 1};
+    case DType::i64:
+      return {KILTER_INT, 64, 1};
     case DType::none:
       break;
   }
@@ -37,7 +43,7 @@ constexpr kilter_dtype dlpack_of(DType t) {
 }
 
 KILTER_INLINE constexpr int item_size(DType t) {
-  return t == DType::f64 ? 8 : t == DType::f32 ? 4 : t == DType::none ? 0 : t == DType::u8 ? 1 : 2;
+  return t == DType::f64 || t == DType::i64 ? 8 : t == DType::f32 || t == DType::i32 ? 4 : t == DType::none ? 0 : t == DType::u8 ? 1 : 2;
 }
 
 constexpr const char* dtype_name(DType t) {
@@ -52,6 +58,10 @@ constexpr const char* dtype_name(DType t) {
       return "bf16";
     case DType::u8:
       return "uint8";
+    case DType::i32:
+      return "int32";
+    case DType::i64:
+      return "int64";
     case DType::none:
       break;
   }

@@ -27,6 +27,10 @@ R read(const View& v, int64_t row, int64_t i) {
       return R(bf16_to_float(*reinterpret_cast<const uint16_t*>(p)));
     case DType::u8:
       return R(*reinterpret_cast<const uint8_t*>(p));
+    case DType::i32:
+      return R(*reinterpret_cast<const int32_t*>(p));
+    case DType::i64:
+      return R(*reinterpret_cast<const int64_t*>(p));
     case DType::none:
       break;
   }
@@ -69,6 +73,12 @@ void write(const View& v, int64_t row, int64_t i, R value) {
       break;
     case DType::u8:
       *reinterpret_cast<uint8_t*>(p) = uint8_t(d);
+      break;
+    case DType::i32:
+      *reinterpret_cast<int32_t*>(p) = int32_t(d);
+      break;
+    case DType::i64:
+      *reinterpret_cast<int64_t*>(p) = int64_t(d);
       break;
     case DType::none:
       break;

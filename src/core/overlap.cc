@@ -12,9 +12,9 @@ struct Term {
 };
 
 struct Search {
-  Term terms[2 * KILTER_MAX_RANK];
+  Term terms[2 * kMaxRowDims];
   int count = 0;
-  __int128 reach_lo[2 * KILTER_MAX_RANK + 1], reach_hi[2 * KILTER_MAX_RANK + 1];  // of terms i and later
+  __int128 reach_lo[2 * kMaxRowDims + 1], reach_hi[2 * kMaxRowDims + 1];  // of terms i and later
   bool need_nonzero = false;
   int budget = 20000;
 

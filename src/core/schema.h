@@ -2,9 +2,11 @@
 // which tools, tests and bindings know it.
 //
 // Shapes are written as in einsum: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives.  The first
-// tensor that has a name gives it its value (a count's own field does before), the others must agree.  The last dimension is
-// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last; "batch bits" are
-// the bytes of a bit for each of its elements (core/bits.h).  Types: "T"
+// tensor that has a name gives it its value (a count's own field does before), the others must agree.  "...?" are the dimensions of
+// "..." again, the last of which may be 1 instead: such a tensor's row is shared by consecutive rows.  A name with "+1" is of a tensor of
+// cumulative lengths: where it is there, the alternative with its size holds, else the others.  A tensor's name is its shape.  The last
+// dimension is contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last;
+// "batch bits" are the bytes of a bit for each of its elements (core/bits.h).  Types: "T"
 // (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
 // fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
 // compiler shows the sentence behind `throw`.
@@ -27,12 +29,15 @@ constexpr int kMaxFields = 32, kMaxSizes = 4, kMaxDims = 4, kMaxShapes = 2;
 
 enum class Kind : uint8_t { tensor, real, integer, count, choice, flags, text, memory, bytes, reserved };
 
-// One alternative of a shape.  dims: index of a size, kOne, kAny or kBits.
-constexpr int8_t kOne = -1, kAny = -2, kBits = -3;
+// One alternative of a shape.  dims: index of a size, kOne, kAny, kBits or kShared ("...?").
+constexpr int8_t kOne = -1, kAny = -2, kBits = -3, kShared = -4;
 struct Shape {
   int8_t dims[kMaxDims] = {};
   int8_t count = 0;
-  int8_t any = -1;  // where "..." stands, -1: nowhere
+  int8_t any = -1;   // where "..." or "...?" stands, -1: nowhere
+  int8_t more = -1;  // the dimension that has one more than its size
+  int8_t by = -1;    // the size that a tensor of lengths gives
+  constexpr bool is_shared() const { return any == 0 && dims[0] == kShared; }
   constexpr bool is_planes() const { return any > 0; }
   constexpr bool is_bits() const { return count == 2 && dims[1] == kBits; }
 };
@@ -53,6 +58,7 @@ struct Field {
   const char *shape_text = "", *types_text = "", *may_be_text = "";
   Shape shapes[kMaxShapes] = {};
   int8_t shape_count = 0;
+  int8_t like = -1;  // the field whose shape it has
   Types types = {};
   uint32_t may_be = 0;      // bits: inputs whose memory an output may be exactly
   int8_t gradient_of = -1;  // the field whose gradient an output is
@@ -68,6 +74,7 @@ struct Size {
   const char* name = "";
   uint16_t to = 0;       // int64_t in the problem
   bool product = false;  // of the dimensions that "..." stands for
+  bool shared = false;   // of those that "...?" does, where no tensor of lengths gives it
 };
 
 namespace schema {
@@ -131,6 +138,7 @@ class Schema {
 
   // Sizes that the problem wants to know.
   constexpr void size(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false}; }
+  constexpr void shared(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false, true}; }  // of "...?"
   constexpr void product(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), true}; }  // of "..."
 
   constexpr Schema& need(schema::Name n, const char* shape, const char* types, const char* help) {
@@ -207,6 +215,8 @@ class Schema {
   }
 
  private:
+  unsigned lengths_ = 0;  // bits: sizes that tensors of lengths give
+
   static constexpr size_t bytes(Kind kind) {
     return kind == Kind::tensor ? sizeof(kilter_tensor) : kind == Kind::choice || kind == Kind::reserved ? 4 : 8;
   }
@@ -227,6 +237,7 @@ class Schema {
   }
   constexpr int8_t dim(std::string_view word) const {
     if (word == "...") return kAny;
+    if (word == "...?") return kShared;
     if (word == "1") return kOne;
     if (word == "bits") return kBits;
     for (int i = 0; i < size_count; ++i)
@@ -234,8 +245,8 @@ class Schema {
     throw "no size of that name";
   }
   constexpr void type(Types* types, std::string_view word) const {
-    constexpr std::string_view kNames[] = {"", "fp64", "fp32", "fp16", "bf16", "uint8"};
-    for (int i = 1; i < 6; ++i)
+    constexpr std::string_view kNames[] = {"", "fp64", "fp32", "fp16", "bf16", "uint8", "int32", "int64"};
+    for (int i = 1; i < 8; ++i)
       if (word == kNames[i]) {
         types->fixed |= uint16_t(1 << i);
         return;
@@ -251,13 +262,19 @@ class Schema {
     Field& f = begin(n, Kind::tensor);
     f.name = n.name, f.at = uint16_t(n.at), f.to = uint16_t(n.to), f.help = help, f.output = output, f.required = required;
     f.shape_text = shape, f.types_text = types;
-    std::string_view alternatives = shape;
+    for (int i = 0; i < count; ++i)
+      if (std::string_view(shape) == fields[i].name) f.like = int8_t(i);
+    std::string_view alternatives = f.like < 0 ? shape : fields[f.like].shape_text;
     for (std::string_view one; schema::next_word(alternatives, &one, '|');) {
       Shape& s = f.shapes[f.shape_count++];
       for (std::string_view word; schema::next_word(one, &word);) {
-        if (word == "...") s.any = s.count;
+        if (word == "..." || word == "...?") s.any = s.count;
+        if (word.ends_with("+1")) s.more = s.count, word.remove_suffix(2);
         s.dims[s.count++] = dim(word);
       }
+      for (int d = 0; d < s.count; ++d)
+        if (s.dims[d] >= 0 && (lengths_ >> s.dims[d] & 1)) s.by = s.dims[d];
+      if (s.more >= 0) lengths_ |= 1u << s.dims[s.more];
       if (s.any > 0 && (s.any != 2 || s.count != 3)) throw "... begins a shape, or follows a batch and its channels";
     }
     std::string_view words = types;

@@ -20,7 +20,8 @@ int64_t stride_of(const kilter_tensor& t, int d) {
 }
 
 // The map over dimensions 0 .. leading - 1, neighbours merged where one stride continues the other.
-void coalesce(const kilter_tensor& t, int leading, RowMap* out) {
+// false: too many are left.
+bool coalesce(const kilter_tensor& t, int leading, RowMap* out) {
   RowMap& map = *out;
   map.ndim = 0;
   for (int d = leading - 1; d >= 0; --d) {
@@ -28,11 +29,14 @@ void coalesce(const kilter_tensor& t, int leading, RowMap* out) {
     const int64_t stride = stride_of(t, d);
     if (map.ndim > 0 && stride == map.stride[map.ndim - 1] * map.size[map.ndim - 1]) {
       map.size[map.ndim - 1] *= t.shape[d];
+    } else if (map.ndim == kMaxRowDims) {
+      return false;
     } else {
       map.size[map.ndim] = t.shape[d];
       map.stride[map.ndim++] = stride;
     }
   }
+  return true;
 }
 
 }  // namespace
@@ -120,12 +124,14 @@ kilter_status check_alone(const char* op, const char* name, const kilter_tensor&
   return KILTER_OK;
 }
 
-void fill_view(const kilter_tensor& t, const Checked& checked, int leading, View* out) {
+kilter_status fill_view(const char* op, const char* name, const kilter_tensor& t, const Checked& checked, int leading, View* out) {
   out->dtype = checked.dtype;
-  if (!checked.elements) return;  // nothing can be read or written
+  if (!checked.elements) return KILTER_OK;  // nothing can be read or written
   char* const placeholder = reinterpret_cast<char*>(uintptr_t(1) << 20);
   out->data = (t.data ? static_cast<char*>(t.data) : placeholder) + t.byte_offset;
-  coalesce(t, leading, &out->map);
+  if (coalesce(t, leading, &out->map)) return KILTER_OK;
+  return fail(KILTER_UNSUPPORTED, op, "%s.strides: expected at most %d leading dimensions that do not continue each other, got %s", name,
+              kMaxRowDims, ShapeText(t.strides, t.ndim).text);
 }
 
 }  // namespace kilter

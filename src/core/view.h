@@ -8,12 +8,16 @@
 
 namespace kilter {
 
+// Of a tensor's leading dimensions, once neighbours that continue each other are one.  A thirteenth would need 8192 rows, all twisted;
+// room for KILTER_MAX_RANK would make the views of a call most of its stack.
+constexpr int kMaxRowDims = 12;
+
 // Element offset of row r.  Leading dimensions are coalesced; ndim is 0 or 1 for nearly every call.  What lies behind the first
 // ndim sizes and strides is undefined: zeroing ten views was half of a small call's time.
 struct RowMap {
-  int ndim = 0;                     // innermost dimension first
-  int64_t size[KILTER_MAX_RANK];    // sizes > 1
-  int64_t stride[KILTER_MAX_RANK];  // in elements
+  int ndim = 0;                 // innermost dimension first
+  int64_t size[kMaxRowDims];    // sizes > 1
+  int64_t stride[kMaxRowDims];  // in elements
 
   KILTER_INLINE int64_t at(int64_t row) const {
     if (ndim == 0) return 0;

@@ -28,6 +28,8 @@ KILTER_INLINE void add_to(Twofold& sum, Twofold v) {  // Knuth, TAOCP vol. 2, 4.
 }
 KILTER_INLINE double widen(float v) { return v; }
 KILTER_INLINE Twofold widen(double v) { return {v, 0}; }
+KILTER_INLINE double scaled(double sum, double by) { return sum * by; }
+KILTER_INLINE Twofold scaled(Twofold sum, double by) { return {sum.hi * by, sum.lo * by}; }
 KILTER_INLINE double value_of(double v) { return v; }
 KILTER_INLINE double value_of(Twofold v) { return v.hi - v.hi == 0 ? v.hi + v.lo : v.hi; }  // lo is NaN beside an infinity
 

@@ -37,23 +37,43 @@ struct PairsOfWords {
   }
 };
 
-// weight + offset in Order, by piece.  Where that takes a conversion, rows of one piece convert once and keep the result.
+// A row of them in memory; null: none.
+struct WeightRow {
+  const char* data = nullptr;
+  DType type = DType::none;
+
+  WeightRow() = default;
+  explicit WeightRow(const View& v, int64_t row = 0) : data(v.present() ? v.row(row) : nullptr), type(v.dtype) {}
+  const char* at(int64_t start) const { return data + start * item_size(type); }
+};
+
+// weight + offset in Order, by piece; or (weight + offset) * times + plus, of which each may lack.  Where that takes a conversion, rows
+// of one piece convert once and keep the result.
 template <class Order>
 class Weights {
   using C = typename Order::Value;
 
  public:
-  Weights(const View& view, C offset, int64_t n) : view_(view), offset_(offset) {
-    if (n > kPiece<C> || !view.present()) return;
-    const C* v = convert(0, int(n), values_);
-    kept_ = v == values_;
+  Weights(const View& view, C offset, int64_t n) : n_(n) { set(WeightRow(view), offset, {}, {}, nullptr, nullptr); }
+
+  // From here on.  other: a piece of memory, the caller's, which at(), values() and this may overwrite.  all: memory for all of them, as
+  // long as Order makes their last piece; null: none, and rows of several pieces are converted by each who asks.
+  void set(const WeightRow& weight, C offset, const WeightRow& times, const WeightRow& plus, C* other, C* all) {
+    weight_ = weight, offset_ = offset, times_ = times, plus_ = plus, other_ = other;
+    kept_ = nullptr;
+    if (n_ <= kPiece<C>) all = values_;
+    if (!weight.data || !all || n_ == 0) return;
+    for (int64_t start = 0; start < n_; start += kPiece<C>)
+      if (convert(start, int(n_ - start < kPiece<C> ? n_ - start : kPiece<C>), all + start) != all + start) return;  // as they lie
+    kept_ = all;
   }
 
   // Whether m of them are m / 2 words as they lie; also of no weights.
   bool are_words(int m) const {
-    return Order::kPairs && !kept_ && m % 2 == 0 && (!view_.present() || (view_.dtype == DType::bf16 && offset_ == 0));
+    const bool as_they_lie = weight_.type == DType::bf16 && offset_ == 0 && !times_.data && !plus_.data;
+    return Order::kPairs && !kept_ && m % 2 == 0 && (!weight_.data || as_they_lie);
   }
-  PairsOfWords words(int64_t start) const { return {view_.present() ? view_.data + 2 * start : nullptr}; }
+  PairsOfWords words(int64_t start) const { return {weight_.data ? weight_.data + 2 * start : nullptr}; }
   Values<C> values(int64_t start, int m) {
     const C* v = at(start, m);
     if constexpr (Order::kPairs) return {v, v ? v + Order::odd_start(m) : nullptr};
@@ -62,21 +82,36 @@ class Weights {
 
   // The weights of elements start to start + m, null without a weight; valid until the next call.
   const C* at(int64_t start, int m) {
-    if (!view_.present()) return nullptr;
-    return kept_ ? values_ + start : convert(start, m, values_);
+    if (!weight_.data) return nullptr;
+    return kept_ ? kept_ + start : convert(start, m, values_);
   }
 
  private:
   const C* convert(int64_t start, int m, C* __restrict buffer) const {
-    const C* w = Order::load(view_.dtype, view_.data + start * item_size(view_.dtype), m, buffer);
-    if (offset_ == 0) return w;
-    for (int i = 0, extent = Order::extent(m); i < extent; ++i) buffer[i] = w[i] + offset_;
-    return buffer;
+    const C* w = Order::load(weight_.type, weight_.at(start), m, buffer);
+    const int extent = Order::extent(m);
+    if (offset_ != 0) {
+      for (int i = 0; i < extent; ++i) buffer[i] = w[i] + offset_;
+      w = buffer;
+    }
+    if (times_.data) {
+      const C* v = Order::load(times_.type, times_.at(start), m, other_);
+      for (int i = 0; i < extent; ++i) buffer[i] = w[i] * v[i];
+      w = buffer;
+    }
+    if (plus_.data) {
+      const C* v = Order::load(plus_.type, plus_.at(start), m, other_);
+      for (int i = 0; i < extent; ++i) buffer[i] = w[i] + v[i];
+      w = buffer;
+    }
+    return w;
   }
 
-  const View& view_;
-  const C offset_;
-  bool kept_ = false;
+  WeightRow weight_, times_, plus_;
+  C offset_ = 0;
+  const int64_t n_;
+  C* other_ = nullptr;
+  const C* kept_ = nullptr;  // all of them, converted
   alignas(64) C values_[kPiece<C>];
 };
 

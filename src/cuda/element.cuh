@@ -17,6 +17,8 @@ __device__ __forceinline__ C load_element(DType type, const char* p, int64_t i) 
     case DType::bf16:
       return C(bf16_to_float(reinterpret_cast<const uint16_t*>(p)[i]));
     case DType::u8:
+    case DType::i32:
+    case DType::i64:
     case DType::none:
       break;
   }
@@ -55,6 +57,8 @@ __device__ __forceinline__ void store_element(DType type, char* p, int64_t i, C 
       reinterpret_cast<uint16_t*>(p)[i] = float_to_bf16(float(value));
       break;
     case DType::u8:
+    case DType::i32:
+    case DType::i64:
     case DType::none:
       break;
   }

@@ -7,8 +7,9 @@
 namespace kilter::test {
 namespace {
 
-constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8};
-constexpr const char* kWords[] = {"fp64", "fp32", "fp16", "bf16", "uint8"};
+constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16, DType::u8, DType::i32, DType::i64};
+constexpr const char* kWords[] = {"fp64", "fp32", "fp16", "bf16", "uint8", "int32", "int64"};
+constexpr int64_t kSegments = 4;  // of lengths
 constexpr size_t kTail = 64;
 
 std::vector<kilter_function_info> all_infos() {
@@ -34,6 +35,7 @@ std::string named(const kilter_field& field, const std::string& part) { return s
 bool is_bits(const kilter_field& field) { return is_tensor(field) && words_of(field.shape).back() == "bits"; }
 bool is_output(const kilter_field& field) { return std::strcmp(field.kind, "output") == 0; }
 bool is_count(const kilter_field& field) { return std::strcmp(field.kind, "count") == 0; }
+bool is_lengths(const kilter_field& field) { return is_tensor(field) && std::string(field.shape).ends_with("+1"); }
 bool is_planes(const kilter_field& field) {
   const std::vector<std::string> words = words_of(field.shape);
   return is_tensor(field) && words.size() > 1 && words.back() == "...";
@@ -78,7 +80,7 @@ Call::Call(kilter_function function, const Making& making) : making_(making) {
   if (std::find(types.begin(), types.end(), dtype_name(making_.t)) == types.end()) making_.t = type_named(types.front());
   args_.resize((info_.args_size + kTail) / sizeof(uint64_t));
   for (const kilter_field& f : fields_)
-    if (is_tensor(f) && f.required) give_memory(f);
+    if (is_tensor(f) && (f.required || (is_lengths(f) && making_.lengths))) give_memory(f);
   // By what is chosen more may be required: as one tensor and the one that it needs.
   for (const kilter_field& f : fields_)
     if (is_tensor(f) && !is_output(f) && !is_answered()) give_if(f);
@@ -150,13 +152,16 @@ std::set<DType> Call::allowed(const kilter_field& field) const {
 }
 
 std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
-  const std::vector<std::string> alternatives = words_of(field.shape, '|');
+  for (const kilter_field& f : fields_)
+    if (field.shape == std::string(f.name)) return shape_of(f);
   std::vector<int64_t> shape;
-  for (const std::string& word : words_of(alternatives.at(making_.shape % alternatives.size()).c_str())) {
-    if (word == "...")
+  for (std::string word : words_of(form_of(field).c_str())) {
+    const bool more = word.ends_with("+1");
+    if (more) word.resize(word.size() - 2);
+    if (word == "..." || word == "...?")
       shape.insert(shape.end(), making_.any.begin(), making_.any.end());
     else
-      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : size_named(word));
+      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : size_named(word) + more);
   }
   return shape;
 }
@@ -166,6 +171,12 @@ int64_t Call::bytes_of_bits() const {
   for (const int64_t size : making_.any) places *= size;
   const bool last = making_.channels_last && channels > 1;
   return last ? places * ((channels + 7) / 8) : (channels * places + 7) / 8;
+}
+
+std::string Call::form_of(const kilter_field& field) const {
+  const std::vector<std::string> alternatives = words_of(field.shape, '|');
+  if (alternatives.size() == 2 && alternatives[0].starts_with("...?")) return alternatives[making_.lengths];
+  return alternatives.at(making_.shape % alternatives.size());
 }
 
 bool Call::has_planes() const { return std::any_of(fields_.begin(), fields_.end(), is_planes); }
@@ -182,10 +193,15 @@ int64_t Call::size_named(const std::string& name) const {
     }
   // The others by the order in which tensors name them.
   std::map<std::string, int64_t> sizes;
+  std::set<std::string> tensors;  // whose shape others have
+  for (const kilter_field& f : fields_)
+    if (is_tensor(f)) tensors.insert(f.name);
   int64_t next = making_.size;
   for (const kilter_field& f : fields_)
     for (const std::string& form : words_of(is_tensor(f) ? f.shape : "", '|'))
       for (const std::string& word : words_of(form.c_str())) {
+        if (word.ends_with("+1")) sizes[word.substr(0, word.size() - 2)] = kSegments;
+        if (word.ends_with("+1") || word == "...?" || (!sizes.count(word) && tensors.count(word))) continue;
         if (word == "..." || word == "1" || word == "bits" || sizes.count(word)) continue;
         const bool batch = is_planes(f) && form.starts_with(word);
         sizes[word] = batch ? making_.batch : std::max<int64_t>(next--, 0);
@@ -216,8 +232,11 @@ void Call::give_memory(const kilter_field& f) {
   uint64_t seed = 1;
   for (const char* c = f.name; *c; ++c) seed = seed * 31 + uint64_t(*c);
   const bool around_one = std::strcmp(f.types, "stat") == 0 || words_of(f.shape).size() == 1;
+  int64_t rows = 1;
+  for (const int64_t size : making_.any) rows *= size;
+  if (is_lengths(f)) m.fill([&](int64_t, int64_t i) { return double(i * rows / kSegments); });
   // A number by its place alone: the same in every layout and rank.
-  if (!is_output(f))
+  if (!is_output(f) && !is_lengths(f))
     m.fill([&](int64_t r, int64_t i) {
       const double value = noise(seed, 0, r * m.n() + i);
       return around_one ? 1 + value / 8 : value + 0.25;

@@ -31,6 +31,7 @@ struct Making {
   std::map<std::string, int32_t> choices = {{"training", 1}};  // of those that have such a field; else 0, or what a mask needs
   bool channels_last = false;                                  // of planes
   size_t shape = 0;                                            // which alternative, where there are several
+  bool lengths = true;                                         // tensors of cumulative lengths, and the alternatives by them
   std::map<std::string, std::string> types = {};               // a tensor's, in words of its own; else the first that it has
   std::set<std::string> without = {};                          // tensors to leave out
   std::map<std::string, Placed> placed = {};  // where a tensor lies; else plain.  Planes: pad and strides are those of samples
@@ -85,6 +86,7 @@ class Call {
   void give_if(const kilter_field& field);
   bool is_answered();
   Placed place_of(const kilter_field& field, const std::vector<int64_t>& shape) const;
+  std::string form_of(const kilter_field& field) const;  // the alternative that the call has
   std::vector<int64_t> shape_of(const kilter_field& field) const;
   int64_t bytes_of_bits() const;
 
@@ -107,6 +109,7 @@ bool is_tensor(const kilter_field& field);
 bool is_output(const kilter_field& field);
 bool is_bits(const kilter_field& field);  // [batch, bytes]: a bit for each element of planes
 bool is_count(const kilter_field& field);
+bool is_lengths(const kilter_field& field);  // cumulative lengths, of segments that are some of the rows each
 bool is_planes(const kilter_field& field);  // [batch, channels, spatial...]: dense in each sample, in one of two layouts
 
 // All functions, and their names for TEST_P.

@@ -58,6 +58,8 @@ double Matrix::get(int64_t r, int64_t i) const {
   if (dtype_ == DType::f64) return *reinterpret_cast<const double*>(p);
   if (dtype_ == DType::f32) return *reinterpret_cast<const float*>(p);
   if (dtype_ == DType::u8) return *reinterpret_cast<const uint8_t*>(p);
+  if (dtype_ == DType::i32) return *reinterpret_cast<const int32_t*>(p);
+  if (dtype_ == DType::i64) return double(*reinterpret_cast<const int64_t*>(p));
   const uint16_t h = *reinterpret_cast<const uint16_t*>(p);
   return dtype_ == DType::f16 ? half_to_float(h) : bf16_to_float(h);
 }
@@ -70,6 +72,10 @@ void Matrix::set(int64_t r, int64_t i, double value) {
     *reinterpret_cast<float*>(p) = float(value);
   else if (dtype_ == DType::u8)
     *reinterpret_cast<uint8_t*>(p) = uint8_t(int(value * 64));  // noise makes all bits of it
+  else if (dtype_ == DType::i32)
+    *reinterpret_cast<int32_t*>(p) = int32_t(value);
+  else if (dtype_ == DType::i64)
+    *reinterpret_cast<int64_t*>(p) = int64_t(value);
   else
     *reinterpret_cast<uint16_t*>(p) = dtype_ == DType::f16 ? float_to_half(round_to_odd(value)) : float_to_bf16(round_to_odd(value));
 }

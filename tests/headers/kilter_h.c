@@ -5,11 +5,13 @@ kilter_status every_function(void* memory, float* input);
 
 kilter_status every_function(void* memory, float* input) {
   const int64_t shape[2] = {2, 3};
-  const kilter_dtype types[4] = {KILTER_FP64, KILTER_FP32, KILTER_FP16, KILTER_BF16};
+  const kilter_dtype types[6] = {KILTER_FP64, KILTER_FP32, KILTER_FP16, KILTER_BF16, KILTER_INT32, KILTER_INT64};
   kilter_layer_norm_forward_args layer_norm_forward = kilter_layer_norm_forward_defaults();
   kilter_layer_norm_backward_args layer_norm_backward = kilter_layer_norm_backward_defaults();
   kilter_rms_norm_forward_args rms_norm_forward = kilter_rms_norm_forward_defaults();
   kilter_rms_norm_backward_args rms_norm_backward = kilter_rms_norm_backward_defaults();
+  kilter_adaptive_layer_norm_forward_args adaptive_forward = kilter_adaptive_layer_norm_forward_defaults();
+  kilter_adaptive_layer_norm_backward_args adaptive_backward = kilter_adaptive_layer_norm_backward_defaults();
   kilter_dyt_forward_args dyt_forward = kilter_dyt_forward_defaults();
   kilter_dyt_backward_args dyt_backward = kilter_dyt_backward_defaults();
   kilter_derf_forward_args derf_forward = kilter_derf_forward_defaults();
@@ -43,6 +45,9 @@ kilter_status every_function(void* memory, float* input) {
   if (kilter_function_at(0, &info) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_field_at(KILTER_RMS_NORM_FORWARD, 0, &field) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_rms_norm_backward(&rms_norm_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  adaptive_backward.norm = adaptive_forward.norm = KILTER_NORM_RMS;
+  if (kilter_adaptive_layer_norm_forward(&adaptive_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
+  if (kilter_adaptive_layer_norm_backward(&adaptive_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_dyt_forward(&dyt_forward, NULL) != KILTER_OK || kilter_dyt_backward(&dyt_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_derf_forward(&derf_forward, NULL) != KILTER_OK) return KILTER_INTERNAL;
   if (kilter_derf_backward(&derf_backward, NULL) != KILTER_OK) return KILTER_INTERNAL;

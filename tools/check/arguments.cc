@@ -29,7 +29,8 @@ const Field* field_of(const Schema& schema, std::string_view name) {
 }
 
 bool is_usual(const Field& f) {
-  return f.output && !f.shapes[0].is_bits() && (f.shapes[0].any < 0 || std::string_view(f.types_text).find('|') == std::string_view::npos);
+  return f.output && !f.shapes[0].is_bits() &&
+         (f.shapes[0].any < 0 || is_shared(f) || std::string_view(f.types_text).find('|') == std::string_view::npos);
 }
 
 double usual_number(const Field& f) { return std::string_view(f.name) == "training" ? 1 : f.fallback; }
@@ -56,6 +57,9 @@ void Sizes::bind(const Field& field, const std::vector<int64_t>& shape) {
     const Shape& s = field.shapes[a];
     const int rank = int(shape.size()), leading = rank - (s.count - 1);  // dimensions of "..."
     if (s.any < 0 ? rank != s.count : leading < 0) continue;
+    if (s.more >= 0) by_lengths_ = true;
+    if (s.is_shared() && by_lengths_) continue;
+    if (s.is_shared()) return shared_.assign(shape.begin(), shape.begin() + leading);
     for (int i = 0, d = 0; i < s.count; ++i) {
       if (i == s.any) {
         if (!any_known_) any_.assign(shape.begin() + d, shape.begin() + d + leading), any_known_ = true;
@@ -63,7 +67,7 @@ void Sizes::bind(const Field& field, const std::vector<int64_t>& shape) {
         continue;
       }
       const int8_t size = s.dims[i];
-      if (size >= 0 && !known_[size]) values_[size] = shape[size_t(d)], known_[size] = true;
+      if (size >= 0 && !known_[size]) values_[size] = shape[size_t(d)] - (i == s.more), known_[size] = true;
       ++d;
     }
     return;
@@ -72,12 +76,14 @@ void Sizes::bind(const Field& field, const std::vector<int64_t>& shape) {
 
 std::vector<int64_t> Sizes::shape_of(const Field& field) const {
   std::vector<int64_t> shape;
-  const Shape& s = field.shapes[0];
+  const Shape& s = field.shapes[is_shared(field) && by_lengths_ ? 1 : 0];
   for (int i = 0; i < s.count; ++i) {
-    if (i == s.any)
-      shape.insert(shape.end(), any_.begin(), any_.end());
-    else
-      shape.push_back(s.dims[i] == kOne ? 1 : s.dims[i] == kBits ? bits() : values_[s.dims[i]]);
+    if (i == s.any) {
+      const std::vector<int64_t> dims = s.is_shared() ? shared() : any();
+      shape.insert(shape.end(), dims.begin(), dims.end());
+    } else {
+      shape.push_back(s.dims[i] == kOne ? 1 : s.dims[i] == kBits ? bits() : values_[s.dims[i]] + (i == s.more));
+    }
   }
   return shape;
 }
@@ -86,6 +92,22 @@ int64_t Sizes::bits() const {
   const int64_t channels = values_[schema_->fields[schema_->t].shapes[0].dims[1]];
   const int64_t places = std::accumulate(any_.begin(), any_.end(), int64_t(1), std::multiplies<>());
   return bytes_of_bits(channels, places, channels == 1 ? kChannelsFirst : layout);
+}
+
+// Rows as samples of equal length, where that is what the sizes say.
+std::vector<int64_t> Sizes::any() const {
+  if (any_.size() != 1 || by_lengths_) return any_;
+  for (int i = 0; i < schema_->size_count; ++i)
+    if (const int64_t samples = values_[i]; schema_->sizes[i].shared && samples > 0 && samples != any_[0] && any_[0] % samples == 0)
+      return {samples, any_[0] / samples};
+  return any_;
+}
+
+std::vector<int64_t> Sizes::shared() const {
+  if (!shared_.empty()) return shared_;
+  std::vector<int64_t> dims = any();
+  if (dims.size() == 2 && any_.size() == 1) dims[1] = 1;
+  return dims;
 }
 
 // ---------------------------------------------------------------- arguments
@@ -132,7 +154,8 @@ void Arguments::set_workspace(void* data, size_t bytes) {
 
 DType Arguments::type_named(const std::string& word) const {
   constexpr std::pair<const char*, DType> kFixed[] = {
-      {"fp64", DType::f64}, {"fp32", DType::f32}, {"fp16", DType::f16}, {"bf16", DType::bf16}, {"uint8", DType::u8}};
+      {"fp64", DType::f64}, {"fp32", DType::f32}, {"fp16", DType::f16}, {"bf16", DType::bf16},
+      {"uint8", DType::u8}, {"int32", DType::i32}, {"int64", DType::i64}};
   for (const auto& [name, type] : kFixed)
     if (word == name) return type;
   const DType t = type_of(schema().fields[schema().t]);
@@ -148,7 +171,7 @@ DType Arguments::usual_type(const Field& f) const {
     const DType there = type_of(*field_of(schema(), name));
     if (there != DType::none && std::find(allowed.begin(), allowed.end(), there) != allowed.end()) return there;
   }
-  if (f.output && f.shapes[0].any < 0)
+  if (f.output && (f.shapes[0].any < 0 || is_shared(f)))
     return *std::max_element(allowed.begin(), allowed.end(), [](DType a, DType b) { return item_size(a) < item_size(b); });
   return allowed[0];
 }

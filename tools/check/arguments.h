@@ -22,7 +22,8 @@ inline bool is_switch(const Field& f) { return f.kind == Kind::choice && std::st
 // A number where a tool is given none, unless it takes the table's: calls are those of training.
 double usual_number(const Field& f);
 
-inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1; }  // not one number per row, nor a vector
+inline bool is_shared(const Field& f) { return is_tensor(f) && f.shapes[0].is_shared(); }  // has a row for several of x's
+inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1 && !is_shared(f); }  // not one number per row, nor a vector
 
 // An output with a type to choose for each of its rows is extra, and so are bits; the others are asked for unless a case says otherwise.
 bool is_usual(const Field& f);
@@ -36,17 +37,24 @@ class Sizes {
   explicit Sizes(const Schema& schema) : schema_(&schema) {}
 
   const Schema& schema() const { return *schema_; }
-  void set(const Size& size, int64_t value);  // a product: "..." is one dimension
+  void set(const Size& size, int64_t value);  // a product: "..." is one dimension, or two where neighbours share a row of scale
+  bool by_lengths() const { return by_lengths_; }
+  void set_by_lengths(bool by) { by_lengths_ = by; }  // whether the call has a tensor of lengths
   // From a tensor of this shape, what was unknown; nothing where no alternative of the field's has as many dimensions.
   void bind(const Field& field, const std::vector<int64_t>& shape);
-  // The field's, in its first alternative; unknown sizes are 0.
+  // The field's, in its first alternative that holds; unknown sizes are 0.
   std::vector<int64_t> shape_of(const Field& field) const;
   Layout layout = kChannelsFirst;                                          // of planes, which bits follow
   int64_t count(const Field& field) const { return values_[field.size]; }  // that a field gives
 
  private:
   int64_t bits() const;
+  std::vector<int64_t> any() const;
+  std::vector<int64_t> shared() const;
+
   const Schema* schema_;
+  bool by_lengths_ = false;
+  std::vector<int64_t> shared_;  // as a tensor has it; empty: not known
   bool known_[kMaxSizes] = {}, any_known_ = false;
   int64_t values_[kMaxSizes] = {};
   std::vector<int64_t> any_;

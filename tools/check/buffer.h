@@ -23,13 +23,15 @@ class Buffer {
     b.channels_ = channels, b.layout_ = layout;
     return b;
   }
-  // By a field's first shape and what its dimensions are, "..." being one.
+  // By a field's first shape and what its dimensions are, "..." being one, or two.
   static Buffer of(const Field& f, DType dtype, const std::vector<int64_t>& shape, Layout layout) {
     const Shape& s = f.shapes[0];
-    return s.is_planes()  ? planes(dtype, shape[0], shape[1], shape[2], layout)
-           : s.count == 2 ? rows(dtype, shape[0], shape[1])
-           : s.any >= 0   ? per_row(dtype, shape[0])
-                          : vector(dtype, shape[0]);
+    if (s.is_planes()) return planes(dtype, shape[0], shape[1], shape[2], layout);
+    const bool split = s.any >= 0 && shape.size() > size_t(s.count);
+    const int64_t leading = split ? shape[0] * shape[1] : shape[0];
+    Buffer b = s.count == 2 ? rows(dtype, leading, shape.back()) : s.any >= 0 ? per_row(dtype, leading) : vector(dtype, leading);
+    if (split) b.samples_ = shape[0];
+    return b;
   }
 
   bool present() const { return dtype_ != DType::none; }
@@ -53,8 +55,10 @@ class Buffer {
   kilter_tensor tensor() {
     if (!present()) return {};
     shape_[0] = ndim_ == 1 ? rows_ * n_ : rows_, shape_[1] = n_;
+    if (samples_) shape_[0] = samples_, shape_[1] = rows_ / samples_, shape_[2] = n_;
     if (ndim_ == 3) shape_[1] = channels_, shape_[2] = places(), strides_[0] = n_, strides_[1] = 1, strides_[2] = channels_;
-    return {bytes_.data(), {KILTER_DEVICE_CPU, 0}, ndim_, dlpack_of(dtype_), shape_, layout_ == kChannelsLast ? strides_ : nullptr, 0};
+    const int32_t ndim = ndim_ + (samples_ ? 1 : 0);
+    return {bytes_.data(), {KILTER_DEVICE_CPU, 0}, ndim, dlpack_of(dtype_), shape_, layout_ == kChannelsLast ? strides_ : nullptr, 0};
   }
   double at(int64_t r, int64_t i) const {  // without a View, whose construction would dominate
     const char* p = row(r) + i * item_size(dtype_);
@@ -69,6 +73,10 @@ class Buffer {
         return bf16_to_float(*reinterpret_cast<const uint16_t*>(p));
       case DType::u8:
         return *reinterpret_cast<const uint8_t*>(p);
+      case DType::i32:
+        return *reinterpret_cast<const int32_t*>(p);
+      case DType::i64:
+        return double(*reinterpret_cast<const int64_t*>(p));
       case DType::none:
         break;
     }
@@ -92,6 +100,7 @@ class Buffer {
   DType dtype_ = DType::none;
   int64_t rows_ = 0, n_ = 0;
   int ndim_ = 0;
+  int64_t samples_ = 0;   // the first of two dimensions that rows are; 0: they are one
   int64_t channels_ = 1;  // one channel: a row as it is
   Layout layout_ = kChannelsFirst;
   int64_t shape_[3] = {}, strides_[3] = {};

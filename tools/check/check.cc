@@ -1,6 +1,7 @@
 #include "check/check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -9,6 +10,13 @@
 
 namespace kilter::check {
 namespace {
+
+// Whether the case has a tensor of cumulative lengths.
+bool by_lengths(const Case& c) {
+  for (const Field& f : fields_of(function_of(c.op, false)))
+    if (is_tensor(f) && f.shapes[0].more >= 0 && c.has(f.name)) return true;
+  return false;
+}
 
 bool by_row(const Field& f) { return f.shapes[0].any >= 0 || f.shapes[0].count > 1; }
 
@@ -44,11 +52,25 @@ void by_unit(const Case& c, const Sharing& sharing, Buffer& b, F&& f) {
   }
 }
 
+// Cumulative lengths, some of which are none: for the same seed the same.
+void fill_lengths(const Case& c, Buffer& b) {
+  const int64_t count = b.row_count() * b.row_length() - 1;
+  std::vector<double> ends(size_t(std::max<int64_t>(count, 0)));
+  const Random random(c.seed, "segments", 0);
+  for (size_t i = 0; i < ends.size(); ++i) ends[i] = std::floor(random.uniform(i) * double(c.rows + 1));
+  std::sort(ends.begin(), ends.end());
+  if (!ends.empty()) ends.back() = double(c.rows);
+  View v = b.view();
+  write(v, 0, 0, 0.0);
+  for (int64_t i = 0; i < count; ++i) write(v, 0, i + 1, ends[size_t(i)]);
+}
+
 void fill(const Case& c, const Schema& s, const Field& f, bool clean, Buffer& b) {
+  if (f.shapes[0].more >= 0) return b.present() ? fill_lengths(c, b) : void();
   const bool is_t = &f == &s.fields[s.t];
   Moderate m = moderate(f.name);
   for (int i = 0; i < s.count; ++i)  // an offset is added to it
-    if (s.fields[i].kind == Kind::real && s.fields[i].needs == &f - s.fields) m.center -= c.number(s.fields[i].name);
+    if (s.fields[i].kind == Kind::real && s.fields[i].name == f.name + std::string("_offset")) m.center -= c.number(s.fields[i].name);
   const Sharing sharing = sharing_of(c);
   const auto moderately = [&](int64_t number, int64_t n, char* out) {
     fill_moderate(f.name, c.seed, number, b.dtype(), n, m.center, m.spread, out);
@@ -81,7 +103,7 @@ kilter_status call_one(const Case& c, bool backward, Tensors& t) {
 
 // Whether an output's share of a unit has the same bits in both; what no unit has alone, as a sum over all rows, has.
 bool same_unit(const Case& c, const Field& f, const Sharing& sharing, int64_t unit, const Buffer& a, const Buffer& b) {
-  if (!by_row(f) && !sharing.all_samples) return true;
+  if ((!by_row(f) && !sharing.all_samples) || is_shared(f)) return true;
   const size_t item = size_t(item_size(a.dtype()));
   bool same = true;
   const auto compare = [&](int64_t row, int64_t i, int64_t count) {
@@ -140,6 +162,9 @@ std::string invalid(const Case& c) {
       if (const int64_t v = c.size(f.name), whole = c.size(f.shape_text); v < 1 || whole % v)
         return std::string(f.name) + ": expected a divisor of " + f.shape_text + " (" + std::to_string(whole) + "), got " +
                std::to_string(v);
+  for (int i = 0; i < s.size_count; ++i)
+    if (const int64_t v = c.size(s.sizes[i].name); s.sizes[i].shared && !by_lengths(c) && v >= 0 && (v ? c.rows % v : c.rows))
+      return std::string(s.sizes[i].name) + ": expected a divisor of rows (" + std::to_string(c.rows) + "), got " + std::to_string(v);
   if (bytes_needed(c) < 0) return sizes_text(s) + ": expected sizes >= 0 whose product of bytes fits 63 bits";
   return "";
 }
@@ -185,6 +210,7 @@ Sizes sizes_of(const Case& c, const Schema& schema) {
   Sizes sizes(schema);
   for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], c.size(schema.sizes[i].name));
   sizes.layout = c.layout;
+  sizes.set_by_lengths(by_lengths(c));
   return sizes;
 }
 

@@ -168,7 +168,7 @@ class Bench {
       check::fill_moderate(name, 0, 0, type, a.bytes / item_size(type), m.center, m.spread, a.data.get());
       return a;
     }
-    if (!check::like_x(f)) return a;
+    if (!check::like_x(f) && !check::is_shared(f)) return a;
     touch(a.data.get(), a.bytes, threads_);
     if (f.output) return a;
     const int64_t n = shape.back(), rows = n ? a.bytes / item_size(type) / n : 0, stride = n * item_size(type);
@@ -274,7 +274,8 @@ void add_bench(CLI::App& app, State* state) {
                                    {"batch", "Of planes: samples"},
                                    {"channels", "Their channels"},
                                    {"spatial", "Places of a channel"},
-                                   {"groups", "How many groups the channels are in"}})
+                                   {"groups", "How many groups the channels are in"},
+                                   {"segments", "Of adaptive_layer_norm: rows of scale, a divisor of rows"}})
     o->sizes[name] = add_number(command, fmt::format("--{}", name), &o->c.sizes[name], help)->check(at_least_one);
   o->sizes["layout"] = add_layout(command, &o->c.layout);
   add_dtype(command, "--x-dtype", &o->c.x, "Type of all activations and the weights [fp32]");
@@ -283,7 +284,7 @@ void add_bench(CLI::App& app, State* state) {
   command->add_option("--impl", o->impl, "The implementation, by its name in kilter explain")->check(names_something);
   command->add_flag("--suite", o->suite,
                     "The six standard rows: fp32 and bf16 4096x4096, fp32 65536x384, both directions; of planes, ten of models");
-  for (const char* name : {"--backward", "--rows", "--n", "--batch", "--channels", "--spatial", "--groups", "--x-dtype"})
+  for (const char* name : {"--backward", "--rows", "--n", "--batch", "--channels", "--spatial", "--groups", "--segments", "--x-dtype"})
     command->get_option(name)->excludes("--suite");
   command->final_callback([o, state] { run_bench(*o, state); });
 }

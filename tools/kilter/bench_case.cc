@@ -11,7 +11,7 @@ std::string BenchCase::shape() const {
   std::string text;
   for (int i = 0; i < schema().size_count; ++i) {
     const std::string name = schema().sizes[i].name;
-    text += fmt::format("{}{}", text.empty() ? "" : name == "groups" ? " groups " : "x", sizes.at(name));
+    text += fmt::format("{}{}", text.empty() ? "" : name == "groups" || name == "segments" ? " " + name + " " : "x", sizes.at(name));
   }
   return text + (layout == kChannelsLast ? " nhwc" : "");
 }

@@ -168,13 +168,14 @@ bool is_choice(const OpField& f) {
 void add_tensor(CLI::App* command, const OpField& f, CheckOptions* o) {
   CheckOptions::Tensor& t = o->tensors.emplace_back(CheckOptions::Tensor{f});
   const Field& any = f.any();
-  const bool rows = any.shapes[0].any >= 0, usual = check::is_usual(any);
+  const bool rows = any.shapes[0].any >= 0, usual = check::is_usual(any), lengths = any.shapes[0].more >= 0;
   const std::string when = f.in[0] ? "" : "backward: ", names = option_names(std::string(f.name) + "_dtype");
   std::vector<CLI::Option*> options;
   t.given = add_dtype(command, rows && !usual ? names + "," + option_names(f.name) : names, &t.type,
-                      fmt::format("{}type of {} [{}]", when, f.name, usual ? "its usual" : "none"), true);
+                      fmt::format("{}type of {} [{}]", when, f.name, usual ? "its usual" : "none"), true,
+                      types_of(any));
   options.push_back(t.given);
-  if (!rows && !usual)
+  if (!rows && !usual && !lengths)
     options.push_back(
         command->add_flag(option_names(f.name), t.wanted, fmt::format("{}{} in the type of the vector before it, or T", when, f.name)));
   if (usual)
@@ -196,7 +197,7 @@ Case case_of(const CheckOptions& o) {
     if (t.given->count()) c[t.field.name] = t.type;
     if (t.wanted && !t.given->count()) c[t.field.name] = vector;
     if (t.unwanted) c[t.field.name] = DType::none;
-    if (t.field.any().shapes[0].any < 0 && !t.field.is_output() && c.has(t.field.name)) vector = c.type(t.field.name);
+    if (t.field.any().shapes[0].any < 0 && t.field.any().shapes[0].more < 0 && !t.field.is_output() && c.has(t.field.name)) vector = c.type(t.field.name);
   }
   return c;
 }
@@ -217,6 +218,13 @@ void add_check_op(CLI::App* command, const std::string& op, State* state) {
   } else {
     add_number(command, "--rows", &c.rows, "Rows");
     add_number(command, "--n", &c.n, "Row length");
+    const Schema& s = *check::function_of(op, false)->schema;
+    for (int i = 0; i < s.size_count; ++i)
+      if (s.sizes[i].shared) {
+        int64_t& size = o->sizes[s.sizes[i].name] = check::usual_size(s.sizes[i].name);
+        add_number(command, fmt::format("--{}", s.sizes[i].name), &size,
+                   fmt::format("Rows of scale: of as many neighbours each, or, with --{}-dtype, of some", s.sizes[i].name));
+      }
     add_number(command, "--first-row", &c.first_row, "Number of the first row: a row's numbers depend on seed and number only");
   }
   add_dtype(command, t, &c.x, fmt::format("T [{}]", dtype_name(c.x)));

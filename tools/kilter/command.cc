@@ -104,10 +104,9 @@ void add_op(CLI::App* command, OpOptions* options) {
   command->add_flag("--backward", options->backward, "The gradients instead of the forward pass");
 }
 
-CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none) {
+CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none,
+                       std::span<const DType> types) {
   std::vector<std::string> allowed;
-  std::vector<DType> types(std::begin(kTypes), std::end(kTypes));
-  if (or_none) types.push_back(DType::u8);  // no T
   for (DType t : types) allowed.push_back(dtype_name(t));
   if (or_none) allowed.push_back("none");
   return command

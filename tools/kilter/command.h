@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,9 +42,17 @@ struct OpOptions {
 void add_op(CLI::App* command, OpOptions* options);
 
 inline constexpr DType kTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
+inline constexpr DType kLengthTypes[] = {DType::i32, DType::i64}, kBitTypes[] = {DType::u8};
+// What a tensor's type may be, as far as its kind says.
+inline std::span<const DType> types_of(const Field& f) {
+  if (f.shapes[0].is_bits()) return kBitTypes;
+  if (f.shapes[0].more >= 0) return kLengthTypes;
+  return kTypes;
+}
 
 // An element type by its name; "none" where that has a meaning.
-CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none = false);
+CLI::Option* add_dtype(CLI::App* command, const std::string& names, DType* out, const std::string& help, bool or_none = false,
+                       std::span<const DType> types = kTypes);
 
 // A number in decimal (a double also in C's hexadecimal): the whole text, in the range of its type.  CLI11 itself takes nothing
 // for 0, a leading 0 for octal, and makes of what is too large the largest.  For int, int64_t, uint64_t and double.

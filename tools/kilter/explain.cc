@@ -119,7 +119,7 @@ void add_explain_op(CLI::App* command, const std::string& op, State* state) {
                                    : f.in[0]          ? "Forward: type"
                                                       : "Backward: type",
                                    f.name, usual),
-                       f.name != t);
+                       f.name != t, types_of(f.any()));
   }
   const std::vector<std::string> features = feature_names(op);
   std::string listed;

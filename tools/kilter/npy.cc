@@ -128,16 +128,21 @@ struct Type {
 };
 
 // NumPy knows no bf16: its words come as uint16, as int16, or, saved by the types of JAX, as two bytes of void.
-Type type_of(const Source& source, const std::string& descr, bool bf16) {
+Type type_of(const Source& source, const std::string& descr, Numbers numbers) {
   static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
   const bool swapped = !descr.empty() && descr[0] == '>';
   const std::string kind = descr.size() == 3 && (swapped || descr[0] == '<' || descr == "|V2") ? descr.substr(1) : "";
   const bool words = kind == "u2" || kind == "i2" || kind == "V2";
   if (descr == "|u1") return {DType::u8, false};
+  if (numbers == Numbers::lengths) {
+    if (kind == "i4") return {DType::i32, swapped};
+    if (kind == "i8") return {DType::i64, swapped};
+    source.bad(fmt::format("descr: expected '<i4' or '<i8', got '{}'", escaped(descr, 40)));
+  }
   if (kind == "f8") return {DType::f64, swapped};
   if (kind == "f4") return {DType::f32, swapped};
   if (kind == "f2") return {DType::f16, swapped};
-  if (words && bf16) return {DType::bf16, swapped};
+  if (words && numbers == Numbers::bf16) return {DType::bf16, swapped};
   const std::string got =
       fmt::format("descr: expected '<f4', '<f2', '<f8', '|u1', or '<u2', '<i2' or '<V2' for bf16, got '{}'", escaped(descr, 40));
   if (words) source.bad(got + ": give --x-dtype bf16 if these are bf16 words");
@@ -241,13 +246,13 @@ Array make_array(const std::string& what, DType dtype, std::vector<int64_t> shap
   return a;
 }
 
-Array read_npy(const std::string& tensor, const std::string& path, bool bf16, FileId* id) {
+Array read_npy(const std::string& tensor, const std::string& path, Numbers numbers, FileId* id) {
   Source source(tensor, path);
   *id = source.id();
   std::string text(size_t(header_size(source)), '\0');
   source.read(text.data(), int64_t(text.size()));
   Header header = HeaderParser(source, text).parse();
-  const Type type = type_of(source, header.descr, bf16);
+  const Type type = type_of(source, header.descr, numbers);
   const int64_t bytes = array_bytes(type.dtype, header.shape);
   if (bytes < 0) source.bad("shape: expected less than 2^63 bytes, got more");
   source.expect(bytes, "of data for its shape");

@@ -28,9 +28,11 @@ int64_t array_bytes(DType dtype, const std::vector<int64_t>& shape);
 // Memory without contents.  `what` names the tensor in the error if there is not enough.
 Array make_array(const std::string& what, DType dtype, std::vector<int64_t> shape);
 
-// Reads a whole file, of either order of bytes and of elements.  bf16: what words of 16 bits mean; without it such a file is
-// refused.  Throws Error.
-Array read_npy(const std::string& tensor, const std::string& path, bool bf16, FileId* id);
+// What a file may hold: words of 16 bits mean bf16, or are refused; or integers alone, which are refused else.
+enum class Numbers { plain, bf16, lengths };
+
+// Reads a whole file, of either order of bytes and of elements.  Throws Error.
+Array read_npy(const std::string& tensor, const std::string& path, Numbers numbers, FileId* id);
 
 // What stands before the data.
 std::string npy_header(DType dtype, const std::vector<int64_t>& shape);

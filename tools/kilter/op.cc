@@ -174,12 +174,18 @@ void Question::complete() {
   kilter_plan plan;
   if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
   const Schema& s = arguments_.schema();
+  if (guessed_) {  // for other numbers
+    arguments_.tensor(*guessed_) = {}, guessed_ = nullptr;
+    if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
+  }
   const check::Arguments before = arguments_;
   for (int i = 0; i < s.count; ++i) {
     const Field& f = s.fields[i];
-    if (!check::is_tensor(f) || f.output || f.needs < 0 || arguments_.type_of(f) != DType::none) continue;
+    if (!check::is_tensor(f) || f.output || f.shapes[0].more >= 0 || arguments_.type_of(f) != DType::none) continue;
     add(f, dlpack_of(arguments_.usual_type(f)));
+    guessed_ = f.needs < 0 ? &f : nullptr;
     if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;
+    guessed_ = nullptr;
     arguments_ = before;
   }
 }
@@ -189,6 +195,13 @@ void Question::add(const Field& field, kilter_dtype type) {
   const bool last = field.shapes[0].is_planes() && layout_ == kChannelsLast;
   int64_t* const strides = last ? strides_.emplace_back(channels_last_strides(shape)).data() : nullptr;
   arguments_.tensor(field) = {nullptr, device_, int32_t(shape.size()), type, shape.data(), strides, 0};
+  if (field.shapes[0].more >= 0 && !sizes_.by_lengths()) {  // all others have other shapes then
+    sizes_.set_by_lengths(true);
+    const Schema& s = arguments_.schema();
+    for (int i = 0; i < s.count; ++i)
+      if (check::is_tensor(s.fields[i]) && arguments_.type_of(s.fields[i]) != DType::none)
+        add(s.fields[i], arguments_.tensor(s.fields[i]).dtype);
+  }
   if (field.needs < 0) return;
   const Field& needed = arguments_.schema().fields[field.needs];
   if (arguments_.type_of(needed) == DType::none) add(needed, dlpack_of(arguments_.usual_type(needed)));

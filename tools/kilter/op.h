@@ -78,6 +78,7 @@ class Question {
   check::Sizes sizes_;
   Layout layout_;
   std::deque<std::vector<int64_t>> shapes_, strides_;
+  const Field* guessed_ = nullptr;  // the tensor that complete() added
 };
 
 struct Named {

@@ -85,16 +85,17 @@ Json to_json(const Listed& l) {
 // The enumerations that kilter.hpp has for choices.
 std::string enumeration(const kilter_field& f) {
   constexpr std::pair<const char*, const char*> kNames[] = {
-      {"rounding", "rounding_order"}, {"activation", "activation_kind"}, {"averaging", "averaging_kind"}};
+      {"rounding", "rounding_order"}, {"activation", "activation_kind"}, {"averaging", "averaging_kind"}, {"norm", "norm_kind"}};
   for (const auto& [field, name] : kNames)
     if (std::string_view(field) == f.name) return name;
   return "int32_t";
 }
 
-std::string member_of(const kilter_field& f) {
+std::string member_of(const Listed& l, const kilter_field& f) {
   if (is_tensor(f)) {
     // One dimension, or one number per row: may go without a shape.
-    const bool vector = check::words_of(check::words_of(f.shape, '|')[0]).size() == 1;
+    const bool other = std::any_of(l.fields.begin(), l.fields.end(), [&](const kilter_field& g) { return std::string_view(f.shape) == g.name; });
+    const bool vector = !other && check::words_of(check::words_of(f.shape, '|')[0]).size() == 1;
     return fmt::format("{}{}tensor {} = {{}};", is(f, "input") ? "const_" : "", vector ? "vector_" : "", f.name);
   }
   if (is(f, "real")) {
@@ -133,7 +134,7 @@ void print_struct(const Listed& l) {
   std::string memory;
   fmt::print("struct {} {{\n", args);
   for (const kilter_field& f : l.fields)
-    if (const std::string text = member_of(f); !text.empty()) fmt::print("  {}\n", text);
+    if (const std::string text = member_of(l, f); !text.empty()) fmt::print("  {}\n", text);
   fmt::print("\n  [[nodiscard]] kilter_{} c() const {{\n    const char* const op = \"{}\";\n", args, l.info.op);
   fmt::print("    kilter_{} a = {{}};\n    a.struct_size = sizeof a;\n", args);
   for (const kilter_field& f : l.fields) {

@@ -40,8 +40,11 @@ Row ask(const Function& function, const Named& device) {
   const kilter_dtype f32 = dlpack_of(DType::f32);
   for (int i = 0; i < schema.count; ++i) {
     const Field& f = schema.fields[i];
-    if (!check::is_tensor(f) || f.required || !has_alternatives(f)) continue;
-    if (feature(f.name, [&](Question& q, kilter_dtype t) { q.add(f, t); }))
+    const bool of_another = !f.output && check::field_of(schema, f.types_text);  // its type, as gate has scale's
+    if (!check::is_tensor(f) || f.required || (!has_alternatives(f) && !of_another)) continue;
+    if (f.shapes[0].more >= 0)
+      feature(f.name, [&](Question& q, kilter_dtype) { q.add(f, dlpack_of(q.arguments().usual_type(f))); });
+    else if (feature(f.name, [&](Question& q, kilter_dtype t) { q.add(f, t); }) && has_alternatives(f))
       feature(fmt::format("fp32 {}", f.name), [&](Question& q, kilter_dtype) { q.add(f, f32); });
   }
   for (int i = 0; i < schema.count; ++i)
@@ -57,7 +60,7 @@ Row ask(const Function& function, const Named& device) {
     });
   for (int i = 0; i < schema.count; ++i)
     if (const Field& f = schema.fields[i]; f.required && !f.output && i != schema.t && has_alternatives(f))
-      feature(f.shapes[0].any < 0 ? fmt::format("fp32 {}", f.name) : "fp32 residual stream",
+      feature(f.shapes[0].any < 0 || check::is_shared(f) ? fmt::format("fp32 {}", f.name) : "fp32 residual stream",
               [&](Question& q, kilter_dtype) { q.add(f, f32); });
   if (const Field* const f = kind_field(schema))
     for (const OutputKind& kind : kOutputKinds) feature(kind.name, [&](Question& q, kilter_dtype) { q.add(*f, kind.type); });

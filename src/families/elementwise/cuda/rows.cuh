@@ -178,6 +178,8 @@ __device__ __forceinline__ C value_of(const Column& c, const RawScalar& raw, C a
     case DType::bf16:
       return C(__uint_as_float(raw.word << 16));
     case DType::u8:
+    case DType::i32:
+    case DType::i64:
     case DType::none:
       break;
   }

@@ -33,8 +33,6 @@ KILTER_INLINE double difference(double a, double b) { return a - b; }
 KILTER_INLINE double difference(Twofold a, Twofold b) { return (a.hi - b.hi) + (a.lo - b.lo); }
 KILTER_INLINE void add_number(double& sum, double v) { sum = sum + v; }
 KILTER_INLINE void add_number(Twofold& sum, double v) { add_to(sum, Twofold{v, 0}); }
-KILTER_INLINE double scaled(double v, double power_of_two) { return v * power_of_two; }
-KILTER_INLINE Twofold scaled(Twofold v, double power_of_two) { return {v.hi * power_of_two, v.lo * power_of_two}; }
 // Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance", equations 2.1.
 template <class C>
 KILTER_INLINE void merge(Cell<C>& a, double count, const Cell<C>& b, double more) {

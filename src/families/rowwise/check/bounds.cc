@@ -4,13 +4,13 @@
 namespace kilter::check {
 namespace {
 
-constexpr const char* kForwardUnit = "ulp of the row's max(\\|xhat * w\\| + \\|b\\| + \\|post_residual\\|)";
+constexpr const char* kForwardUnit = "ulp of the row's max(\\|xhat * w * f\\| + \\|b * f\\| + \\|shift\\| + \\|post_residual\\|)";
 constexpr const char* kMeanUnit = "ulp(max(\\|mean\\|, std))";
 constexpr const char* kRstdUnit = "ulp(rstd)";
 // The terms that dx is computed from, which no arithmetic in the saved type can keep better: h * c1 alone is up to sqrt(n) / 2
 // times dy * w.
-constexpr const char* kDxUnit = "ulp(rstd * max(\\|dy * w\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|)";
-constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2))); layer_norm's dweight: a term is at least \\|dy\\| * rms(xhat)";
+constexpr const char* kDxUnit = "ulp(rstd * max(\\|dy * w * f\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|), times \\|gate\\|";
+constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2))); layer_norm's dweight, dscale: xhat counts at least rms(xhat); dgate: \\|branch\\| times dx's unit";
 
 const char* when_text(When when) {
   switch (when) {
@@ -20,6 +20,10 @@ const char* when_text(When when) {
       return "constant row of layer_norm, eps > 0";
     case When::exact_row:
       return "fill `exact`, layer_norm, no residual, n <= 2^20";
+    case When::modulated:
+      return "adaptive_layer_norm";
+    case When::gated:
+      return "with a gate";
     case When::then_multiply:
       return "rounding `then-multiply`, no bias or post_residual";
     case When::then_multiply_add:
@@ -44,6 +48,8 @@ const std::vector<Tolerance>& rows() {
       {"y", bf16, when_text(When::constant_row), 0, kForwardUnit, "xhat is exactly 0"},
       // Subtraction, lo, product with rstd: 1.5; rstd itself (division, root, division, eps, the tree over squares): 2 to 2.5.
       // The weight (product, the weight offset's sum) and the bias round once more each; adversarial rows lose the second-order part of lo.
+      {"y", f32, when_text(When::modulated), 6, kForwardUnit, "as below, and half each for f and its products, their sum with shift"},
+      {"y", f64, when_text(When::modulated), 6, kForwardUnit, "the same operations in fp64"},
       {"y", f32, when_text(When::harder), 5, kForwardUnit, "as below, and one rounding each for weight, offset, bias, post_residual"},
       {"y", f32, when_text(When::plain), 4, kForwardUnit, "x - mean - lo and its product: 1.5; rstd: 2.5"},
       // fp64 rows do the same in fp64; their __float128 reference is read out as fp64, which adds at most 0.5 to what is measured.
@@ -70,6 +76,10 @@ const std::vector<Tolerance>& rows() {
       {"residual_out", f16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       {"residual_out", bf16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       // dx = rstd * (g - c2 - h * c1): saved rstd 2.5, h from the saved mean 2, g, three operations and the two sums' share.
+      {"dx", f64, when_text(When::gated), 10, kDxUnit, "as fp32, in fp64"},
+      {"dx", f32, when_text(When::gated), 10, kDxUnit, "as below, and half for the product with gate"},
+      {"dx", f64, when_text(When::modulated), 9, kDxUnit, "as fp32, in fp64"},
+      {"dx", f32, when_text(When::modulated), 9, kDxUnit, "as below, and half each for f and its product with w"},
       {"dx", f64, nullptr, 8, kDxUnit, "the same operations as fp32, in fp64"},
       {"dx", f32, nullptr, 8, kDxUnit, "saved rstd: 2.5; h: 2; products, differences and two row sums: 3.5"},
       {"dx", f16, nullptr, 0.6, kDxUnit, "one rounding: 0.5; fp32 error before it: 0.1"},
@@ -89,8 +99,11 @@ const std::vector<Tolerance>& rows() {
 }  // namespace
 
 const Bounds row_norm_bounds = {
-    "Row norms", rows(), "dresidual as dx, dbias as dweight",
+    "Row norms", rows(), "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, dgate as dweight",
     "- In mean, dx and dresidual NaN and infinity stand for each other.\n"
+    "- f = scale_offset + scale of adaptive_layer_norm, else 1; gate: of its dx, else 1: times |gate| as well the unit without it, where that\n"
+    "  is larger.  A term of its dscale is dy * (\\|xhat * w\\| + \\|b\\|), of its dgate the size\n"
+    "  in dx's unit times \\|branch\\|.\n"
     "- A term of layer_norm's dweight counts at least |dy| * rms(xhat): xhat = (x - mean) * rstd is as exact as its row's size.\n"
     "- Rows whose rstd is beyond the saved type's range (eps near 0, subnormal rows) have no gradients to judge, and their call no "
     "dweight.\n"
@@ -101,7 +114,7 @@ const Bounds row_norm_bounds = {
 
 const Tolerance& tolerance(std::string_view output, DType dtype, std::initializer_list<When> when) {
   const auto text = [&](size_t i) { return i < when.size() ? when_text(when.begin()[i]) : nullptr; };
-  return tolerance(row_norm_bounds, output, dtype, {text(0), text(1)});
+  return tolerance(row_norm_bounds, output, dtype, {text(0), text(1), text(2)});
 }
 
 }  // namespace kilter::check

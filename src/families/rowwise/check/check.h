@@ -12,6 +12,8 @@ enum class When {
   always,
   constant_row,             // layer_norm, a row whose elements are all equal
   exact_row,                // layer_norm, fill `exact`: the sum has no rounding
+  modulated,                // adaptive_layer_norm
+  gated,                    // its dx, with a gate
   then_multiply,            // rounding then-multiply: T(xhat), T(times w)
   then_multiply_add,        // ... and T(plus b) or T(plus post_residual)
   then_multiply_add_twice,  // ... and both
@@ -21,7 +23,7 @@ enum class When {
 
 extern const Bounds row_norm_bounds;
 
-// Of at most two conditions.
+// Of at most three conditions.
 const Tolerance& tolerance(std::string_view output, DType dtype, std::initializer_list<When> when);
 
 struct RowNorm {
@@ -29,6 +31,9 @@ struct RowNorm {
   kilter_status (*forward)(const RowNormForward&, kilter_stream);
   kilter_status (*backward)(const RowNormBackward&, kilter_stream);
 };
+constexpr RowNorm kLayerNorm = {true, layer_norm_reference_forward, layer_norm_reference_backward};
+constexpr RowNorm kRmsNorm = {false, rms_norm_reference_forward, rms_norm_reference_backward};
+
 void judge_row_norm(const RowNorm& op, const Case& c, const Tensors& t, Report* r);
 void vary_row_norm(Case* c, int variant);
 

@@ -3,15 +3,18 @@
 
 #include "families/rowwise/cpu/columns.inl.h"
 #include "families/rowwise/cpu/gradient.inl.h"
+#include "families/rowwise/cpu/modulate.inl.h"
+#include "families/rowwise/cpu/modulation_sums.inl.h"
 #include "families/rowwise/cpu/source.inl.h"
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
-// Where terms of dweight and dbias are added (null: nowhere).
+// Where terms of dweight and dbias, and of dgate, are added (null: nowhere).
 template <class C>
 struct Terms {
   C* weight;
   C* bias;
+  C* gate;
 };
 
 // The usual call, in one loop: one piece of kRows rows' dx to memory, and the terms of dweight and dbias: a row's own, or
@@ -112,7 +115,7 @@ void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, Op
 
 // Every other call: whatever is wanted, one loop each.  other: a piece of memory.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_gradients(const RowNormBackward& p, int64_t r, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
+void stage_gradients(const RowNormBackward& p, int64_t r, int64_t modulation, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
                      const Terms<C>& terms, C* other, bool past_caches) {
   C* const h = to_buffer<Order>(row.x(start, m), m, row.x_buffer);      // x at first
   C* const out = to_buffer<Order>(row.dy(start, m), m, row.dy_buffer);  // dy at first
@@ -126,16 +129,27 @@ void stage_gradients(const RowNormBackward& p, int64_t r, const C* w, int m, int
     for (int i = 0; i < extent; ++i) to[i] = to[i] + out[i] * h[i];
   if (C* to = terms.bias)
     for (int i = 0; i < extent; ++i) to[i] = to[i] + out[i];
-  if (!p.dx.present() && !p.dresidual.present()) return;
+  if (!p.dx.present() && !p.dresidual.present() && !terms.gate) return;
   for (int i = 0; i < extent; ++i) out[i] = gradient<kCentered>(w ? out[i] * w[i] : out[i], h[i], rstd, c1, c2);
   if (p.dresidual_out.present()) {
     const View& up = p.dresidual_out;
     const C* u = Order::load(up.dtype, up.row(r) + start * item_size(up.dtype), m, other);
     for (int i = 0; i < extent; ++i) out[i] = out[i] + u[i];
   }
-  const View* const outputs[] = {&p.dx, &p.dresidual};
-  for (const View* v : outputs)
-    if (v->present()) Order::store(v->dtype, out, m, v->row(r) + start * item_size(v->dtype), past_caches);
+  const auto row_of = [&](const View& v, int64_t row) { return v.row(row) + start * item_size(v.dtype); };
+  if (C* to = terms.gate) {
+    const C* branch = Order::load(p.branch.dtype, row_of(p.branch, r), m, other);
+    for (int i = 0; i < extent; ++i) to[i] = to[i] + out[i] * branch[i];
+  }
+  const auto store = [&](const View& v) {
+    if (v.present()) Order::store(v.dtype, out, m, row_of(v, r), past_caches);
+  };
+  store(p.dresidual);
+  if (p.dx.present() && p.gate.present()) {
+    const C* g = Order::load(p.gate.dtype, row_of(p.gate, modulation), m, other);
+    for (int i = 0; i < extent; ++i) out[i] = g[i] * out[i];
+  }
+  store(p.dx);
 }
 
 template <class Order, bool kCentered>
@@ -143,9 +157,9 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
   using C = typename Order::Value;
   alignas(64) C x_buffer[kPiece<C>], dy_buffer[kPiece<C>], other[kPiece<C>];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n);
-  const bool want_dx = p.dx.present() || p.dresidual.present();
+  const bool want_dx = p.dx.present() || p.dresidual.present() || sums.gate.block;
   const bool usual = p.x.dtype == p.dy.dtype && p.dx.present() && !p.dresidual.present() && !p.dresidual_out.present() &&
-                     (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
+                     !p.gate.present() && (Order::kPairs || p.dx.dtype == kDTypeOf<C>);
   const int block = row_block(p.n, item_size(p.x.dtype) + item_size(p.dy.dtype));
   BackwardRow<Order, kCentered> rows[kGroup];
   typename BackwardRow<Order, kCentered>::RowSums row_sums[kGroup];
@@ -153,11 +167,16 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
   bool in_stages[kGroup];
   for (auto& row : rows) row.x_buffer = x_buffer, row.dy_buffer = dy_buffer;
   RowWalk walk = from;
-  int64_t joined = 0;
+  int64_t joined = 0, modulation = -1;
   for (RowPiece piece = walk.next(block), ahead; piece.count != 0; piece = ahead) {
     ahead = walk.next(block);
     const int64_t first = piece.first, turn = piece.turn;
     const int count = piece.count, place = piece.place;
+    const bool alone = count == 1 && place == 0 && piece.group_ends;  // in its group: its terms are the group's
+    if (p.scale.present() && piece.modulation != modulation) {
+      modulation = piece.modulation;
+      modulate_weight(p, modulation, other, sums.modulation ? sums.modulation->weight : nullptr, &weight);
+    }
     const auto block_of = [&](const ColumnSum<C>& sum) { return sum.block ? sum.block + turn * sums.stride : nullptr; };
     bool together = count == kGroup && (!past_caches || one_alignment(p.dx, first, count));
     const bool measured = want_dx || kCentered;
@@ -174,14 +193,15 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
     for (int64_t start = 0; start < p.n; start += kPiece<C>) {
       const int m = int(p.n - start < kPiece<C> ? p.n - start : kPiece<C>), extent = Order::extent(m);
       const auto at = [start](C* columns) { return columns ? columns + start : nullptr; };
-      const Terms<C> block{at(block_of(sums.weight)), at(block_of(sums.bias))};
+      const Terms<C> block{at(block_of(sums.weight)), at(block_of(sums.bias)), at(block_of(sums.gate))};
       const auto emit = [&](auto w, const C* staged_w) {
         if (together) return emit_gradients<kGroup>(rows, start, w, m, dx, block, past_caches);
         for (int k = 0; k < count; ++k) {
           const int h = (place + k) / 2;
-          const Terms<C> terms{at(sums.weight.half[h]), at(sums.bias.half[h])};
+          const Terms<C> half{at(sums.weight.half[h]), at(sums.bias.half[h]), at(sums.gate.half[h])};
+          const Terms<C>& terms = alone ? block : half;
           if (in_stages[k])
-            stage_gradients(p, first + k, staged_w, m, start, rows[k], terms, other, past_caches);
+            stage_gradients(p, first + k, modulation, staged_w, m, start, rows[k], terms, other, past_caches);
           else
             emit_gradients<1>(&rows[k], start, w, m, &dx[k], terms, past_caches);
         }
@@ -195,15 +215,16 @@ void backward_rows(const RowNormBackward& p, const RowWalk& from, const ColumnSu
         const Values<C> w = want_dx ? weight.values(start, m) : Values<C>{};
         emit(w, w.even_values);
       }
-      for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias}) {
+      for (const ColumnSum<C>* sum : {&sums.weight, &sums.bias, &sums.gate}) {
         if (!sum->block) continue;
-        if (piece.group_ends && !together) {
+        if (piece.group_ends && !together && !alone) {
           flush(sum->half[0] + start, sum->half[1] + start, extent);
           flush(block_of(*sum) + start, sum->half[0] + start, extent);
         }
         if (piece.block_ends && sum->blocks) flush(sum->blocks + turn * sums.stride + start, block_of(*sum) + start, extent);
       }
     }
+    if (piece.modulation_ends && sums.modulation) leave_modulation<Order>(p, piece.modulation, sums, x_buffer, dy_buffer, other);
     if (piece.chunks != 0) join_set(sums, piece.chunks, &joined, ahead.count == 0);
   }
   if (past_caches) stream_fence();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/weights.inl.h"
+#include "families/rowwise/cpu/modulate.inl.h"
 #include "families/rowwise/cpu/run.h"
 #include "families/rowwise/cpu/statistics.inl.h"
 
@@ -10,20 +11,6 @@ namespace kilter::KILTER_TARGET_NAMESPACE {
 template <class C>
 void write_value(const View& v, int64_t row, C value) {
   if (v.present()) *reinterpret_cast<C*>(v.row(row)) = value;
-}
-
-// Whether a weight or bias holds only numbers up to 2^64 (bf16: the same bits).  With finite statistics no y is then a NaN,
-// and the faster rounding to bf16 will do.
-inline bool is_moderate(const View& v, int64_t n) {
-  uint32_t large = 0;
-  if (v.dtype == DType::bf16) {
-    const uint16_t* in = reinterpret_cast<const uint16_t*>(v.data);
-    for (int64_t i = 0; v.present() && i < n; ++i) large |= (in[i] & 0x7FFFu) > 0x5F80u;
-  } else {
-    const uint32_t* in = reinterpret_cast<const uint32_t*>(v.data);
-    for (int64_t i = 0; v.present() && i < n; ++i) large |= (in[i] & 0x7FFFFFFFu) > 0x5F800000u;
-  }
-  return !large;
 }
 
 // The sum of x and residual, where the caller wants it: written first, so that y may overwrite either.
@@ -134,7 +121,7 @@ template <class Order, bool kCentered>
 void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past_caches) {
   using C = typename Order::Value;
   const C eps = C(p.eps);
-  const bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
+  bool moderate = Order::kPairs && is_moderate(p.weight, p.n) && is_moderate(p.bias, p.n);
   const bool staged_call = p.round_then_multiply || p.post_residual.present();
   alignas(64) C buffer[kPiece<C>], other[kPiece<C>];
   Weights<Order> weight(p.weight, C(p.weight_offset), p.n), bias(p.bias, C(0), p.n);
@@ -144,8 +131,18 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
   char* y[kGroup];
   bool in_stages[kGroup];
   for (RowSource<Order>& row : rows) row.buffer = buffer, row.other = other;
-  for (int64_t first = begin; first < end; first += block) {
-    const int count = int(end - first < block ? end - first : block);
+  ModulationCursor modulation(p.modulation);
+  int count = 0;
+  for (int64_t first = begin; first < end; first += count) {
+    if (first >= modulation.end()) {
+      modulation.seek(first);
+      if (p.scale.present()) {
+        modulate(p, modulation.index(), other, &weight, &bias);
+        moderate = Order::kPairs && has_moderate_modulation(p, modulation.index());
+      }
+    }
+    const int64_t rows_end = modulation.end() < end ? modulation.end() : end;
+    count = int(rows_end - first < block ? rows_end - first : block);
     bool together = count == kGroup && (!past_caches || one_alignment(p.y, first, count));
     for (int k = 0; k < count; ++k) {
       const int64_t r = first + k;
@@ -155,6 +152,8 @@ void forward_rows(const RowNormForward& p, int64_t begin, int64_t end, bool past
       if (p.residual.present()) {
         row.residual = p.residual.row(r);
         row.residual_type = p.residual.dtype;
+        row.gate = p.gate.present() ? p.gate.row(modulation.index()) : nullptr;
+        row.gate_type = p.gate.dtype;
       }
       if (p.residual_out.present()) {
         write_sum(row, p.residual_out, r, p.n);

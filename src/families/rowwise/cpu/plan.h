@@ -56,4 +56,37 @@ inline SumPlan sum_plan(int64_t rows, int64_t n, int planes, size_t item, int th
   return plan;
 }
 
+// How the sums by modulation are: blocks of consecutive rows, each by one thread, then the modulations that lie in several.  Their
+// number decides nothing but bits, so it is one for any number of threads.
+struct ModulationPlan {
+  int64_t block_rows = 0, blocks = 0;
+  int64_t longest = 0;               // of a modulation's rows in a block, at most
+  bool planes[3] = {};               // sums of dy * h, dy, d * branch
+  bool dweight = false, dbias = false;
+  int64_t stride = 0;  // elements of one padded row of n
+  int threads = 1;
+  size_t item = 4;  // bytes of a term; of a sum: twice as many
+
+  bool many_blocks() const { return longest > kGroupRows * kBlockGroups; }
+  int plane_count() const { return planes[0] + planes[1] + planes[2]; }
+  // Rows of sums that a block leaves: the shares of two modulations, and of dweight and dbias.
+  int64_t block_sums() const { return 2 * plane_count() + dweight + dbias; }
+  // For one thread: for each plane rows of terms, and of sums; a row for the modulation's weight.
+  size_t scratch_bytes() const { return size_t(stride) * item * (size_t(plane_count()) * (many_blocks() ? 5 : 3) + 1); }
+  size_t bytes() const { return size_t(stride * block_sums() * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
+};
+
+// A block of 32 rows is long beside the sums that it leaves, and 64 blocks keep some tens of threads busy.
+inline ModulationPlan modulation_plan(const Modulation& modulation, int64_t rows, int64_t n, size_t item, int threads) {
+  constexpr int64_t kMostBlocks = 64, kLeastRows = 32;
+  ModulationPlan plan;
+  plan.block_rows = std::max(kLeastRows, (rows / kMostBlocks + kGroupRows) / kGroupRows * kGroupRows);
+  plan.blocks = rows / plan.block_rows + (rows % plan.block_rows != 0);
+  plan.longest = modulation.lengths ? plan.block_rows : std::min(plan.block_rows, modulation.run);
+  plan.stride = (n + kPadding - 1) / kPadding * kPadding;
+  plan.item = item;
+  plan.threads = int(std::max<int64_t>(1, std::min<int64_t>(threads, plan.blocks)));
+  return plan;
+}
+
 }  // namespace kilter

@@ -7,13 +7,11 @@
 
 #include "core/element.h"
 #include "cpu/parallel.h"
+#include "families/rowwise/cpu/modulated.h"
 #include "families/rowwise/cpu/plan.h"
 
 namespace kilter {
 namespace {
-
-// bf16 rows are worked on in pairs order; an fp32 residual stream is not.
-bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16; }
 
 SumPlan plan_of(const RowNormBackward& p, int threads) {
   const int planes = (p.dweight.dtype != DType::none) + (p.dbias.dtype != DType::none);
@@ -121,6 +119,9 @@ kilter_status run_on_cpu(const RowNormBackward& p, const RowNormKernels& kernels
   const auto streams = [&](const View& out) { return should_stream(out, p.rows, p.n, {&p.x, &p.dy, &p.dresidual_out}); };
   const bool past_caches = streams(p.dx) && (!p.dresidual.present() || streams(p.dresidual));
   const bool wide = p.dy.dtype == DType::f64;
+  if (p.scale.dtype != DType::none && has_sums(p))
+    return wide ? modulated_backward<double>(p, kernels.backward_f64, threads, past_caches)
+                : modulated_backward<float>(p, kernels.backward_f32, threads, past_caches);
   if (p.dweight.present() || p.dbias.present())
     return wide ? backward_with_sums<double>(p, kernels, threads, past_caches)
                 : backward_with_sums<float>(p, kernels, threads, past_caches);
@@ -128,7 +129,7 @@ kilter_status run_on_cpu(const RowNormBackward& p, const RowNormKernels& kernels
   ColumnSums<float> none;
   none.pairs = in_pairs(p);
   parallel_for(threads, threads, [&](int64_t b, int) {
-    const RowWalk walk(p.rows * b / threads, p.rows * (b + 1) / threads);
+    const RowWalk walk(p.rows * b / threads, p.rows * (b + 1) / threads, p.modulation);
     if (wide)
       kernels.backward_f64.rows(p, walk, {}, past_caches);
     else
@@ -138,9 +139,9 @@ kilter_status run_on_cpu(const RowNormBackward& p, const RowNormKernels& kernels
 }
 
 size_t row_norm_cpu_workspace(const RowNormBackward& p, int threads) {
-  if (p.dweight.dtype == DType::none && p.dbias.dtype == DType::none) return 0;
+  if (!has_sums(p)) return 0;
   if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
-  return plan_of(p, threads).bytes();
+  return p.scale.dtype != DType::none ? modulation_plan_of(p, threads).bytes() : plan_of(p, threads).bytes();
 }
 
 int64_t pairs_index(int64_t i, int64_t n) {

@@ -1,6 +1,8 @@
 // The row norms on the CPU: who does which rows, where scratch lies.  The row passes themselves are passes.inl.h.
 #pragma once
 
+#include <type_traits>
+
 #include "core/wide_sum.h"
 #include "families/rowwise/cpu/walk.h"
 #include "families/rowwise/problem.h"
@@ -24,14 +26,45 @@ constexpr int kJoined = 8;
 
 constexpr int kPadding = 32;
 
+template <class C, class Row>
+KILTER_INLINE Wide<C> wide_of(Row v) {
+  if constexpr (std::is_same_v<Row, C>)
+    return widen(v);
+  else
+    return v;
+}
+
+// dscale from the sums of dy * h and of dy: the sum of dy * (h * w + b).
+template <class W, class C>
+KILTER_INLINE W scale_gradient(W of_h, C w, W of_dy, C b) {
+  W sum = scaled(of_h, w);
+  add_to(sum, scaled(of_dy, b));
+  return sum;
+}
+
+// Where the sums of modulations go, each from those of its terms (docs/numerics.md, "Sums by modulation"): those that lie in rows [begin,
+// end) as a whole to the call's tensors, of others the share to `head` or `tail`, by whether they begin there; and what the rows add to
+// dweight and dbias.
+template <class C>
+struct ModulationSums {
+  int64_t begin = 0, end = 0;
+  bool many_blocks = false;                     // a modulation's blocks of groups may be several
+  Wide<C>*head[3] = {}, *tail[3] = {};         // by plane: dy * h, dy, d * branch
+  Wide<C>*dweight = nullptr, *dbias = nullptr;  // null: not asked for
+  C* weight = nullptr;                          // a row of scratch, for W
+};
+
 template <class C>
 struct ColumnSums {
-  ColumnSum<C> weight, bias;
+  ColumnSum<C> weight, bias, gate;  // of dy * h, dy, d * branch
+  ModulationSums<C>* modulation = nullptr;  // where rows are modulated
   int64_t stride = 0;  // columns, padded to a multiple of kPadding
   int set = 1;         // chunks, a power of two
   bool pairs = false;  // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
 
+// bf16 rows are worked on in pairs order; an fp32 residual stream is not.
+inline bool in_pairs(const RowNormBackward& p) { return p.x.dtype == DType::bf16 && p.dy.dtype == DType::bf16; }
 // Where column i of n stands in pairs order.
 int64_t pairs_index(int64_t i, int64_t n);
 

@@ -27,7 +27,7 @@ C* to_buffer(const C* v, int m, C* buffer) {
   return buffer;
 }
 
-// What the norm reads: x, or x + residual rounded to the residual's type, times 2^k if the row is pre-scaled.
+// What the norm reads: x, or x + residual (residual + gate * x) rounded to the residual's type, times 2^k if the row is pre-scaled.
 template <class Order>
 struct RowSource {
   using C = typename Order::Value;
@@ -35,6 +35,8 @@ struct RowSource {
   DType x_type = DType::none;
   const char* residual = nullptr;  // null: none
   DType residual_type = DType::none;
+  const char* gate = nullptr;  // of x, where there is a residual; null: none
+  DType gate_type = DType::none;
   const char* next = nullptr;  // the row to fetch into the caches meanwhile, one group later; null: none
   bool scaled = false;
   C scale1 = 1, scale2 = 1;               // 2^k in two factors, each representable
@@ -47,7 +49,9 @@ struct RowSource {
   }
   const char* at(int64_t start) const { return x + start * item_size(x_type); }
   bool plain() const { return !residual && !scaled; }
-  RowSource<Natural<C>> natural() const { return {x, x_type, residual, residual_type, nullptr, scaled, scale1, scale2, buffer, other}; }
+  RowSource<Natural<C>> natural() const { 
+    return {x, x_type, residual, residual_type, gate, gate_type, nullptr, scaled, scale1, scale2, buffer, other};
+  }
 
   // The next group's rows are fetched meanwhile: the first half of each segment while this row's is last summed, the second while
   // y is written, which keeps loads and streaming stores mixed as in a copy (two cores of a Granite Rapids, fp32, milliseconds,
@@ -64,6 +68,11 @@ struct RowSource {
     const C* v = Order::load(x_type, at(start), m, buffer);
     if (plain()) return v;
     const int extent = Order::extent(m);
+    if (residual && gate) {
+      const C* g = Order::load(gate_type, gate + start * item_size(gate_type), m, other);
+      for (int i = 0; i < extent; ++i) buffer[i] = g[i] * v[i];
+      v = buffer;
+    }
     if (residual) {
       const C* r = Order::load(residual_type, residual + start * item_size(residual_type), m, other);
       for (int i = 0; i < extent; ++i) buffer[i] = v[i] + r[i];

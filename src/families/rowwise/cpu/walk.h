@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/partition.h"
+#include "families/rowwise/modulation.h"
 
 namespace kilter {
 
@@ -14,13 +15,17 @@ struct RowPiece {
   bool group_ends = false;
   bool block_ends = false;  // the chunk's current one
   int chunks = 0;           // of the set, if it ends
+  int64_t modulation = 0;   // of a walk by modulations: which, and whether its rows of the walk end
+  bool modulation_ends = false;
 };
 
 // Chunks [begin, end) of a partition, in sets of neighbours, step by step: what a set's chunks have in a step lies side by side,
-// where a chunk by itself would jump after every four rows.  Or, without a partition, rows [begin, end) as they come.
+// where a chunk by itself would jump after every four rows.  Or, without a partition, rows [begin, end) as they come, if by modulations
+// groups and blocks end with those.
 class RowWalk {
  public:
   KILTER_INLINE RowWalk(int64_t begin, int64_t end) : row_(begin), run_end_(end) {}
+  RowWalk(int64_t begin, int64_t end, const Modulation& modulation) : row_(begin), run_end_(end), modulation_(modulation) {}
   KILTER_INLINE RowWalk(const RowPartition& partition, int64_t rows, int64_t begin, int64_t end, int set)
       : partition_(partition), rows_(rows), set_(set), chunk_(begin), end_(end), group_(begin) {
     start_run();
@@ -28,6 +33,7 @@ class RowWalk {
 
   // At most `most` rows: four, or one.
   KILTER_INLINE RowPiece next(int most) {
+    if (modulation_) return next_by_modulation(most);
     RowPiece piece;
     const int64_t left = run_end_ - row_;
     piece.first = row_, piece.count = left < most ? int(left) : most;
@@ -42,6 +48,24 @@ class RowWalk {
   }
 
  private:
+  RowPiece next_by_modulation(int most) {
+    RowPiece piece;
+    piece.first = row_;
+    if (row_ == run_end_) return piece;
+    modulation_.seek(row_);
+    const int64_t end = modulation_.end() < run_end_ ? modulation_.end() : run_end_, left = end - row_;
+    piece.count = left < most ? int(left) : most;
+    piece.place = place_, piece.modulation = modulation_.index();
+    row_ += piece.count, place_ += piece.count;
+    piece.modulation_ends = row_ == end;
+    piece.group_ends = place_ == kGroupRows || piece.modulation_ends;
+    if (!piece.group_ends) return piece;
+    place_ = 0, ++step_;
+    piece.block_ends = step_ == kBlockGroups || piece.modulation_ends;
+    if (piece.block_ends) step_ = 0;
+    return piece;
+  }
+
   KILTER_INLINE int chunks() const { return end_ - chunk_ < set_ ? int(end_ - chunk_) : set_; }
 
   // The set's groups of this step.
@@ -73,6 +97,7 @@ class RowWalk {
   int64_t row_ = 0, run_end_ = 0;  // the next row; where rows stop to be consecutive
   int64_t turn_ = 0;
   int place_ = 0;
+  ModulationCursor modulation_;
 };
 
 }  // namespace kilter
