@@ -45,8 +45,9 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   const bool is_early = kIsKnown ? kKnown : bool(flags & kEarlyWeights), is_dependent = flags & kDependent;
   const auto start_weights = [&] {
     if (!is_early) return;
-    if (kPlain || (flags & kHasWeight)) early.start(p.weight + bytes, 0, left, is_shifted);
-    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(p.bias + bytes, 1, left, is_shifted);
+    const RowWeights own(p, kPlain ? 0 : flags, read_row(0));
+    if (kPlain || (flags & kHasWeight)) early.start(own.weight + bytes, 0, left, is_shifted);
+    if (kPlain ? kCentered : bool(flags & kHasBias)) early.start(own.bias + bytes, 1, left, is_shifted);
   };
   if constexpr (kPlain) {
     constexpr int kSpan = S::kHeld * kStripeLength, kLine = 128 / Packed<T>::kItem;  // columns
@@ -118,8 +119,17 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
           for (int b = 0; b < kBatch; ++b) {
             const int i = (batch + b) / S::kHeld, h = (batch + b) % S::kHeld;
             float sum[8];
+            if (p.gate.data) {
+              const char* const gate = p.gate.data + modulation_of(p.modulation, read_row(i)) * p.gate.stride;
+              row_weights<T>(gate, p.types.gate, flags & kFloatGate, team.column, h, left, h < whole, false, sum);
 #pragma unroll
-            for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] + add[b][j];
+              for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j] * sum[j];
+            } else {
+#pragma unroll
+              for (int j = 0; j < 8; ++j) sum[j] = x.v[i][h][j];
+            }
+#pragma unroll
+            for (int j = 0; j < 8; ++j) sum[j] = sum[j] + add[b][j];
             x.v[i][h] = held_as<T, E>(sum);
             const bool writes = p.residual_out.data && is_row(i);
             if (!kIsSingles<T> || writes)
@@ -155,6 +165,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
       const int left_here = is_row(i) ? left : 0;
       char* const y = row_at(p.y, p.y_runs, flags, row_of(i));
       const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, row_of(i));
+      const RowWeights own(p, kPlain ? 0 : flags, read_row(i));
 #pragma unroll
       for (int h = 0; h < S::kHeld; ++h) {
         float v[8];
@@ -166,7 +177,7 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
           v[j] = v[j] * rstd;
         }
         affine<T, kPlain, kCentered>(
-            p, flags, v, [&](float(&w)[8]) { weight(h, w); }, [&](float(&w)[8]) { bias(h, w); },
+            p, flags, v, [&](float(&w)[8]) { weight(own.weight, h, w); }, [&](float(&w)[8]) { bias(own.bias, h, w); },
             [&](float(&w)[8]) {
               row_weights<T>(after, p.types.post_residual, false, team.column, h, left_here, h < whole && is_row(i), false, w);
             });
@@ -187,18 +198,18 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
   };
   // Ahead of stores of what came before: 16-bit rows leave registers for it.
   constexpr bool kAhead = kPlain && Packed<T>::kItem == 2;
-  const auto late_weight = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead>(p.weight, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, is_shifted, w);
+  const auto late_weight = [&](const char* own, int h, float(&w)[8]) {
+    row_weights<T, kAhead>(own, p.types.weight, !kPlain && (flags & kFloatWeight), team.column, h, left, h < whole, is_shifted, w);
   };
-  const auto late_bias = [&](int h, float(&w)[8]) {
-    row_weights<T, kAhead && S::kSegments == 1>(p.bias, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole,
+  const auto late_bias = [&](const char* own, int h, float(&w)[8]) {
+    row_weights<T, kAhead && S::kSegments == 1>(own, p.types.bias, !kPlain && (flags & kFloatBias), team.column, h, left, h < whole,
                                                 is_shifted, w);
   };
   if constexpr (kIsSingles<T>) {
     write(late_weight, late_bias);
   } else {
-    const auto early_weight = [&](int h, float(&w)[8]) { early.get(0, h, w); };
-    const auto early_bias = [&](int h, float(&w)[8]) { early.get(1, h, w); };
+    const auto early_weight = [&](const char*, int h, float(&w)[8]) { early.get(0, h, w); };
+    const auto early_bias = [&](const char*, int h, float(&w)[8]) { early.get(1, h, w); };
     if (is_early) EarlyWeights<T, S>::arrive();
     if constexpr (kPlain && (Packed<T>::kItem == 2 || S::kSegments == 1)) {
       if (is_early)
@@ -206,8 +217,8 @@ __global__ void __launch_bounds__(S::kBlockMax, S::template kBlocks<T>() - (!kPl
       else
         write(late_weight, late_bias);
     } else {  // smaller code, fewer registers
-      write([&](int h, float(&w)[8]) { is_early ? early_weight(h, w) : late_weight(h, w); },
-            [&](int h, float(&w)[8]) { is_early ? early_bias(h, w) : late_bias(h, w); });
+      write([&](const char* own, int h, float(&w)[8]) { is_early ? early_weight(own, h, w) : late_weight(own, h, w); },
+            [&](const char* own, int h, float(&w)[8]) { is_early ? early_bias(own, h, w) : late_bias(own, h, w); });
     }
   }
 }

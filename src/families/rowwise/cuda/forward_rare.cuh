@@ -123,7 +123,8 @@ struct RareRow {
     }
   }
   // Of a row that begins anywhere, an element at a time.
-  __device__ __forceinline__ void write_elements(const RowForwardParameters& p, uint32_t flags, float rstd, char* y, int column) const {
+  __device__ __forceinline__ void write_elements(const RowForwardParameters& p, uint32_t flags, const RowWeights& own, float rstd, char* y,
+                                                 int column) const {
     constexpr int kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
 #pragma unroll 1
     for (int i = 0; i < S::kHeld * 8; ++i) {
@@ -137,8 +138,8 @@ struct RareRow {
         return is_float ? load_single<float>(vector + int64_t(c) * 4) : load_single<T>(vector + int64_t(c) * kItem);
       };
       affine<T, false, kCentered>(
-          p, flags, v, [&](float(&w)[1]) { w[0] = element(p.weight, flags & kFloatWeight); },
-          [&](float(&w)[1]) { w[0] = element(p.bias, flags & kFloatBias); }, [](float(&)[1]) {});
+          p, flags, v, [&](float(&w)[1]) { w[0] = element(own.weight, flags & kFloatWeight); },
+          [&](float(&w)[1]) { w[0] = element(own.bias, flags & kFloatBias); }, [](float(&)[1]) {});
       store_single<T>(y + int64_t(c) * kItem, v[0]);
     }
   }
@@ -223,9 +224,10 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
       if (p.rstd.data) *reinterpret_cast<float*>(row_at(p.rstd, p.rstd_runs, flags, r)) = statistics.saved_rstd;
     }
     char* const y = row_at(p.y, p.y_runs, flags, r);
+    const RowWeights own(p, flags, r);
     if constexpr (kCanShift<T, S, kPlain>)
       if (flags & kShifted) {
-        row.write_elements(p, flags, statistics.rstd, y, team.column);
+        row.write_elements(p, flags, own, statistics.rstd, y, team.column);
         continue;
       }
     const char* const after = row_at(p.post_residual, p.post_residual_runs, flags, r);
@@ -239,8 +241,8 @@ __device__ __noinline__ void rare_rows(const RowForwardParameters& p, RowTeam<T,
         }
         affine<T, false, kCentered>(
             p, flags, v,
-            [&](float(&w)[8]) { row_weights<T>(p.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, false, w); },
-            [&](float(&w)[8]) { row_weights<T>(p.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(own.weight, p.types.weight, flags & kFloatWeight, team.column, k, left, false, false, w); },
+            [&](float(&w)[8]) { row_weights<T>(own.bias, p.types.bias, flags & kFloatBias, team.column, k, left, false, false, w); },
             [&](float(&w)[8]) { row_weights<T>(after, p.types.post_residual, false, team.column, k, left, false, false, w); });
         with_element<T>(p.types.y, [&](auto type) {
           using E = decltype(type);

@@ -35,7 +35,7 @@ template <class T, bool kCentered, class S, bool kPlain>
 void launch_rows(const RowForwardPlan& plan, RowForwardParameters p, cudaStream_t stream) {
   int bytes = 0;
   if (plan.streams) p.flags |= kStreams;
-  if (!kIsSingles<T> && plan.early && !(p.flags & (kFloatWeight | kFloatBias))) {
+  if (!kIsSingles<T> && plan.early && !(p.flags & (kFloatWeight | kFloatBias)) && (S::kRows == 1 || !(p.flags & kModulated))) {
     p.flags |= kEarlyWeights;
     bytes = EarlyWeights<T, S>::kVector * (p.flags & kHasBias ? 2 : p.flags & kHasWeight ? 1 : 0);
   }
@@ -86,7 +86,7 @@ template <bool kCentered>
 RowForwardPlan plan_of(const RowNormForward& p, RowAccess access) {
   const DeviceTraits device = kernel_traits(p.device.id);
   RowForwardParameters fast;
-  const bool shifted = access == RowAccess::singles && compact(p, &fast) != RowAccess::any && (fast.flags & kShifted);
+  const bool shifted = compact(p, &fast) != RowAccess::any && (fast.flags & (access == RowAccess::singles ? kShifted : kModulated));
   return access == RowAccess::vectors || shifted ? plan_forward(p.rows, p.n, item_size(p.x.dtype), kCentered, device, shifted)
                                                  : plan_singles(p.rows, p.n, device);
 }

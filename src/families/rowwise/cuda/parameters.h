@@ -23,6 +23,8 @@ enum RowFlag : uint32_t {
   kStreams = 2048,    // forward: y goes around the first cache
   kShifted = 4096,    // forward: rows of one type, of which some are not aligned
   kDense = 2048,      // backward, which has no use for kStreams: x and dy lie without gaps between rows
+  kModulated = 8192,  // weight and bias are a row's scale and shift
+  kFloatGate = 16384,
 };
 
 // With kTwoStrides: in runs.
@@ -41,7 +43,7 @@ inline bool compact(const View& v, int64_t rows, RowAddress* address, RowRuns* r
 }
 
 struct RowForwardTypes {  // read by the kernels of singles only
-  DType x, y, weight, bias, residual, post_residual;
+  DType x, y, weight, bias, residual, post_residual, gate;
 };
 
 struct RowForwardParameters {
@@ -60,6 +62,10 @@ struct RowForwardParameters {
   }
 
   RowRuns x_runs, y_runs, mean_runs, rstd_runs, residual_runs, residual_out_runs, post_residual_runs;
+  // kModulated: of a row's modulation; weight and bias are those of the first.
+  Modulation modulation;
+  int64_t weight_stride, bias_stride;
+  RowAddress gate;
 };
 
 // Which kernels a call needs: of aligned vectors; of singles (with kShifted: or of vectors, shifted into place); or those for any row.
@@ -72,6 +78,15 @@ inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
   bool vectors = p.n % width == 0, shifted = p.n > kShiftedLength && !p.post_residual.present();
   RowForwardParameters& o = *out;
   o.flags = 0;
+  // A row's scale and shift take the place of weight and bias, of which calls have them not both.
+  const bool modulated = p.scale.present();
+  if (modulated && (p.weight.present() || p.bias.present())) return RowAccess::any;
+  const View &weight = modulated ? p.scale : p.weight, &bias = modulated ? p.shift : p.bias;
+  RowAddress scale, shift;
+  RowRuns runs[3];
+  if (!to_address(weight, p.rows, &scale, &runs[0]) || !to_address(bias, p.rows, &shift, &runs[1]) ||
+      !to_address(p.gate, p.rows, &o.gate, &runs[2]) || runs[0].inner || runs[1].inner || runs[2].inner)
+    return RowAccess::any;
   const struct {
     const View& view;
     RowAddress* address;
@@ -91,19 +106,22 @@ inline RowAccess compact(const RowNormForward& p, RowForwardParameters* out) {
   }
   if (!compact(p.mean, p.rows, &o.mean, &o.mean_runs, &o.flags) || !compact(p.rstd, p.rows, &o.rstd, &o.rstd_runs, &o.flags))
     return RowAccess::any;
-  const bool aligned_weights = ((reinterpret_cast<uintptr_t>(p.weight.data) | reinterpret_cast<uintptr_t>(p.bias.data)) & 15) == 0;
-  vectors = vectors && aligned_weights, shifted = shifted && aligned_weights && !vectors;
-  o.weight = p.weight.data, o.bias = p.bias.data;
+  const bool aligned_weights = aligned(scale, {}) && aligned(shift, {}) && aligned(o.gate, {});
+  vectors = vectors && aligned_weights, shifted = shifted && aligned_weights && !vectors && !p.gate.present();
+  o.weight = scale.data, o.bias = shift.data;
+  o.modulation = p.modulation, o.weight_stride = scale.stride, o.bias_stride = shift.stride;
   o.rows = p.rows, o.n = int(p.n);
   o.inverse_n = 1.0f / float(o.n);
-  o.eps = float(p.eps), o.weight_offset = float(p.weight_offset);
-  o.types = {t, p.y.dtype, p.weight.dtype, p.bias.dtype, p.residual.dtype, p.post_residual.dtype};
+  o.eps = float(p.eps), o.weight_offset = float(modulated ? p.scale_offset : p.weight_offset);
+  o.types = {t, p.y.dtype, weight.dtype, bias.dtype, p.residual.dtype, p.post_residual.dtype, p.gate.dtype};
   const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
-  flag(p.weight.present(), kHasWeight);
-  flag(p.bias.present(), kHasBias);
-  flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
-  flag(p.bias.present() && p.bias.dtype != t, kFloatBias);
-  flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(weight.present(), kHasWeight);
+  flag(bias.present(), kHasBias);
+  flag(weight.present() && weight.dtype != t, kFloatWeight);
+  flag(bias.present() && bias.dtype != t, kFloatBias);
+  flag(weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(modulated, kModulated);
+  flag(p.gate.present() && p.gate.dtype != t, kFloatGate);
   flag(p.round_then_multiply && t != DType::f32, kRoundThenMultiply);
   flag(p.residual.present(), kHasResidual);
   flag(p.post_residual.present(), kHasPostResidual);
@@ -169,8 +187,8 @@ struct RowBackwardParameters {
   int segments, padded;                     // of a row; to a power of two
   BackwardLayout at;
   int64_t rows;
-  int chunks, steps;   // of the partition: P, and groups of its longest chunk
-  void* partial[2];  // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
+  int chunks, steps;  // of the partition: P, and groups of its longest chunk
+  void* partial[2];   // sums of dweight's and dbias's chunks, of a block's slots together: fp32 if they are one that is not wide, else fp64
   double* wide_sums[2];  // of chunks, on their way
   char* out[2];          // dweight and dbias, where one block (or cluster) has all chunks, else null
   DType out_types[2];

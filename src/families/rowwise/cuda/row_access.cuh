@@ -4,6 +4,8 @@
 #include "cuda/row_address.h"
 #include "cuda/shifted.cuh"
 #include "cuda/singles.cuh"
+#include "families/rowwise/cuda/modulation.cuh"
+#include "families/rowwise/cuda/parameters.h"
 #include "families/rowwise/cuda/team.cuh"
 
 namespace kilter::cuda {
@@ -21,6 +23,16 @@ template <class E, class C>
 __device__ __forceinline__ C* element_at(C* row, int column) {
   return row + int64_t(column) * kElementSize<E>;
 }
+
+// Where row r finds its weight and its bias.
+struct RowWeights {
+  const char *weight, *bias;
+  __device__ __forceinline__ RowWeights(const RowForwardParameters& p, uint32_t flags, int64_t r) : weight(p.weight), bias(p.bias) {
+    if (!(flags & kModulated)) return;
+    const int64_t m = modulation_of(p.modulation, r);
+    weight += m * p.weight_stride, bias += m * p.bias_stride;
+  }
+};
 
 // Stripe k of a row; `at`: this thread's first element of stripe 0.
 template <class T, class E>
