@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/partition.h"
 #include "core/status.h"
 #include "core/view.h"
+#include "core/wide_sum.h"
 
 namespace kilter {
 
@@ -22,6 +24,21 @@ struct Modulation {
     return lengths_type == DType::i32 ? reinterpret_cast<const int32_t*>(lengths)[m] : reinterpret_cast<const int64_t*>(lengths)[m];
   }
 };
+
+// dscale from the sums of dy * h and of dy: the sum of dy * (h * w + b).
+template <class W, class C>
+KILTER_INLINE W scale_gradient(W of_h, C w, W of_dy, C b) {
+  W sum = scaled(of_h, w);
+  add_to(sum, scaled(of_dy, b));
+  return sum;
+}
+
+// Rows that sums by modulation take together: a block of 32 is long beside the sums that it leaves, and 64 keep some tens of threads busy.
+KILTER_INLINE int64_t modulation_block(int64_t rows) {
+  constexpr int64_t kMostBlocks = 64, kLeastRows = 32;
+  const int64_t some = (rows / kMostBlocks + kGroupRows) / kGroupRows * kGroupRows;
+  return some > kLeastRows ? some : kLeastRows;
+}
 
 // On the host, whose memory the lengths are in.
 template <class Problem>

@@ -76,11 +76,9 @@ struct ModulationPlan {
   size_t bytes() const { return size_t(stride * block_sums() * blocks) * 2 * item + size_t(threads) * scratch_bytes() + 63; }
 };
 
-// A block of 32 rows is long beside the sums that it leaves, and 64 blocks keep some tens of threads busy.
 inline ModulationPlan modulation_plan(const Modulation& modulation, int64_t rows, int64_t n, size_t item, int threads) {
-  constexpr int64_t kMostBlocks = 64, kLeastRows = 32;
   ModulationPlan plan;
-  plan.block_rows = std::max(kLeastRows, (rows / kMostBlocks + kGroupRows) / kGroupRows * kGroupRows);
+  plan.block_rows = modulation_block(rows);
   plan.blocks = rows / plan.block_rows + (rows % plan.block_rows != 0);
   plan.longest = modulation.lengths ? plan.block_rows : std::min(plan.block_rows, modulation.run);
   plan.stride = (n + kPadding - 1) / kPadding * kPadding;

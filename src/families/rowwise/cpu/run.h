@@ -34,14 +34,6 @@ KILTER_INLINE Wide<C> wide_of(Row v) {
     return v;
 }
 
-// dscale from the sums of dy * h and of dy: the sum of dy * (h * w + b).
-template <class W, class C>
-KILTER_INLINE W scale_gradient(W of_h, C w, W of_dy, C b) {
-  W sum = scaled(of_h, w);
-  add_to(sum, scaled(of_dy, b));
-  return sum;
-}
-
 // Where the sums of modulations go, each from those of its terms (docs/numerics.md, "Sums by modulation"): those that lie in rows [begin,
 // end) as a whole to the call's tensors, of others the share to `head` or `tail`, by whether they begin there; and what the rows add to
 // dweight and dbias.

@@ -13,8 +13,8 @@ namespace kilter::cuda {
 
 struct FinishParameters {
   const void* partial[2];  // rows of n sums
-  View out[2];
-  int64_t chunks;  // rows of each partial: chunks, or blocks' slots together
+  View out[2];             // a row for each batch
+  int64_t chunks;          // rows of each partial: chunks, or blocks' slots together
   int n;
   bool wide;  // partial is fp64, else fp32
 };
@@ -53,11 +53,13 @@ static __global__ void __launch_bounds__(kFinishColumns* kFinishRuns) finish_ker
   __shared__ double sums[kFinishRuns][kFinishColumns];
   wait_for_predecessor(true);
   const int column = blockIdx.x * kFinishColumns + threadIdx.x % kFinishColumns, mine = threadIdx.x / kFinishColumns, plane = blockIdx.y;
+  const int64_t batch = blockIdx.z;
   const int read = column < p.n ? column : p.n - 1;
   int64_t run = 1;
   while (run * kFinishRuns < p.chunks) run *= 2;
-  const double sum = p.wide ? finish_run(static_cast<const double*>(p.partial[plane]) + read, mine * run, run, p.chunks, p.n)
-                            : finish_run(static_cast<const float*>(p.partial[plane]) + read, mine * run, run, p.chunks, p.n);
+  const double sum =
+      p.wide ? finish_run(static_cast<const double*>(p.partial[plane]) + batch * p.chunks * p.n + read, mine * run, run, p.chunks, p.n)
+             : finish_run(static_cast<const float*>(p.partial[plane]) + batch * p.chunks * p.n + read, mine * run, run, p.chunks, p.n);
   sums[mine][threadIdx.x % kFinishColumns] = sum;
   __syncthreads();
   if (mine != 0 || column >= p.n) return;
@@ -69,7 +71,7 @@ static __global__ void __launch_bounds__(kFinishColumns* kFinishRuns) finish_ker
 #pragma unroll
     for (int i = 0; i < kFinishRuns; i += 2 * step) v[i] = v[i] + v[i + step];
   const View& out = p.out[plane];
-  store_element<float>(out.dtype, out.data, column, float(v[0]));
+  store_element<float>(out.dtype, out.row(batch), column, float(v[0]));
 }
 
 }  // namespace kilter::cuda

@@ -19,14 +19,14 @@ struct GroupOutput {
     float w[8];
     float* const to = reinterpret_cast<float*>(b.memory + b.p.at.weights);
     if constexpr (kIsSingles<T>) {
-      scaled_weights<T>(b.p, b.begin + b.part_column(0), 0, b.left(), w);
+      scaled_weights<T>(b, b.begin + b.part_column(0), 0, b.left(), w);
       if (b.slot == 0)
 #pragma unroll
         for (int j = 0; j < 8; ++j) to[b.part_column(j)] = w[j];
     } else {
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {  // a part at a time: columns of fp32 rows are not those of a stripe
-        scaled_weights<T>(b.p, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
+        scaled_weights<T>(b, b.begin + b.part_column(q), 0, b.has_part(q) ? 1 : 0, w);
         if (b.slot == 0)
 #pragma unroll
           for (int j = 0; j < kWidth; ++j) to[b.part_column(q) + j] = w[j];
@@ -165,7 +165,7 @@ struct GroupOutput {
 #pragma unroll
       for (int q = 0; q < kParts; ++q) {
         if (!b.has_part(q)) continue;
-        double* const to = b.p.wide_sums[plane] + int64_t(b.chunk()) * b.p.n + b.begin + b.part_column(q);
+        double* const to = b.p.wide_sums[plane] + (blockIdx.y * int64_t(b.p.chunks) + b.chunk()) * b.p.n + b.begin + b.part_column(q);
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) {
           to[j] = first ? double(sum[plane][q * kWidth + j]) : to[j] + double(sum[plane][q * kWidth + j]);
@@ -178,7 +178,7 @@ struct GroupOutput {
   // The chunks' sums leave the block: those of its slots as one, by the tree over chunks.  If there are no others, they are the result.
   __device__ __forceinline__ void leave(const BackwardBlock<T>& b) {
     const RowBackwardParameters& p = b.p;
-    const int64_t to = int64_t(b.team()) * p.n + b.begin;
+    const int64_t to = b.team() * p.n + b.begin;
 #pragma unroll
     for (int plane = 0; plane < kPlanes; ++plane) {
       if (!p.partial[plane]) continue;
@@ -189,7 +189,8 @@ struct GroupOutput {
           if (p.out[plane]) {
 #pragma unroll
             for (int j = 0; j < kWidth; ++j)
-              store_element<float>(p.out_types[plane], p.out[plane], b.begin + b.part_column(q) + j, sum[plane][q * kWidth + j]);
+              store_element<float>(p.out_types[plane], p.out[plane] + blockIdx.y * p.out_stride[plane], b.begin + b.part_column(q) + j,
+                                   sum[plane][q * kWidth + j]);
             continue;
           }
           float* const column = static_cast<float*>(p.partial[plane]) + to + b.part_column(q);
@@ -217,7 +218,7 @@ struct GroupOutput {
       const int c = b.part_column(q);
       double v[kWidth];
       if (p.wide) {
-        const double* const chunk = p.wide_sums[plane] + int64_t(b.chunk()) * p.n + b.begin + c;
+        const double* const chunk = p.wide_sums[plane] + (blockIdx.y * int64_t(p.chunks) + b.chunk()) * p.n + b.begin + c;
 #pragma unroll
         for (int j = 0; j < kWidth; ++j) v[j] = b.chunk() < p.chunks ? chunk[j] : 0.0;
       } else {
@@ -237,7 +238,7 @@ struct GroupOutput {
     __syncthreads();
     for (int c = threadIdx.x; c < b.width; c += blockDim.x) {
       if (p.out[plane])
-        store_element<float>(p.out_types[plane], p.out[plane], b.begin + c, float(columns[c]));
+        store_element<float>(p.out_types[plane], p.out[plane] + blockIdx.y * p.out_stride[plane], b.begin + c, float(columns[c]));
       else
         to[c] = columns[c];
     }

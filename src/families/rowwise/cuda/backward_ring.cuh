@@ -55,11 +55,13 @@ struct BackwardBlock {
   static constexpr int kParts = Packed<T>::kParts, kItem = Packed<T>::kItem, kWidth = Packed<T>::kWidth;
   const RowBackwardParameters& p;
   char* memory;
-  uint32_t base;     // of memory, as a shared address
-  int slot, thread;  // of this thread: its slot, its place there
-  int rank, blocks;  // in the cluster
-  int begin, width;  // columns of the block's part of a row
-  int first_chunk;   // of the slots'
+  uint32_t base;      // of memory, as a shared address
+  int slot, thread;   // of this thread: its slot, its place there
+  int rank, blocks;   // in the cluster
+  int begin, width;   // columns of the block's part of a row
+  int first_chunk;    // of the slots'
+  int64_t first_row;  // of the batch
+  const char* weight;
 
   __device__ __forceinline__ BackwardBlock(const RowBackwardParameters& parameters, char* shared, int in_rank, int in_blocks)
       : p(parameters), memory(shared), base(shared_address(shared)), rank(in_rank), blocks(in_blocks) {
@@ -68,13 +70,16 @@ struct BackwardBlock {
     begin = rank * p.block_segments * kSegmentLength;
     width = p.n - begin < p.block_segments * kSegmentLength ? p.n - begin : p.block_segments * kSegmentLength;
     first_chunk = int(blockIdx.x) / blocks * p.slots;
+    first_row = int64_t(blockIdx.y) * p.rows, weight = p.weight + blockIdx.y * p.weight_stride;
   }
-  __device__ __forceinline__ int team() const { return int(blockIdx.x) / blocks; }  // of the grid's slots together
+  // Of the grid's slots together, and of all batches'.
+  __device__ __forceinline__ int64_t team() const { return (int64_t(blockIdx.y) * gridDim.x + blockIdx.x) / blocks; }
   __device__ __forceinline__ int chunk() const { return first_chunk + slot; }
   // Group i of a slot: its first row, and how many it has.
-  __device__ __forceinline__ int64_t row(int s, int i) const { return (first_chunk + s + int64_t(i) * p.chunks) * kGroupRows; }
+  __device__ __forceinline__ int64_t row(int s, int i) const { return first_row + (first_chunk + s + int64_t(i) * p.chunks) * kGroupRows; }
+  __device__ __forceinline__ int64_t rows_from(int64_t r) const { return first_row + p.rows - r; }
   __device__ __forceinline__ int rows(int s, int i) const {
-    const int64_t left = first_chunk + s < p.chunks ? p.rows - row(s, i) : 0;
+    const int64_t left = first_chunk + s < p.chunks ? rows_from(row(s, i)) : 0;
     return left <= 0 ? 0 : left < kGroupRows ? int(left) : kGroupRows;
   }
   // Columns of this thread, from the block's first: kWidth from each of its kParts accesses.  Single ones: of a stripe for each warp.
@@ -153,7 +158,7 @@ struct GroupRing {
     int count = is;
     if (p.flags & kDense) {
       const int chunks = p.chunks - b.first_chunk < p.slots ? p.chunks - b.first_chunk : p.slots;
-      const int64_t left = p.rows - r;
+      const int64_t left = b.rows_from(r);
       count = threadIdx.x != 0 || !is ? 0 : left < chunks * kGroupRows ? int(left) : chunks * kGroupRows;
     }
     const uint32_t at = b.base + stage * p.at.stage, x = at + int(threadIdx.x) * p.at.row,
@@ -175,7 +180,7 @@ struct GroupRing {
         const int item = kIsSingles<T> ? item_size(p.types.dresidual_out) : Packed<T>::kItem;
         const char* const from = p.dresidual_out.data + r * p.dresidual_out.stride + int64_t(b.begin) * item;
         if constexpr (kIsSingles<T>)
-          prefetch_cover(from, b.width * item, end_of(p.dresidual_out, p.rows, int64_t(p.n) * item));
+          prefetch_cover(from, b.width * item, end_of(p.dresidual_out, p.rows * p.batches, int64_t(p.n) * item));
         else
           prefetch_bulk(from, b.width * item);
       }
@@ -196,7 +201,7 @@ struct GroupRing {
                                               int stage) const {
     const int item = item_size(type);
     const char* const from = a.data + r * a.stride + int64_t(b.begin) * item;
-    if (count > 0) copy_cover(to, from, count * b.width * item, end_of(a, b.p.rows, int64_t(b.p.n) * item), barrier(stage));
+    if (count > 0) copy_cover(to, from, count * b.width * item, end_of(a, b.p.rows * b.p.batches, int64_t(b.p.n) * item), barrier(stage));
     return misalignment(from);
   }
 };

@@ -40,7 +40,7 @@ __device__ __noinline__ void sums_again(const BackwardBlock<T>& b, int stage, in
             v[0].part[q] = load_shared_words(from.x + bytes), v[1].part[q] = load_shared_words(from.dy + bytes);
         }
       }
-      scaled_weights<T>(b.p, segment * kSegmentLength + place, k, left, w);
+      scaled_weights<T>(b, segment * kSegmentLength + place, k, left, w);
       add_terms<T, true, false, true>(v[0], v[1], w, s, k, left, false, a);
     }
 #pragma unroll

@@ -7,11 +7,12 @@ namespace kilter::cuda {
 
 // Eight columns of the weight as the products read them.
 template <class T>
-__device__ __forceinline__ void scaled_weights(const RowBackwardParameters& p, int column, int k, int left, float (&w)[8]) {
+__device__ __forceinline__ void scaled_weights(const BackwardBlock<T>& b, int column, int k, int left, float (&w)[8]) {
+  const RowBackwardParameters& p = b.p;
 #pragma unroll
   for (int j = 0; j < 8; ++j) w[j] = 1;
   if (!(p.flags & kHasWeight)) return;
-  row_weights<T>(p.weight, p.types.weight, p.flags & kFloatWeight, column, k, left, false, false, w);
+  row_weights<T>(b.weight, p.types.weight, p.flags & kFloatWeight, column, k, left, false, false, w);
   if (p.flags & kHasOffset)
 #pragma unroll
     for (int j = 0; j < 8; ++j) w[j] = w[j] + p.weight_offset;

@@ -15,6 +15,8 @@ struct BackwardMemory {  // in the caller's workspace
   RowGradient<C>* rows;
   Wide<C>* chunks[2];  // dweight, dbias: partition.chunks rows of n; null: not asked for
   RowPartition partition;
+  Wide<C>* modulated;  // sums of the terms of dscale, dshift and dgate: three times `slots` rows of n
+  int64_t block_rows, slots;
 };
 
 template <class C, bool kCentered>
@@ -39,24 +41,20 @@ struct GeneralGradient {
   }
 };
 
-template <class C>
-__device__ __forceinline__ C weight_at(const RowNormBackward& p, C offset, int64_t i) {
-  const C w = load_element<C>(p.weight.dtype, p.weight.data, i);
-  return offset != 0 ? w + offset : w;
-}
-
 template <class C, bool kCentered>
 __global__ void __launch_bounds__(kBlockThreads) general_row_sums_kernel(const __grid_constant__ RowNormBackward p, BackwardMemory<C> m) {
   __shared__ TreeMemory<3, C> memory;
-  const C offset = C(p.weight_offset), n = C(p.n);
+  const C n = C(p.n);
+  const bool weighted = p.weight.present() || p.scale.present();
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
     const GeneralGradient<C, kCentered> row(p, r);
+    const int64_t modulation = p.scale.present() ? modulation_of(p.modulation, r) : 0;
     RowGradient<C> s;
     s.start(kCentered, kCentered ? *reinterpret_cast<const C*>(p.mean.row(r)) : C(0), *reinterpret_cast<const C*>(p.rstd.row(r)));
     C sums[3];
     const auto add_up = [&](bool again) {
       block_sums<3>(0, p.n, memory, sums, [&](int64_t i, C* t) {
-        const C h = again ? row.h(s, i) - s.lo : row.h(s, i), dy = row.g(i), g = p.weight.present() ? dy * weight_at(p, offset, i) : dy;
+        const C h = again ? row.h(s, i) - s.lo : row.h(s, i), dy = row.g(i), g = weighted ? dy * general_weight<C>(p, modulation, i) : dy;
         t[0] = g * h;
         t[1] = kCentered ? g : C(0);
         t[2] = kCentered ? h : C(0);
@@ -140,22 +138,30 @@ __global__ void general_finish_kernel(const __grid_constant__ RowNormBackward p,
   }
 }
 
+// dx before a gate, and dresidual: for column i of row r.
+template <class C, bool kCentered>
+__device__ __forceinline__ C general_gradient(const RowNormBackward& p, const GeneralGradient<C, kCentered>& row, const RowGradient<C>& s,
+                                              int64_t modulation, int64_t r, int64_t i) {
+  const C h = row.corrected_h(s, i), dy = row.g(i);
+  C g = p.weight.present() || p.scale.present() ? dy * general_weight<C>(p, modulation, i) : dy;
+  if constexpr (kCentered) g = g - s.c2;
+  C v = s.rstd * (g - h * s.c1);
+  if (p.dresidual_out.present()) v = v + load_element<C>(p.dresidual_out.dtype, p.dresidual_out.row(r), i);
+  return v;
+}
+
 template <class C, bool kCentered>
 __global__ void __launch_bounds__(kBlockThreads) general_dx_kernel(const __grid_constant__ RowNormBackward p, BackwardMemory<C> m) {
-  const C offset = C(p.weight_offset);
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
     const GeneralGradient<C, kCentered> row(p, r);
     const RowGradient<C> s = m.rows[r];
+    const int64_t modulation = p.scale.present() ? modulation_of(p.modulation, r) : 0;
     char* const dx = p.dx.present() ? p.dx.row(r) : nullptr;
     char* const dresidual = p.dresidual.present() ? p.dresidual.row(r) : nullptr;
-    const char* const up = p.dresidual_out.present() ? p.dresidual_out.row(r) : nullptr;
+    const char* const gate = p.gate.present() ? p.gate.row(modulation) : nullptr;
     for (int64_t i = threadIdx.x; i < p.n; i += blockDim.x) {
-      const C h = row.corrected_h(s, i), dy = row.g(i);
-      C g = p.weight.present() ? dy * weight_at(p, offset, i) : dy;
-      if constexpr (kCentered) g = g - s.c2;
-      C v = s.rstd * (g - h * s.c1);
-      if (up) v = v + load_element<C>(p.dresidual_out.dtype, up, i);
-      if (dx) store_element<C>(p.dx.dtype, dx, i, v);
+      const C v = general_gradient<C, kCentered>(p, row, s, modulation, r, i);
+      if (dx) store_element<C>(p.dx.dtype, dx, i, gate ? v * load_element<C>(p.gate.dtype, gate, i) : v);
       if (dresidual) store_element<C>(p.dresidual.dtype, dresidual, i, v);
     }
   }

@@ -8,22 +8,38 @@
 
 #include "cuda/block_tree.cuh"
 #include "cuda/element.cuh"
+#include "families/rowwise/cuda/modulation.cuh"
 #include "families/rowwise/problem.h"
 #include "kilter/device/row_formulas.h"
 
 namespace kilter::cuda {
 
-// One row as the norm reads it: x, or x + residual rounded to the residual's type, times 2^k if the row is pre-scaled.
+// W of docs/numerics.md ("Modulation") for column i of a row with modulation m, or its weight.
+template <class C, class Problem>
+__device__ __forceinline__ C general_factor(const Problem& p, int64_t m, int64_t i) {
+  const C f = load_element<C>(p.scale.dtype, p.scale.row(m), i), offset = C(p.scale_offset);
+  return offset != 0 ? f + offset : f;
+}
+template <class C, class Problem>
+__device__ __forceinline__ C general_weight(const Problem& p, int64_t m, int64_t i) {
+  const C w = p.weight.present() ? load_element<C>(p.weight.dtype, p.weight.data, i) : C(1), offset = C(p.weight_offset);
+  if (!p.scale.present()) return offset != 0 ? w + offset : w;
+  const C f = general_factor<C>(p, m, i);
+  return p.weight.present() ? f * w : f;
+}
+
+// One row as the norm reads it: x, or (gate *) x + residual rounded to the residual's type, times 2^k if the row is pre-scaled.
 template <class C>
 struct GeneralRow {
   const char* x;
-  const char* residual;  // null: none
-  DType x_type, residual_type;
+  const char *residual, *gate;  // null: none
+  DType x_type, residual_type, gate_type;
   bool scaled;
   C up1, up2;
 
   __device__ C at(int64_t i) const {
     C v = load_element<C>(x_type, x, i);
+    if (gate) v = v * load_element<C>(gate_type, gate, i);
     if (residual) v = rounded_to<C>(residual_type, v + load_element<C>(residual_type, residual, i));
     if (scaled) v = (v * up1) * up2;
     return v;
@@ -108,13 +124,22 @@ __device__ int row_prescale_exponent(const GeneralRow<C>& row, const Moments<C>&
 template <class C, bool kCentered>
 __device__ void general_forward_row(const RowNormForward& p, int64_t r, TreeMemory<2, C>& memory) {
   const int64_t n = p.n;
-  const C eps = C(p.eps), offset = C(p.weight_offset);
+  const C eps = C(p.eps);
   const DType t = p.x.dtype;
-  GeneralRow<C> row{p.x.row(r), p.residual.present() ? p.residual.row(r) : nullptr, t, p.residual.dtype, false, C(1), C(1)};
+  const int64_t modulation = p.scale.present() ? modulation_of(p.modulation, r) : 0;
+  GeneralRow<C> row{p.x.row(r),
+                    p.residual.present() ? p.residual.row(r) : nullptr,
+                    p.gate.present() ? p.gate.row(modulation) : nullptr,
+                    t,
+                    p.residual.dtype,
+                    p.gate.dtype,
+                    false,
+                    C(1),
+                    C(1)};
   if (p.residual_out.present()) {  // written first, so that y may overwrite x or residual
     char* const out = p.residual_out.row(r);
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) store_element<C>(p.residual_out.dtype, out, i, row.at(i));
-    row.x = out, row.x_type = p.residual_out.dtype, row.residual = nullptr;
+    row.x = out, row.x_type = p.residual_out.dtype, row.residual = row.gate = nullptr;
     __syncthreads();
   }
   RowStatistics<C> s;
@@ -139,12 +164,16 @@ __device__ void general_forward_row(const RowNormForward& p, int64_t r, TreeMemo
     C v = row.at(i);
     if constexpr (kCentered) v = ((v - s.m.mean) - s.m.lo) - s.m.lo2;
     v = round(v * s.rstd);
-    if (p.weight.present()) {
-      C w = load_element<C>(p.weight.dtype, p.weight.data, i);
-      if (offset != 0) w = w + offset;
-      v = round(v * w);
+    if (p.weight.present() || p.scale.present()) v = round(v * general_weight<C>(p, modulation, i));
+    if (p.bias.present() || p.shift.present()) {
+      C b = p.bias.present() ? load_element<C>(p.bias.dtype, p.bias.data, i) : C(0);
+      if (p.scale.present() && p.bias.present()) b = general_factor<C>(p, modulation, i) * b;
+      if (p.shift.present()) {
+        const C shift = load_element<C>(p.shift.dtype, p.shift.row(modulation), i);
+        b = p.bias.present() ? b + shift : shift;
+      }
+      v = round(v + b);
     }
-    if (p.bias.present()) v = round(v + load_element<C>(p.bias.dtype, p.bias.data, i));
     if (after) v = v + load_element<C>(p.post_residual.dtype, after, i);
     store_element<C>(t, y, i, v);
   }

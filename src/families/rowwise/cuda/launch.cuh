@@ -7,7 +7,7 @@
 #include "families/rowwise/cuda/backward_finish.cuh"
 #include "families/rowwise/cuda/forward.cuh"
 #include "families/rowwise/cuda/forward_spread.cuh"
-#include "families/rowwise/cuda/general_backward.cuh"
+#include "families/rowwise/cuda/general_modulated.cuh"
 #include "families/rowwise/cuda/plan.h"
 #include "families/rowwise/cuda/run.h"
 
@@ -136,6 +136,17 @@ kilter_status general_forward(const RowNormForward& p, kilter_stream stream) {
 }
 
 template <class C, bool kCentered>
+void launch_modulated_sums(const RowNormBackward& p, const BackwardMemory<C>& m, cudaStream_t stream) {
+  const bool by_modulation = p.dscale.present() || p.dshift.present() || p.dgate.present(), all = p.dweight.present() || p.dbias.present();
+  if (!by_modulation && !all) return;
+  constexpr int64_t kMost = 65535;  // of a grid's second dimension
+  const auto grid = [&p](int64_t count) { return dim3(grid_for((p.n + 127) / 128), unsigned(count < kMost ? count : kMost)); };
+  if (p.rows > 0) Launch(grid((p.rows + m.block_rows - 1) / m.block_rows), 128, stream)(&modulated_columns_kernel<C, kCentered>, p, m);
+  if (by_modulation && p.modulation.count > 0) Launch(grid(p.modulation.count), 128, stream)(&modulated_finish_kernel<C>, p, m);
+  if (all) Launch(grid(1), 128, stream)(&modulated_weights_kernel<C>, p, m);
+}
+
+template <class C, bool kCentered>
 void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
   BackwardMemory<C> m;
   m.partition = row_partition(p.rows, p.n);
@@ -148,26 +159,30 @@ void launch_general_backward(const RowNormBackward& p, cudaStream_t stream) {
   m.rows = reinterpret_cast<RowGradient<C>*>(take(p.rows * int64_t(sizeof(RowGradient<C>))));
   const View* const sums[] = {&p.dweight, &p.dbias};
   const int64_t chunk_bytes = m.partition.chunks * p.n * int64_t(sizeof(Wide<C>));
-  for (int k = 0; k < 2; ++k) m.chunks[k] = sums[k]->present() ? reinterpret_cast<Wide<C>*>(take(chunk_bytes)) : nullptr;
+  const bool modulated = p.scale.present();
+  for (int k = 0; k < 2; ++k) m.chunks[k] = sums[k]->present() && !modulated ? reinterpret_cast<Wide<C>*>(take(chunk_bytes)) : nullptr;
   const bool columns = m.chunks[0] || m.chunks[1];
+  m.block_rows = modulation_block(p.rows), m.slots = modulation_slots(p);
+  m.modulated = modulated ? reinterpret_cast<Wide<C>*>(take(3 * m.slots * p.n * int64_t(sizeof(Wide<C>)))) : nullptr;
   if (p.rows > 0) {
     Launch(grid_for(p.rows), kBlockThreads, stream)(&general_row_sums_kernel<C, kCentered>, p, m);
     const dim3 grid(grid_for((p.n + 127) / 128), unsigned(m.partition.chunks));
     if (columns) Launch(grid, 128, stream)(&general_columns_kernel<C, kCentered>, p, m);
   }
   if (columns) Launch(grid_for((p.n + 127) / 128), 128, stream)(&general_finish_kernel<C>, p, m);
+  if (modulated) launch_modulated_sums<C, kCentered>(p, m, stream);
   if (p.rows > 0 && (p.dx.present() || p.dresidual.present()))
     Launch(grid_for(p.rows), kBlockThreads, stream)(&general_dx_kernel<C, kCentered>, p, m);
 }
 
-inline void launch_finish(const FinishParameters& p, int planes, cudaStream_t stream) {
-  const dim3 blocks(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes));
+inline void launch_finish(const FinishParameters& p, int planes, int64_t batches, cudaStream_t stream) {
+  const dim3 blocks(unsigned((p.n + kFinishColumns - 1) / kFinishColumns), unsigned(planes), unsigned(batches));
   Launch(blocks, kFinishColumns * kFinishRuns, stream).dependent(true)(&finish_kernel, p);  // it waits for the sums itself
 }
 
 template <class T, bool kCentered, class S>
 void launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, cudaStream_t stream) {
-  Launch(plan.blocks, plan.block, stream)
+  Launch(dim3(unsigned(plan.blocks), unsigned(p.batches)), plan.block, stream)
       .shared(p.at.total)
       .cluster(plan.cluster)
       .dependent(p.flags & kDependent)(&backward_kernel<T, kCentered, S>, p);
@@ -186,7 +201,8 @@ bool launch_groups(const RowBackwardPlan& plan, const RowBackwardParameters& p, 
 // One pass over x and dy, then a kernel for the sums of chunks if there are several teams.
 inline RowBackwardPlan plan_of(const RowNormBackward& p, RowAccess access) {
   const int x = item_size(p.x.dtype), dy = item_size(p.dy.dtype);
-  return plan_backward(p.rows, p.n, x > dy ? x : dy, kernel_traits(p.device.id), access == RowAccess::singles);
+  const int64_t batches = p.scale.present() && p.modulation.count > 0 ? p.modulation.count : 1;
+  return plan_backward(p.rows / batches, p.n, x > dy ? x : dy, kernel_traits(p.device.id), access == RowAccess::singles, batches);
 }
 
 template <bool kCentered>
@@ -208,22 +224,23 @@ template <bool kCentered>
   const int64_t teams = plan.blocks / plan.cluster;
   FinishParameters finish = {{}, {}, teams, int(p.n), fast->wide || plan.slots > 1};
   int planes = 0;
-  const View* const outputs[] = {&p.dweight, &p.dbias};
+  const View* const outputs[] = {p.scale.present() ? &p.dscale : &p.dweight, p.scale.present() ? &p.dshift : &p.dbias};
   for (int k = 0; k < 2; ++k) {
     fast->partial[k] = nullptr, fast->out[k] = nullptr;
     if (!outputs[k]->present()) continue;
     fast->partial[k] = at;
     if (teams == 1) fast->out[k] = outputs[k]->data, fast->out_types[k] = outputs[k]->dtype;
+    fast->out_stride[k] = outputs[k]->map.ndim > 0 ? outputs[k]->map.stride[0] * item_size(outputs[k]->dtype) : 0;
     finish.partial[planes] = at, finish.out[planes] = *outputs[k], ++planes;
-    at += (teams * p.n * 8 + 15) / 16 * 16;
+    at += (fast->batches * teams * p.n * 8 + 15) / 16 * 16;
     fast->wide_sums[k] = reinterpret_cast<double*>(at);
-    if (fast->wide) at += (plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
+    if (fast->wide) at += (fast->batches * plan.partition.chunks * p.n * 8 + 15) / 16 * 16;
   }
   const bool launched = plan.singles                ? launch_groups<FarSingles, kCentered>(plan, *fast, stream)
                         : p.dy.dtype == DType::f32  ? launch_groups<float, kCentered>(plan, *fast, stream)
                         : p.dy.dtype == DType::bf16 ? launch_groups<Bf16, kCentered>(plan, *fast, stream)
                                                     : launch_groups<Half, kCentered>(plan, *fast, stream);
-  if (launched && planes > 0 && teams > 1) launch_finish(finish, planes, stream);
+  if (launched && planes > 0 && teams > 1) launch_finish(finish, planes, fast->batches, stream);
   return launched;
 }
 
@@ -232,11 +249,12 @@ const char* fast_kernels_refuse(const RowNormBackward& p, RowAccess access) {
   if (const char* const reason = cuda_refuses(p)) return reason;
   if (p.dy.dtype == DType::f64) return "dy.dtype: expected fp32, fp16 or bf16";
   if (plan_of(p, access).general) return "n: expected a length that the fast kernels have";
-  if (!kCentered && access == RowAccess::vectors && p.dbias.present())
-    return "dbias: expected none, which an RMSNorm's kernels for aligned rows lack";
+  if (!kCentered && access == RowAccess::vectors && (p.dbias.present() || p.dshift.present()))
+    return "dbias, dshift: expected none, which an RMSNorm's kernels for aligned rows lack";
   RowBackwardParameters fast;
   const RowAccess needed = compact(p, &fast);
-  if (needed == RowAccess::any) return "dy.strides: expected rows one stride apart";
+  if (needed == RowAccess::any)
+    return "dy.strides: expected rows one stride apart, and of modulations scale and shift alone, of four rows at least";
   if (needed > access) return "dy.strides: expected rows at multiples of 16 bytes, all of one type, got a tensor without";
   return nullptr;
 }
@@ -244,7 +262,7 @@ const char* fast_kernels_refuse(const RowNormBackward& p, RowAccess access) {
 // Runs launches, which say whether there were any, with the workspace and the device seen to.
 template <class F>
 kilter_status backward_call(const RowNormBackward& p, kilter_stream stream, F launches) {
-  if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present())) return KILTER_OK;
+  if (p.n == 0 || (p.rows == 0 && !p.dweight.present() && !p.dbias.present() && !p.scale.present())) return KILTER_OK;
   const size_t need = row_norm_cuda_workspace(p);
   if (need && (!p.workspace || p.workspace_size < need))
     return fail(KILTER_WORKSPACE_TOO_SMALL, p.op, "workspace: expected %zu bytes, got %zu", need, p.workspace ? p.workspace_size : 0);

@@ -183,6 +183,8 @@ struct RowBackwardParameters {
   RowAddress x, dy, dx, mean, rstd;
   const char* weight;
   float weight_offset;
+  // Batches of `rows` rows, each with a weight, and sums, of its own (a grid's second dimension): the rows of a modulation.
+  int64_t batches, weight_stride, out_stride[2];
   int slots, slot_threads, block_segments;  // of the plan
   int segments, padded;                     // of a row; to a power of two
   BackwardLayout at;
@@ -220,15 +222,27 @@ inline RowAccess compact(const RowNormBackward& p, RowBackwardParameters* out) {
     if (!compact(r.view, p.rows, r.address, &runs, &o.flags) || runs.inner) return RowAccess::any;
     if (r.vectors) vectors = vectors && (!r.view.present() || r.view.dtype == t) && aligned(*r.address, runs);
   }
-  vectors = vectors && (reinterpret_cast<uintptr_t>(p.weight.data) & 15) == 0;
-  o.types = {p.x.dtype, t, p.weight.dtype, p.dresidual_out.dtype, p.dresidual.dtype};
-  o.weight = p.weight.data;
-  o.rows = p.rows, o.n = int(p.n);
-  o.weight_offset = float(p.weight_offset);
+  // Scales of rows in batches are their weights; what else a modulation may have is for the general kernels.
+  const bool modulated = p.scale.present();
+  const Modulation& m = p.modulation;
+  if (modulated && (m.lengths || m.count < 1 || m.count > 65535 || m.run < kGroupRows || p.weight.present() || p.bias.present() ||
+                    p.gate.present() || p.dweight.present() || p.dbias.present()))
+    return RowAccess::any;
+  const View& weight = modulated ? p.scale : p.weight;
+  RowAddress weights;
+  RowRuns weight_runs;
+  if (!to_address(weight, p.rows, &weights, &weight_runs) || weight_runs.inner) return RowAccess::any;
+  for (const View* v : {&p.dscale, &p.dshift})
+    if (v->present() && v->map.ndim > 1) return RowAccess::any;
+  vectors = vectors && aligned(weights, {});
+  o.types = {p.x.dtype, t, weight.dtype, p.dresidual_out.dtype, p.dresidual.dtype};
+  o.weight = weights.data, o.weight_stride = weights.stride;
+  o.batches = modulated ? m.count : 1, o.rows = p.rows / o.batches, o.n = int(p.n);
+  o.weight_offset = float(modulated ? p.scale_offset : p.weight_offset);
   const auto flag = [&o](bool is, uint32_t f) { o.flags |= is ? f : 0; };
-  flag(p.weight.present(), kHasWeight);
-  flag(p.weight.present() && p.weight.dtype != t, kFloatWeight);
-  flag(p.weight.present() && o.weight_offset != 0, kHasOffset);
+  flag(weight.present(), kHasWeight);
+  flag(weight.present() && weight.dtype != t, kFloatWeight);
+  flag(weight.present() && o.weight_offset != 0, kHasOffset);
   flag(p.dresidual_out.present(), kHasResidual);
   flag(p.launch_flags & KILTER_LAUNCH_DEPENDENT, kDependent);
   return vectors ? RowAccess::vectors : RowAccess::singles;

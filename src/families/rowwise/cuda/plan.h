@@ -126,7 +126,8 @@ struct RowBackwardPlan {
 };
 
 // item_size: of x or dy, whichever is larger.
-inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device, bool singles = false) {
+inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, const DeviceTraits& device, bool singles = false,
+                                     int64_t batches = 1) {
   RowBackwardPlan p;
   p.singles = singles;
   const int64_t segments = (n + 1023) / 1024;
@@ -152,7 +153,7 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
     // Two small blocks to a multiprocessor wait less than a large one (65536x1024, 262144x256: 105, 104 us, LayerNorm 125, 125; with 512
     // threads 112, 115, 131, 135).
     p.slots = (segments <= 2 ? 256 : 128 * most) / p.slot_threads;
-    while (p.slots > least && p.partition.chunks < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
+    while (p.slots > least && p.partition.chunks * batches < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
   }
   if (p.slots < least) p.slots = least;
   p.block = p.slots * p.slot_threads;

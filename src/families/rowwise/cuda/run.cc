@@ -12,6 +12,12 @@ size_t row_norm_cuda_workspace(const RowNormBackward& p) {
   if (p.n > int64_t(1) << 48 || p.rows > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow below
   const int64_t row = wide ? sizeof(RowGradient<double>) : sizeof(RowGradient<float>),
                 sum = wide ? sizeof(Wide<double>) : sizeof(Wide<float>);
+  if (p.scale.dtype != DType::none) {  // the general kernels', or those of batches: copies of the chunks of all of them
+    const int64_t general = p.rows * row + 3 * modulation_slots(p) * p.n * sum, batches = p.modulation.count > 0 ? p.modulation.count : 1;
+    const int64_t chunks = row_partition(p.rows / batches, p.n).chunks * batches;
+    const int64_t fast = chunks <= p.rows ? 4 * chunks * p.n * int64_t(sizeof(double)) : 0;
+    return size_t(general > fast ? general : fast) + 128;
+  }
   const RowPartition partition = row_partition(p.rows, p.n);
   const int64_t copies = partition.steps() > kBlockGroups ? 2 : 1;  // chunks on their way, and what blocks of threads make of them
   return size_t(p.rows * row + planes * copies * partition.chunks * p.n * sum) + 128;  // each part's alignment

@@ -20,6 +20,8 @@ KILTER_ROW_NORM_ON_CUDA(layer_norm)
 KILTER_ROW_NORM_ON_CUDA(rms_norm)
 #undef KILTER_ROW_NORM_ON_CUDA
 
+// Of the sums by modulation: rows, one for each modulation in each block of rows where it is.
+inline int64_t modulation_slots(const RowNormBackward& p) { return p.rows / modulation_block(p.rows) + 1 + p.modulation.count; }
 // Device memory that backward needs for these arguments, whichever kernels run.
 size_t row_norm_cuda_workspace(const RowNormBackward& problem);
 
