@@ -38,6 +38,12 @@ Call::Call(const Row& row) : row_(row), arguments_(arguments_of(row)) {
   const Field& t = schema.fields[schema.t];
   check::Sizes sizes(schema);
   sizes.bind(t, row.shape);
+  if (row.op.per_sample) {
+    std::vector<int64_t> shape = row.shape;
+    shape.at(shape.size() - 2) = 1;
+    for (const Field& f : check::fields_of(&arguments_.function()))
+      if (check::is_shared(f)) sizes.bind(f, shape);
+  }
   for (const auto& [name, value] : row.op.numbers) {
     const Field* const f = check::field_of(schema, name);
     if (!f) throw std::runtime_error(row.name() + ": the op has no " + name);

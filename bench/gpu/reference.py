@@ -15,6 +15,10 @@ def rms_norm(x, weight):
     return x * (x.square().mean(-1, keepdim=True) + EPS).rsqrt() * weight
 
 
+def adaptive_layer_norm(x, scale, shift):
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], None, None, EPS) * (1 + scale) + shift
+
+
 def dyt(x, alpha, weight, bias):
     return weight * torch.tanh(alpha * x) + bias
 
@@ -36,7 +40,7 @@ def group_norm(x, weight, bias, groups=1, activation=0):
     return torch.nn.functional.silu(y) if activation else y
 
 
-FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, dyt, derf, batch_norm, instance_norm, group_norm)}
+FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, adaptive_layer_norm, dyt, derf, batch_norm, instance_norm, group_norm)}
 
 
 def size(values):
@@ -46,7 +50,9 @@ def size(values):
 def forward(formula, t):
     x = t["x"].double()
     if "residual" in t:
-        x = x + t["residual"].double()
+        if "gate" in t:
+            x = t["gate"].double() * x
+        x = (x + t["residual"].double()).to(t["residual"].dtype).double()
     y = formula(x, **{name: t[name].double() for name in inspect.signature(formula).parameters if name != "x" and name in t})
     return {"y": y, "residual_out": x}
 
@@ -57,7 +63,7 @@ def backward(formula, t):
     for name, parameter in inspect.signature(formula).parameters.items():  # backward may lack bias, whose value does not matter then
         if parameter.default is not parameter.empty:
             continue  # no gradient is asked for
-        leaf = t[name].double() if name in t else torch.zeros_like(t["weight"], dtype=torch.float64)
+        leaf = t[name].double() if name in t else torch.zeros_like(t["weight" if "weight" in t else "scale"], dtype=torch.float64)
         if leaf.numel() == 1:
             leaf = leaf.expand(t["x"].shape).clone()
             sums.append(name)

@@ -27,6 +27,8 @@ Op parsed_op(std::istream& words) {
     const size_t equals = word.find('='), arrow = word.find("->");
     if (arrow != word.npos)
       op.chain_from = word.substr(0, arrow), op.chain_to = word.substr(arrow + 2);
+    else if (word == "per-sample")
+      op.per_sample = true;
     else if (equals != word.npos)
       op.numbers[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
     else

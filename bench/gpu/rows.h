@@ -17,6 +17,7 @@ struct Values {
 struct Op {
   std::string name, op;  // "rms.fwd", "rms_norm"
   bool backward = false;
+  bool per_sample = false;  // tensors that rows may share have one row for each sample
   std::vector<std::string> tensors;
   std::map<std::string, double> numbers;
   std::string chain_from, chain_to;  // an output and an input; empty: calls are independent

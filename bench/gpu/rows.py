@@ -16,8 +16,8 @@ def parsed(text):
             fills[words[1]] = tuple(map(float, words[2:4]))
         elif words[0] == "op":
             more = [w for w in words[4:] if "=" in w]
-            op = {"op": words[1], "function": (words[2], words[3].rstrip(":")), "tensors": [w for w in words[4:] if "=" not in w and "->" not in w],
-                  "numbers": {name: float(value) if "." in value else int(value) for name, value in (w.split("=") for w in more)}, "chain": any("->" in w for w in words)}
+            op = {"op": words[1], "function": (words[2], words[3].rstrip(":")), "tensors": [w for w in words[4:] if "=" not in w and "->" not in w and w != "per-sample"],
+                  "numbers": {name: float(value) if "." in value else int(value) for name, value in (w.split("=") for w in more)}, "chain": any("->" in w for w in words), "per_sample": "per-sample" in words}
         else:
             rows += [dict(op, dtype=words[0], shape=shape) for shape in words[1:]]
     return rows, fills
@@ -64,6 +64,9 @@ def tensors_of(library, row):
     first = {name: words(words(f.shape, "|")[0].encode()) for name, f in fields.items() if f.kind in (b"input", b"output")}
     shape, last = sizes_of(row["shape"])
     sizes = bound(first[t], shape) | {"1": 1} | row["numbers"]
+    first = {name: first.get(pattern[0], pattern) for name, pattern in first.items()}  # a tensor's name is its shape
+    if "..." in sizes:
+        sizes["...?"] = (*sizes["..."][:-1], 1) if row["per_sample"] else sizes["..."]
     types = {t: row["dtype"]}
     for name, field in fields.items():  # a type may be that of a tensor before
         if name in row["tensors"] and name != t:
@@ -71,6 +74,6 @@ def tensors_of(library, row):
             types[name] = row["dtype"] if word == "T" else "fp32" if word == "stat" else word if word in SIZES else types.get(word, row["dtype"])
     made = {}
     for name in row["tensors"]:
-        shape = [n for word in first[name] for n in (sizes[word] if word == "..." else (sizes[word],))]
+        shape = [n for word in first[name] for n in (sizes[word] if word in ("...", "...?") else (sizes[word],))]
         made[name] = Tensor(name, shape, types[name], fields[name].kind == b"output", fields[name].shape == fields[t].shape, last)
     return made

@@ -1,4 +1,5 @@
 """The tensors of a row, the calls of kilter and its peers on them, and whether what they return is right."""
+import adaptive
 import contestants
 import elementwise
 import kilter_abi as abi
@@ -10,8 +11,9 @@ from contestants import Missing
 
 DEVICE = "cuda"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-FAMILIES = {**dict.fromkeys(("dyt", "derf"), elementwise.PEERS), **dict.fromkeys(("gn", "gnsilu", "bn", "in"), planes.PEERS)}  # the others are row norms
-PEERS = tuple(dict.fromkeys((*contestants.PEERS, *elementwise.PEERS, *planes.PEERS)))
+FAMILIES = {**dict.fromkeys(("adaln", "adalntok", "gateadaln"), adaptive.PEERS), **dict.fromkeys(("dyt", "derf"), elementwise.PEERS),
+            **dict.fromkeys(("gn", "gnsilu", "bn", "in"), planes.PEERS)}  # the others are row norms
+PEERS = tuple(dict.fromkeys((*contestants.PEERS, *adaptive.PEERS, *elementwise.PEERS, *planes.PEERS)))
 FP32_TOLERANCE, TOLERANCE = 1e-4, 1e-2
 
 

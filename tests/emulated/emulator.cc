@@ -235,7 +235,7 @@ void run_block(Block& b) {
 }  // namespace
 
 void run(const Config& config, const std::function<void()>& kernel) {
-  for (unsigned y = 0; y < config.grid.y; ++y)
+  for (unsigned yz = 0; yz < config.grid.y * config.grid.z; ++yz)
     for (unsigned first = 0; first < config.grid.x; first += config.cluster) {
       Cluster cluster(config.cluster);
       cluster.threads = uint64_t(config.cluster) * config.block.x;
@@ -243,8 +243,8 @@ void run(const Config& config, const std::function<void()>& kernel) {
       for (unsigned k = 0; k < config.cluster; ++k) {
         Block& b = cluster.blocks[k];
         b.cluster = &cluster, b.rank = int(k), b.config = &config, b.kernel = &kernel;
-        const auto work = [&b, x = first + k, y] {
-          blockIdx = Dim(x, y, 0), threadIdx = Dim(0, 0, 0);
+        const auto work = [&b, x = first + k, y = yz % config.grid.y, z = yz / config.grid.y] {
+          blockIdx = Dim(x, y, z), threadIdx = Dim(0, 0, 0);
           run_block(b);
         };
         if (k + 1 < config.cluster)

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/schema.h"
 #include "kilter/error.h"
 
 namespace kilter::cli {
