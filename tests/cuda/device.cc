@@ -23,11 +23,13 @@ DeviceTensor::DeviceTensor(Buffer& from, const DeviceLayout& layout) : buffer_(&
   if (!from.present()) return;
   const kilter_tensor t = from.tensor();
   ndim_ = t.ndim;
-  rows_ = ndim_ >= 2 ? from.row_count() : 1;
-  n_ = ndim_ >= 2 ? from.row_length() : from.row_count() * from.row_length();
+  // A number for each row, of rows in several dimensions, is a vector.
+  const bool has_rows = ndim_ >= 2 && (from.row_length() > 1 || t.shape[ndim_ - 1] == 1);
+  rows_ = has_rows ? from.row_count() : 1;
+  n_ = has_rows ? from.row_length() : from.row_count() * from.row_length();
   item_ = item_size(from.dtype());
-  stride_ = n_ + (ndim_ >= 2 ? layout.gap : 0);
-  const int64_t shift = layout.only_rows && ndim_ < 2 ? 0 : layout.shift;
+  stride_ = n_ + (has_rows ? layout.gap : 0);
+  const int64_t shift = layout.only_rows && !has_rows ? 0 : layout.shift;
   first_ = (kMargin + shift) * item_;
   const int64_t behind = !layout.only_rows && (layout.gap || layout.shift) ? kMargin : 0;
   host_.assign(size_t(kMargin + shift + rows_ * stride_ + behind) * size_t(item_), kPattern);
@@ -35,9 +37,14 @@ DeviceTensor::DeviceTensor(Buffer& from, const DeviceLayout& layout) : buffer_(&
   EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&device_), host_.size()), cudaSuccess);
   EXPECT_EQ(cudaMemcpy(device_, host_.data(), host_.size(), cudaMemcpyHostToDevice), cudaSuccess);
   shape_.assign(t.shape, t.shape + ndim_), strides_.assign(size_t(ndim_), 1);
-  for (int d = ndim_ - 2; d > 0; --d) strides_[size_t(d)] = strides_[size_t(d) + 1] * shape_[size_t(d) + 1];
-  if (t.strides) strides_.assign(t.strides, t.strides + ndim_);
-  if (ndim_ >= 2) strides_[0] = stride_;
+  // Rows are `stride_` apart: those of a tensor of rows, of several dimensions or one, or the samples of planes.
+  int64_t inside = ndim_ > 0 ? shape_.back() : 1;
+  for (int d = ndim_ - 2; d >= 0; --d) {
+    const size_t at = size_t(d);
+    strides_[at] = has_rows && inside == n_ ? stride_ : strides_[at + 1] * shape_[at + 1];
+    inside = inside == n_ ? 0 : inside * shape_[at];  // 0: rows are behind
+  }
+  if (t.strides) strides_.assign(t.strides, t.strides + ndim_), strides_[0] = stride_;
 }
 
 kilter_tensor DeviceTensor::tensor() {
