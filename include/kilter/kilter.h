@@ -27,12 +27,12 @@
  * GPU still does with it is the caller's to wait for.
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
- * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not overlap each other.  All activations of
- * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
- * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
- * group_norm's activations are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows;
- * the others are those of dense channels first or dense channels last, in all activations of a call alike (else KILTER_UNSUPPORTED).
- * Strides of dimensions of size 1, and of tensors without elements, are not looked at.
+ * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not
+ * overlap each other.  All activations of one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's
+ * shape without its last dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid. group_norm's activations
+ * are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows; the others are those of
+ * dense channels first or dense channels last, in all activations of a call alike (else KILTER_UNSUPPORTED). Strides of dimensions of size
+ * 1, and of tensors without elements, are not looked at.
  *
  * Aliasing.  An output may be exactly the memory of an input where the argument says "may be", and must otherwise share
  * no element with any other tensor of the call.  Overlap is judged by elements: interleaved column slices of one buffer
@@ -381,16 +381,17 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 /* A field of a function's struct.  Words may be added in later versions: pass over what you do not know. */
 typedef struct kilter_field {
   size_t struct_size;
-  const char* name;        /* "weight" */
-  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
-                              char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
-                              "reserved" (int32_t: 0) */
-  const char* help;        /* "weight: ..." */
-  size_t offset;           /* in the struct */
-  int32_t required;        /* a tensor that may not be absent */
-  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "...?" for the same of which the last may be 1, "1",
-                              "segments+1" (of cumulative lengths: where they are there, a shape with "segments" holds), the name of a
-                              tensor that has the shape; "|" between alternatives: "... n" */
+  const char* name; /* "weight" */
+  const char* kind; /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
+                       char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
+                       "reserved" (int32_t: 0) */
+  const char* help; /* "weight: ..." */
+  size_t offset;    /* in the struct */
+  int32_t required; /* a tensor that may not be absent */
+  const char*
+      shape; /* of a tensor: names of sizes, "..." for any number of dimensions, "...?" for the same of which the last may be 1, "1",
+                "segments+1" (of cumulative lengths: where they are there, a shape with "segments" holds), the name of a
+                tensor that has the shape; "|" between alternatives: "... n" */
   const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
                               int32, int64 */
   const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */

@@ -4,10 +4,10 @@
 // Shapes are written as in einsum: names of sizes, "..." for any number of dimensions, "1"; "|" between alternatives.  The first
 // tensor that has a name gives it its value (a count's own field does before), the others must agree.  "...?" are the dimensions of
 // "..." again, the last of which may be 1 instead: such a tensor's row is shared by consecutive rows.  A name with "+1" is of a tensor of
-// cumulative lengths: where it is there, the alternative with its size holds, else the others.  A tensor's name is its shape.  The last dimension is
-// contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last.  Types: "T"
-// (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
-// fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
+// cumulative lengths: where it is there, the alternative with its size holds, else the others.  A tensor's name is its shape.  The last
+// dimension is contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last.
+// Types: "T" (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is
+// absent) or fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
 // compiler shows the sentence behind `throw`.
 #pragma once
 
@@ -137,7 +137,7 @@ class Schema {
   // Sizes that the problem wants to know.
   constexpr void size(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false}; }
   constexpr void shared(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false, true}; }  // of "...?"
-  constexpr void product(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), true}; }  // of "..."
+  constexpr void product(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), true}; }        // of "..."
 
   constexpr Schema& need(schema::Name n, const char* shape, const char* types, const char* help) {
     return tensor(n, shape, types, help, false, true);

@@ -95,8 +95,7 @@ class ReferenceSums {
     const size_t need = reference_backward_workspace(p_);
     if (need == 0) return KILTER_OK;
     if (!p_.workspace || p_.workspace_size < need)
-      return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need,
-                  p_.workspace ? p_.workspace_size : 0);
+      return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need, p_.workspace ? p_.workspace_size : 0);
     data_ = p_.workspace;
     std::memset(data_, 0, sizeof(R) * size_t(kReferenceSums * p_.n));
     return KILTER_OK;
