@@ -122,7 +122,7 @@ class Reader {
   // Of a field that has an alternative by a tensor of lengths: that one where the tensor is there, else the others.
   bool holds(const Field& f, const Shape& shape) const {
     for (int a = 0; a < f.shape_count; ++a)
-      if (const int by = f.shapes[a].by; by >= 0) return (bound_[by].field >= 0) == (shape.by >= 0);
+      if (const int8_t by = f.shapes[a].by; by >= 0) return (bound_[by].field >= 0) == (shape.by >= 0);
     return true;
   }
   static bool same_shape(const kilter_tensor& a, const kilter_tensor& b) {
