@@ -29,16 +29,14 @@ std::vector<double> modulated(const std::vector<double>& row, const float* shift
 }  // namespace
 
 int main() {
-  const std::vector<float> x = numbers(batch * tokens * n, 0), modulation = numbers(batch * 6 * n, 1), branch = numbers(batch * tokens * n, 2);
+  const std::vector<float> x = numbers(batch * tokens * n, 0), modulation = numbers(batch * 6 * n, 1),
+                           branch = numbers(batch * tokens * n, 2);
   std::vector<float> before_attention(x.size()), before_mlp(x.size()), stream(x.size());
   // example-begin
   // modulation [batch, 6, n]: shift, scale and gate of attention, then of the MLP; each is a view, a row for all tokens of a sample.
-  const auto part = [&](int64_t k) {
-    return kilter::const_tensor(modulation.data() + k * n, {batch, 1, n}, {6 * n, n, 1});
-  };
+  const auto part = [&](int64_t k) { return kilter::const_tensor(modulation.data() + k * n, {batch, 1, n}, {6 * n, n, 1}); };
   const kilter::sizes shape = {batch, tokens, n};
-  kilter::adaptive_layer_norm_forward(
-      {.x = {x, shape}, .scale = part(1), .shift = part(0), .y = {before_attention, shape}, .eps = 1e-6});
+  kilter::adaptive_layer_norm_forward({.x = {x, shape}, .scale = part(1), .shift = part(0), .y = {before_attention, shape}, .eps = 1e-6});
   // branch = attention(before_attention); then stream = x + gate * branch, and the MLP's input, in one call:
   kilter::adaptive_layer_norm_forward({.x = {branch, shape},
                                        .scale = part(4),

@@ -1,86 +1,12 @@
-// adaptive_layer_norm: what is its own beside the norms whose passes it runs.  The right values of small inputs, every way in which rows
-// share a row of scale, the sums by it, segments, and gradients against finite differences.
-#include <algorithm>
+// adaptive_layer_norm: what is its own beside the norms whose passes it runs.  The right values of small inputs, and bits: the norm's where
+// nothing is modulated, the same however rows say what they share.  Segments and gradients: adaptive_segments_test.cc.
+#include "harness/adaptive.h"
+
 #include <cmath>
 #include <cstring>
-#include <functional>
 
-#include "harness/call.h"
-#include "harness/threads.h"
-
-namespace kilter::test {
+namespace kilter::test::adaptive {
 namespace {
-
-constexpr kilter_function kForward = KILTER_ADAPTIVE_LAYER_NORM_FORWARD, kBackward = KILTER_ADAPTIVE_LAYER_NORM_BACKWARD;
-constexpr DType kFloatTypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
-
-using Shape = std::vector<int64_t>;
-using Values = std::vector<double>;
-
-// A call with the tensors that a test gives it, by name.
-template <class Args, kilter_status (*function)(const Args*, kilter_stream)>
-class Given {
- public:
-  Args args{};
-  std::map<std::string, Matrix> memory;
-  std::unique_ptr<GuardedBuffer> workspace;
-
-  Given() { args.struct_size = sizeof args, args.scale_offset = 1; }
-
-  Matrix& give(const std::string& name, kilter_tensor Args::*field, DType type, const Shape& shape, const Placed& placed = {}) {
-    Matrix& m = memory[name] = Matrix(type, shape, placed);
-    m.fill([&](int64_t r, int64_t i) { return noise(std::hash<std::string>()(name), r, i); });
-    args.*field = m.tensor();
-    return m;
-  }
-  Matrix& give(const std::string& name, kilter_tensor Args::*field, DType type, const Shape& shape, const Values& values) {
-    Matrix& m = give(name, field, type, shape);
-    m.fill([&](int64_t r, int64_t i) { return values[size_t(r * m.n() + i)]; });
-    return m;
-  }
-  kilter_status run() { return function(&args, nullptr); }
-  void expect_run() {
-    if constexpr (requires { args.workspace; }) {
-      kilter_plan plan{sizeof plan, nullptr, 0};
-      ASSERT_EQ(kilter_ask(kBackward, &args, &plan), KILTER_OK) << kilter_last_error();
-      workspace = std::make_unique<GuardedBuffer>(plan.workspace_size);
-      args.workspace = workspace->data(), args.workspace_size = plan.workspace_size;
-    }
-    ASSERT_EQ(run(), KILTER_OK) << kilter_last_error();
-  }
-  void expect_refused(const std::string& text) {
-    EXPECT_EQ(run(), KILTER_INVALID_ARGUMENT);
-    EXPECT_EQ(kilter_last_error(), "adaptive_layer_norm: " + text);
-  }
-  Values values(const std::string& name) const {
-    Values all;
-    const Matrix& m = memory.at(name);
-    for (int64_t r = 0; r < m.rows(); ++r)
-      for (int64_t i = 0; i < m.n(); ++i) all.push_back(m.get(r, i));
-    return all;
-  }
-};
-using ForwardArgs = kilter_adaptive_layer_norm_forward_args;
-using BackwardArgs = kilter_adaptive_layer_norm_backward_args;
-using Forward = Given<ForwardArgs, kilter_adaptive_layer_norm_forward>;
-using Backward = Given<BackwardArgs, kilter_adaptive_layer_norm_backward>;
-
-// How rows share a row of scale.
-enum class By { token, sample, segment };
-constexpr By kBy[] = {By::token, By::sample, By::segment};
-constexpr int64_t kBatch = 3, kTokens = 4;
-
-Shape x_shape(int64_t n) { return {kBatch, kTokens, n}; }
-Shape scale_shape(By by, int64_t n) {
-  if (by == By::segment) return {5, n};
-  return {kBatch, by == By::token ? kTokens : 1, n};
-}
-const Values kLengths = {0, 3, 3, 4, 4, 12};
-
-template <class Call>
-void give_lengths(Call& call, By by, DType type = DType::i64, const Values& lengths = kLengths) {
-  if (by == By::segment) call.give("segments", &std::remove_reference_t<decltype(call.args)>::segments, type, {int64_t(lengths.size())}, lengths);
-}
 
 // ---------------------------------------------------------------- right values
 
@@ -207,7 +133,8 @@ TEST(Adaptive, ModulatedByNothingIsTheNorm) {
     for (const bool rms : {false, true})
       for (const By by : kBy)
         for (const int64_t n : {1, 31, 1025, 4097}) {
-          SCOPED_TRACE(std::string(dtype_name(t)) + (rms ? " rms" : " layer") + " by " + std::to_string(int(by)) + ", n " + std::to_string(n));
+          SCOPED_TRACE(std::string(dtype_name(t)) + (rms ? " rms" : " layer") + " by " + std::to_string(int(by)) + ", n " +
+                       std::to_string(n));
           const DType stat = t == DType::f64 ? t : DType::f32;
           Forward f;
           f.args.eps = 1e-5, f.args.norm = rms;
@@ -257,69 +184,6 @@ TEST(Adaptive, ModulatedByNothingIsTheNorm) {
         }
 }
 
-struct Both {
-  Forward f;
-  Backward b;
-};
-
-// Everything at once.  placed: of scale, shift and gate.
-std::unique_ptr<Both> full_call(By by, DType t, DType modulation, int64_t n, bool rms, const Values& lengths = kLengths, const Placed& placed = {},
-                                Shape shape = {}) {
-  auto both = std::make_unique<Both>();
-  auto& [f, b] = *both;
-  if (shape.empty()) shape = x_shape(n);
-  const int64_t rows = shape[0] * shape[1];
-  const Shape scales = by == By::segment ? Shape{int64_t(lengths.size()) - 1, n} : by == By::sample ? Shape{shape[0], 1, n} : shape;
-  const DType stat = t == DType::f64 ? t : DType::f32;
-  f.args.eps = 1e-5, f.args.norm = rms, b.args.norm = rms;
-  f.give("x", &ForwardArgs::x, t, shape);
-  f.give("weight", &ForwardArgs::weight, t, {n});
-  f.give("bias", &ForwardArgs::bias, t, {n});
-  give_lengths(f, by, DType::i32, lengths);
-  f.give("scale", &ForwardArgs::scale, modulation, scales, placed);
-  f.give("shift", &ForwardArgs::shift, modulation, scales, placed);
-  f.give("gate", &ForwardArgs::gate, modulation, scales, placed);
-  // By row, whichever way rows share: the same numbers for a row of x.
-  f.give("residual", &ForwardArgs::residual, t, shape);
-  f.give("residual_out", &ForwardArgs::residual_out, t, shape);
-  f.give("y", &ForwardArgs::y, t, shape);
-  if (!rms) f.give("mean", &ForwardArgs::mean, stat, {shape[0], shape[1]});
-  f.give("rstd", &ForwardArgs::rstd, stat, {shape[0], shape[1]});
-  b.args.x = f.args.residual_out, b.args.weight = f.args.weight, b.args.bias = f.args.bias, b.args.segments = f.args.segments;
-  b.args.scale = f.args.scale, b.args.gate = f.args.gate, b.args.branch = f.args.x, b.args.mean = f.args.mean, b.args.rstd = f.args.rstd;
-  b.give("dy", &BackwardArgs::dy, t, shape);
-  b.give("dresidual_out", &BackwardArgs::dresidual_out, t, shape);
-  b.give("dx", &BackwardArgs::dx, t, shape);
-  b.give("dresidual", &BackwardArgs::dresidual, t, shape);
-  b.give("dgate", &BackwardArgs::dgate, modulation, scales);
-  b.give("dscale", &BackwardArgs::dscale, modulation, scales);
-  b.give("dshift", &BackwardArgs::dshift, modulation, scales);
-  b.give("dweight", &BackwardArgs::dweight, t, {n});
-  b.give("dbias", &BackwardArgs::dbias, t, {n});
-  EXPECT_EQ(rows, f.memory.at("x").rows());
-  return both;
-}
-void expect_run(Both& both) {
-  both.f.expect_run();
-  both.b.expect_run();
-}
-constexpr const char* kOutputs[] = {"y", "residual_out", "mean", "rstd", "dx", "dresidual", "dgate", "dscale", "dshift", "dweight", "dbias"};
-void expect_same(Both& want, Both& got, std::initializer_list<const char*> but = {}) {
-  for (const char* name : kOutputs) {
-    if (std::count_if(but.begin(), but.end(), [&](const char* other) { return std::string(other) == name; })) continue;
-    const auto find = [&](Both& both) -> const Matrix* {
-      if (const auto at = both.f.memory.find(name); at != both.f.memory.end()) return &at->second;
-      const auto at = both.b.memory.find(name);
-      return at != both.b.memory.end() ? &at->second : nullptr;
-    };
-    const Matrix *a = find(want), *b = find(got);
-    ASSERT_EQ(a != nullptr, b != nullptr) << name;
-    if (a) {
-      EXPECT_TRUE(same(*a, *b, name));
-    }
-  }
-}
-
 // Six modulations in one tensor [batch, 6, n], of which each is a view; rows in descending addresses; one row for all.
 TEST(Adaptive, StridedModulations) {
   for (const DType t : kFloatTypes)
@@ -355,7 +219,8 @@ TEST(Adaptive, SamplesAndSegmentsAndTokens) {
     for (const bool rms : {false, true})
       for (const int64_t n : {5, 1024, 2500}) {
         SCOPED_TRACE(std::string(dtype_name(t)) + ", n " + std::to_string(n));
-        auto samples = full_call(By::sample, t, DType::f32, n, rms), segments = full_call(By::segment, t, DType::f32, n, rms, {0, 4, 8, 12});
+        auto samples = full_call(By::sample, t, DType::f32, n, rms),
+             segments = full_call(By::segment, t, DType::f32, n, rms, {0, 4, 8, 12});
         auto tokens = full_call(By::token, t, DType::f32, n, rms);
         for (const char* name : {"scale", "shift", "gate"}) {
           Matrix& all = tokens->f.memory.at(name);
@@ -417,122 +282,5 @@ TEST(Adaptive, TheGatedSum) {
   }
 }
 
-// ---------------------------------------------------------------- segments
-
-TEST(Adaptive, SegmentsThatAreWrong) {
-  const auto refused = [&](const Values& lengths, const std::string& text) {
-    for (const DType type : {DType::i32, DType::i64})
-      for (const char* impl : {"cpu:rowwise", "reference:f64"}) {
-        auto call = full_call(By::segment, DType::f32, DType::f32, 3, false);
-        call->f.args.impl = call->b.args.impl = impl;
-        give_lengths(call->f, By::segment, type, lengths);
-        call->b.args.segments = call->f.args.segments;
-        const std::vector<char> y = call->f.memory.at("y").bytes();
-        call->f.expect_refused(text);
-        EXPECT_EQ(y, call->f.memory.at("y").bytes());
-        call->b.expect_refused(text);
-        kilter_plan plan{sizeof plan, nullptr, 0};
-        EXPECT_EQ(kilter_ask(kForward, &call->f.args, &plan), KILTER_OK) << "contents are not looked at";
-      }
-  };
-  refused({0, 3, 3, 4, 4, 11}, "segments: expected lengths that add up to 12 rows, got 11");
-  refused({0, 3, 3, 4, 4, 13}, "segments: expected lengths that add up to 12 rows, got 13");
-  refused({1, 3, 3, 4, 4, 12}, "segments[0]: expected 0, got 1");
-  refused({0, 3, 2, 4, 4, 12}, "segments[2]: expected at least 3 as before it, got 2");
-  refused({0, 3, 3, 4, 13, 12}, "segments[5]: expected at least 13 as before it, got 12");
-  refused({0, -1, 3, 4, 4, 12}, "segments[1]: expected at least 0 as before it, got -1");
-}
-
-// Of one row each and of none, a hundred thousand of them, beside the same rows as tokens.
-TEST(Adaptive, ManySegments) {
-  const int64_t rows = 60000, n = 4;
-  Values lengths = {0};
-  while (int64_t(lengths.size()) <= 100000) lengths.push_back(std::min<double>(double(rows), std::floor(double(lengths.size()) * 0.6)));
-  lengths.back() = double(rows);
-  auto segments = full_call(By::segment, DType::f32, DType::f32, n, false, lengths, {}, {1, rows, n});
-  auto tokens = full_call(By::token, DType::f32, DType::f32, n, false, {}, {}, {1, rows, n});
-  std::vector<int64_t> segment_of;
-  for (size_t s = 0; s + 1 < lengths.size(); ++s)
-    for (double r = lengths[s]; r < lengths[s + 1]; ++r) segment_of.push_back(int64_t(s));
-  ASSERT_EQ(int64_t(segment_of.size()), rows);
-  for (const char* name : {"scale", "shift", "gate"})
-    tokens->f.memory.at(name).fill([&](int64_t r, int64_t i) { return segments->f.memory.at(name).get(segment_of[size_t(r)], i); });
-  expect_run(*segments);
-  expect_run(*tokens);
-  expect_same(*segments, *tokens, {"dgate", "dscale", "dshift"});
-  for (const char* name : {"dgate", "dscale", "dshift"}) {
-    const Matrix &by_segment = segments->b.memory.at(name), &by_token = tokens->b.memory.at(name);
-    std::vector<bool> has_rows(lengths.size());
-    for (int64_t r = 0; r < rows; ++r) {
-      ASSERT_TRUE(same_row(by_token, r, by_segment, segment_of[size_t(r)], name)) << r;
-      has_rows[size_t(segment_of[size_t(r)])] = true;
-    }
-    for (int64_t s = 0; s < by_segment.rows(); ++s)
-      for (int64_t i = 0; i < n && !has_rows[size_t(s)]; ++i) ASSERT_EQ(by_segment.get(s, i), 0) << name << " of a segment without rows, " << s;
-  }
-}
-
-TEST(Adaptive, FewRows) {
-  for (const DType t : kFloatTypes) {
-    for (const By by : kBy) {  // none
-      SCOPED_TRACE(std::string(dtype_name(t)) + " by " + std::to_string(int(by)));
-      auto none = full_call(by, t, t, 6, false, {0, 0, 0}, {}, {3, 0, 6});
-      expect_run(*none);
-      for (const char* name : {"dgate", "dscale", "dshift", "dweight", "dbias"})
-        for (const double v : none->b.values(name)) EXPECT_EQ(v, 0) << name;
-      auto empty = full_call(by, t, t, 0, false, kLengths, {}, {3, 4, 0});  // of no elements
-      expect_run(*empty);
-    }
-    auto row = full_call(By::segment, t, t, 6, true, {0, 0, 1, 1}, {}, {1, 1, 6});
-    auto token = full_call(By::token, t, t, 6, true, {}, {}, {1, 1, 6});
-    for (const char* name : {"scale", "shift", "gate"})
-      token->f.memory.at(name).fill([&](int64_t, int64_t i) { return row->f.memory.at(name).get(1, i); });
-    expect_run(*row);
-    expect_run(*token);
-    expect_same(*row, *token, {"dgate", "dscale", "dshift"});
-    for (const char* name : {"dgate", "dscale", "dshift"})
-      EXPECT_TRUE(same_row(token->b.memory.at(name), 0, row->b.memory.at(name), 1, name));
-  }
-}
-
-// ---------------------------------------------------------------- gradients
-
-// Every gradient against central differences of the sum of y * dy + residual_out * dresidual_out.
-TEST(Adaptive, FiniteDifferences) {
-  const int64_t n = 7;
-  const double step = 1e-6;
-  for (const By by : kBy)
-    for (const bool rms : {false, true}) {
-      auto call = full_call(by, DType::f64, DType::f64, n, rms);
-      expect_run(*call);
-      auto probe = full_call(by, DType::f64, DType::f64, n, rms);
-      const auto loss = [&] {
-        EXPECT_EQ(probe->f.run(), KILTER_OK) << kilter_last_error();
-        long double sum = 0;
-        for (int64_t r = 0; r < kBatch * kTokens; ++r)
-          for (int64_t i = 0; i < n; ++i) {
-            sum += static_cast<long double>(probe->f.memory.at("y").get(r, i)) * call->b.memory.at("dy").get(r, i);
-            sum += static_cast<long double>(probe->f.memory.at("residual_out").get(r, i)) * call->b.memory.at("dresidual_out").get(r, i);
-          }
-        return sum;
-      };
-      for (const char* name : {"x", "residual", "gate", "scale", "shift", "weight", "bias"}) {
-        Matrix& input = probe->f.memory.at(name);
-        const Matrix& gradient = call->b.memory.at(std::string("d") + name);
-        for (int64_t r = 0; r < input.rows(); ++r)
-          for (int64_t i = 0; i < n; ++i) {
-            const double was = input.get(r, i);
-            input.set(r, i, was + step);
-            const long double above = loss();
-            input.set(r, i, was - step);
-            const long double below = loss();
-            input.set(r, i, was);
-            EXPECT_NEAR(gradient.get(r, i), double((above - below) / (2 * step)), 2e-7)
-                << "d" << name << "[" << r << "][" << i << "], by " << int(by) << (rms ? ", rms" : ", layer");
-          }
-      }
-    }
-}
-
 }  // namespace
-}  // namespace kilter::test
+}  // namespace kilter::test::adaptive

@@ -25,6 +25,7 @@ class Bits : public ::testing::TestWithParam<std::string> {
       c.sizes = {{"batch", std::min<int64_t>(rows, 7)}, {"channels", channels}, {"spatial", n / channels + 1}, {"groups", channels / 4}};
       c.layout = last ? kChannelsLast : kChannelsFirst;
     }
+    give_segments(&c);
     return c;
   }
   // Rows and their length, or samples and theirs, that several threads share.
@@ -40,6 +41,13 @@ class Bits : public ::testing::TestWithParam<std::string> {
       c->sizes["batch"] = count;
     else
       c->rows = count;
+    give_segments(c);
+  }
+  // A row of scale for each row, so that rows are the same whichever others there are.
+  void give_segments(Case* c) const {
+    const Schema& s = *check::function_of(GetParam(), false)->schema;
+    for (int i = 0; i < s.size_count; ++i)
+      if (s.sizes[i].shared) c->sizes[s.sizes[i].name] = c->rows;
   }
 };
 

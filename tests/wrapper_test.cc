@@ -44,7 +44,7 @@ TEST(Wrapper, TypesFollowTheMemory) {
   EXPECT_EQ(kilter::vector_tensor(h).c().dtype.code, KILTER_FLOAT);
   EXPECT_EQ(kilter::vector_tensor(h).c().dtype.bits, 16);
   EXPECT_EQ(kilter::tensor(b, {1}).c().dtype.code, KILTER_BFLOAT);
-  static_assert(!kilter::element_type<int>);
+  static_assert(!kilter::element_type<short> && !kilter::element_type<unsigned>);
   static_assert(!std::is_constructible_v<kilter::tensor, const float*, kilter::sizes>);
   static_assert(!std::is_constructible_v<kilter::tensor, const Floats&, kilter::sizes>);
   static_assert(!std::is_constructible_v<kilter::vector_tensor, const Floats&>);

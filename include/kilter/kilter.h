@@ -27,12 +27,12 @@
  * GPU still does with it is the caller's to wait for.
  *
  * Shapes and strides.  Any rank from 1 to KILTER_MAX_RANK.  The last stride is 1 (else KILTER_UNSUPPORTED).  Leading strides
- * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not overlap each other.  All activations of
- * one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's shape without its last
- * dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid.
- * group_norm's activations are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows;
- * the others are those of dense channels first or dense channels last, in all activations of a call alike (else KILTER_UNSUPPORTED).
- * Strides of dimensions of size 1, and of tensors without elements, are not looked at.
+ * are arbitrary for inputs, zero and negative included, for up to 12 dimensions that do not continue one another; an output's rows must not
+ * overlap each other.  All activations of one call have x's shape; weight, bias, dweight and dbias have shape [n]; mean and rstd have x's
+ * shape without its last dimension, or with that dimension equal to 1.  Zero rows and zero-length rows are valid. group_norm's activations
+ * are [batch, channels, spatial...], rank 2 at least.  Their batch stride is as arbitrary as the stride of rows; the others are those of
+ * dense channels first or dense channels last, in all activations of a call alike (else KILTER_UNSUPPORTED). Strides of dimensions of size
+ * 1, and of tensors without elements, are not looked at.
  *
  * Aliasing.  An output may be exactly the memory of an input where the argument says "may be", and must otherwise share
  * no element with any other tensor of the call.  Overlap is judged by elements: interleaved column slices of one buffer

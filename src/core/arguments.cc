@@ -126,7 +126,7 @@ class Reader {
   // Of a field that has an alternative by a tensor of lengths: that one where the tensor is there, else the others.
   bool holds(const Field& f, const Shape& shape) const {
     for (int a = 0; a < f.shape_count; ++a)
-      if (const int by = f.shapes[a].by; by >= 0) return (bound_[by].field >= 0) == (shape.by >= 0);
+      if (const int8_t by = f.shapes[a].by; by >= 0) return (bound_[by].field >= 0) == (shape.by >= 0);
     return true;
   }
   static bool same_shape(const kilter_tensor& a, const kilter_tensor& b) {
@@ -374,7 +374,7 @@ class Reader {
   const int64_t* any_ = nullptr;  // what "..." stands for
   int any_count_ = 0;
   int64_t product_ = 1;
-  int64_t shared_ = 1;  // rows of a tensor of "...?"
+  int64_t shared_ = 1;                                // rows of a tensor of "...?"
   uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far
 };
 

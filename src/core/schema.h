@@ -139,7 +139,7 @@ class Schema {
   // Sizes that the problem wants to know.
   constexpr void size(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false}; }
   constexpr void shared(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), false, true}; }  // of "...?"
-  constexpr void product(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), true}; }  // of "..."
+  constexpr void product(const char* name, size_t to) { sizes[size_count++] = {name, uint16_t(to), true}; }        // of "..."
 
   constexpr Schema& need(schema::Name n, const char* shape, const char* types, const char* help) {
     return tensor(n, shape, types, help, false, true);

@@ -21,7 +21,8 @@ struct Checked {
 
 // Dimensions 0 .. leading - 1 become rows, what lies behind is a row.  Without elements: no memory.  A tensor that lacks memory in a
 // question gets a well aligned address that nobody reads.  UNSUPPORTED if more than kMaxRowDims of the leading dimensions are left.
-[[nodiscard]] kilter_status fill_view(const char* op, const char* name, const kilter_tensor& t, const Checked& checked, int leading, View* out);
+[[nodiscard]] kilter_status fill_view(const char* op, const char* name, const kilter_tensor& t, const Checked& checked, int leading,
+                                      View* out);
 
 // Those of Layout in which the samples of [batch, channels, spatial...] are dense; 0: in neither.
 uint8_t layouts_of(const kilter_tensor& t);

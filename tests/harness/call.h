@@ -110,7 +110,7 @@ bool is_output(const kilter_field& field);
 bool is_bits(const kilter_field& field);  // [batch, bytes]: a bit for each element of planes
 bool is_count(const kilter_field& field);
 bool is_lengths(const kilter_field& field);  // cumulative lengths, of segments that are some of the rows each
-bool is_planes(const kilter_field& field);  // [batch, channels, spatial...]: dense in each sample, in one of two layouts
+bool is_planes(const kilter_field& field);   // [batch, channels, spatial...]: dense in each sample, in one of two layouts
 
 // All functions, and their names for TEST_P.
 std::vector<kilter_function> all_functions();

@@ -23,7 +23,9 @@ inline bool is_switch(const Field& f) { return f.kind == Kind::choice && std::st
 double usual_number(const Field& f);
 
 inline bool is_shared(const Field& f) { return is_tensor(f) && f.shapes[0].is_shared(); }  // has a row for several of x's
-inline bool like_x(const Field& f) { return f.shapes[0].any >= 0 && f.shapes[0].count > 1 && !is_shared(f); }  // not one number per row, nor a vector
+inline bool like_x(const Field& f) {
+  return f.shapes[0].any >= 0 && f.shapes[0].count > 1 && !is_shared(f);
+}  // not one number per row, nor a vector
 
 // An output with a type to choose for each of its rows is extra, and so are bits; the others are asked for unless a case says otherwise.
 bool is_usual(const Field& f);

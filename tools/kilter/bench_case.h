@@ -12,8 +12,8 @@ struct BenchCase {
   std::string op;
   bool backward = false;
   DType x = DType::f32;
-  std::map<std::string, int64_t> sizes = {{"rows", 4096},    {"n", 4096},       {"batch", 32},
-                                          {"channels", 256}, {"spatial", 3136}, {"groups", 32}, {"segments", 1}};  // of any op
+  std::map<std::string, int64_t> sizes = {{"rows", 4096},    {"n", 4096},    {"batch", 32},  {"channels", 256},
+                                          {"spatial", 3136}, {"groups", 32}, {"segments", 1}};  // of any op
   Layout layout = kChannelsFirst;
 
   const Schema& schema() const { return *check::function_of(op, backward)->schema; }

@@ -197,7 +197,8 @@ Case case_of(const CheckOptions& o) {
     if (t.given->count()) c[t.field.name] = t.type;
     if (t.wanted && !t.given->count()) c[t.field.name] = vector;
     if (t.unwanted) c[t.field.name] = DType::none;
-    if (t.field.any().shapes[0].any < 0 && t.field.any().shapes[0].more < 0 && !t.field.is_output() && c.has(t.field.name)) vector = c.type(t.field.name);
+    if (t.field.any().shapes[0].any < 0 && t.field.any().shapes[0].more < 0 && !t.field.is_output() && c.has(t.field.name))
+      vector = c.type(t.field.name);
   }
   return c;
 }

@@ -181,7 +181,8 @@ void Question::complete() {
   const check::Arguments before = arguments_;
   for (int i = 0; i < s.count; ++i) {
     const Field& f = s.fields[i];
-    if (!check::is_tensor(f) || f.output || f.shapes[0].more >= 0 || arguments_.type_of(f) != DType::none) continue;
+    const bool follows = f.needs >= 0 || std::string_view(f.types_text) == "stat";  // from numbers, not from a caller's choice
+    if (!check::is_tensor(f) || f.output || !follows || arguments_.type_of(f) != DType::none) continue;
     add(f, dlpack_of(arguments_.usual_type(f)));
     guessed_ = f.needs < 0 ? &f : nullptr;
     if (arguments_.ask(&plan) != KILTER_INVALID_ARGUMENT) return;

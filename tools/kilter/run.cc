@@ -107,7 +107,11 @@ class Run {
 
   void read(const Field& f) {
     FileId id;
-    Array& a = arrays_[f.name] = read_npy(f.name, file(f.name), f.shapes[0].more >= 0 ? Numbers::lengths : o_.x_dtype == DType::bf16 ? Numbers::bf16 : Numbers::plain, &id);
+    Array& a = arrays_[f.name] = read_npy(f.name, file(f.name),
+                                          f.shapes[0].more >= 0       ? Numbers::lengths
+                                          : o_.x_dtype == DType::bf16 ? Numbers::bf16
+                                                                      : Numbers::plain,
+                                          &id);
     ids_.push_back(id);
     if (&f == &args_.schema().fields[args_.schema().t] && o_.x_dtype != DType::none && a.dtype != o_.x_dtype)
       throw Error(kExitInvalidArgument, KILTER_INVALID_ARGUMENT,

@@ -94,7 +94,8 @@ std::string enumeration(const kilter_field& f) {
 std::string member_of(const Listed& l, const kilter_field& f) {
   if (is_tensor(f)) {
     // One dimension, or one number per row: may go without a shape.
-    const bool other = std::any_of(l.fields.begin(), l.fields.end(), [&](const kilter_field& g) { return std::string_view(f.shape) == g.name; });
+    const bool other =
+        std::any_of(l.fields.begin(), l.fields.end(), [&](const kilter_field& g) { return std::string_view(f.shape) == g.name; });
     const bool vector = !other && check::words_of(check::words_of(f.shape, '|')[0]).size() == 1;
     return fmt::format("{}{}tensor {} = {{}};", is(f, "input") ? "const_" : "", vector ? "vector_" : "", f.name);
   }

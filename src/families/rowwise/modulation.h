@@ -60,9 +60,9 @@ template <class Problem>
 class ModulationCursor {
  public:
   ModulationCursor() = default;  // of no modulation: not to be asked
-  explicit ModulationCursor(const Modulation& modulation) : m_(&modulation) {}
+  KILTER_INLINE explicit ModulationCursor(const Modulation& modulation) : m_(&modulation) {}
 
-  void seek(int64_t row) {
+  KILTER_INLINE void seek(int64_t row) {
     if (row >= begin_ && row < end_) return;
     if (!m_->lengths) {
       index_ = row / m_->run, begin_ = index_ * m_->run;
@@ -81,9 +81,9 @@ class ModulationCursor {
     }
     index_ = low, begin_ = m_->start_of(low), end_ = m_->start_of(low + 1);
   }
-  explicit operator bool() const { return m_ != nullptr; }
-  int64_t index() const { return index_; }
-  int64_t end() const { return end_; }
+  KILTER_INLINE explicit operator bool() const { return m_ != nullptr; }
+  KILTER_INLINE int64_t index() const { return index_; }
+  KILTER_INLINE int64_t end() const { return end_; }
 
  private:
   const Modulation* m_ = nullptr;

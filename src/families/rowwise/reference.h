@@ -28,7 +28,7 @@ inline size_t reference_backward_workspace(const RowNormBackward& p) {
   for (const View* v : {&p.dweight, &p.dbias, &p.dscale, &p.dshift, &p.dgate}) any |= v->dtype != DType::none;
   if (!any) return 0;
   if (p.n > int64_t(1) << 48) return SIZE_MAX;  // beyond any memory, and short of an overflow
-  return sizeof(Quad) * size_t(kReferenceSums * p.n);
+  return sizeof(Quad) * size_t((p.scale.dtype == DType::none ? kDscale : kReferenceSums) * p.n);  // those of modulations come last
 }
 
 template <class R, class Problem>
@@ -95,10 +95,9 @@ class ReferenceSums {
     const size_t need = reference_backward_workspace(p_);
     if (need == 0) return KILTER_OK;
     if (!p_.workspace || p_.workspace_size < need)
-      return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need,
-                  p_.workspace ? p_.workspace_size : 0);
+      return fail(KILTER_WORKSPACE_TOO_SMALL, p_.op, "workspace: expected %zu bytes, got %zu", need, p_.workspace ? p_.workspace_size : 0);
     data_ = p_.workspace;
-    std::memset(data_, 0, sizeof(R) * size_t(kReferenceSums * p_.n));
+    std::memset(data_, 0, need);
     return KILTER_OK;
   }
 

@@ -7,8 +7,8 @@
 
 namespace kilter {
 
-#define KILTER_TARGET(name)                                            \
-  namespace cpu_##name {                                               \
+#define KILTER_TARGET(name)                                           \
+  namespace cpu_##name {                                              \
     extern const RowNormKernels layer_norm_kernels, rms_norm_kernels; \
   }
 #include "kilter_targets.inc"

@@ -28,7 +28,6 @@ DType type(const Case& c, const Field& f, DType usual) {
 }  // namespace
 
 extern const Op adaptive_layer_norm_check;
-const Op adaptive_layer_norm_check = {"adaptive_layer_norm", &row_norm_bounds, "shift", true, false, judge, vary,
-                                      nullptr,               type};
+const Op adaptive_layer_norm_check = {"adaptive_layer_norm", &row_norm_bounds, "shift", true, false, judge, vary, nullptr, type};
 
 }  // namespace kilter::check

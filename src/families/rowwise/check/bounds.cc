@@ -10,7 +10,9 @@ constexpr const char* kRstdUnit = "ulp(rstd)";
 // The terms that dx is computed from, which no arithmetic in the saved type can keep better: h * c1 alone is up to sqrt(n) / 2
 // times dy * w.
 constexpr const char* kDxUnit = "ulp(rstd * max(\\|dy * w * f\\| + \\|c2\\| + \\|h * c1\\|) + max\\|dresidual_out\\|), times \\|gate\\|";
-constexpr const char* kSumUnit = "ulp(max(\\|sum\\|, sqrt(sum terms^2))); layer_norm's dweight, dscale: xhat counts at least rms(xhat); dgate: \\|branch\\| times dx's unit";
+constexpr const char* kSumUnit =
+    "ulp(max(\\|sum\\|, sqrt(sum terms^2))); layer_norm's dweight, dscale: xhat counts at least rms(xhat); dgate: \\|branch\\| times dx's "
+    "unit";
 
 const char* when_text(When when) {
   switch (when) {
@@ -22,8 +24,6 @@ const char* when_text(When when) {
       return "fill `exact`, layer_norm, no residual, n <= 2^20";
     case When::modulated:
       return "adaptive_layer_norm";
-    case When::gated:
-      return "with a gate";
     case When::then_multiply:
       return "rounding `then-multiply`, no bias or post_residual";
     case When::then_multiply_add:
@@ -76,10 +76,8 @@ const std::vector<Tolerance>& rows() {
       {"residual_out", f16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       {"residual_out", bf16, nullptr, 0, "bits", "one sum, one rounding: defined to the bit"},
       // dx = rstd * (g - c2 - h * c1): saved rstd 2.5, h from the saved mean 2, g, three operations and the two sums' share.
-      {"dx", f64, when_text(When::gated), 10, kDxUnit, "as fp32, in fp64"},
-      {"dx", f32, when_text(When::gated), 10, kDxUnit, "as below, and half for the product with gate"},
-      {"dx", f64, when_text(When::modulated), 9, kDxUnit, "as fp32, in fp64"},
-      {"dx", f32, when_text(When::modulated), 9, kDxUnit, "as below, and half each for f and its product with w"},
+      {"dx", f64, when_text(When::modulated), 10, kDxUnit, "as fp32, in fp64"},
+      {"dx", f32, when_text(When::modulated), 10, kDxUnit, "as below, and half each for f and the products with w and gate"},
       {"dx", f64, nullptr, 8, kDxUnit, "the same operations as fp32, in fp64"},
       {"dx", f32, nullptr, 8, kDxUnit, "saved rstd: 2.5; h: 2; products, differences and two row sums: 3.5"},
       {"dx", f16, nullptr, 0.6, kDxUnit, "one rounding: 0.5; fp32 error before it: 0.1"},
@@ -101,9 +99,9 @@ const std::vector<Tolerance>& rows() {
 const Bounds row_norm_bounds = {
     "Row norms", rows(), "dresidual as dx, dbias as dweight, dscale as dweight, dshift as dweight, dgate as dweight",
     "- In mean, dx and dresidual NaN and infinity stand for each other.\n"
-    "- f = scale_offset + scale of adaptive_layer_norm, else 1; gate: of its dx, else 1: times |gate| as well the unit without it, where that\n"
-    "  is larger.  A term of its dscale is dy * (\\|xhat * w\\| + \\|b\\|), of its dgate the size\n"
-    "  in dx's unit times \\|branch\\|.\n"
+    "- f = scale_offset + scale and gate of adaptive_layer_norm, else 1; the unit is at least |gate| times that without it.  A term of "
+    "dscale "
+    "counts |dy| * (|xhat * w| + |b|), of dgate |branch| times dx's unit.\n"
     "- A term of layer_norm's dweight counts at least |dy| * rms(xhat): xhat = (x - mean) * rstd is as exact as its row's size.\n"
     "- Rows whose rstd is beyond the saved type's range (eps near 0, subnormal rows) have no gradients to judge, and their call no "
     "dweight.\n"

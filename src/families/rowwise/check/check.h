@@ -13,7 +13,6 @@ enum class When {
   constant_row,             // layer_norm, a row whose elements are all equal
   exact_row,                // layer_norm, fill `exact`: the sum has no rounding
   modulated,                // adaptive_layer_norm
-  gated,                    // its dx, with a gate
   then_multiply,            // rounding then-multiply: T(xhat), T(times w)
   then_multiply_add,        // ... and T(plus b) or T(plus post_residual)
   then_multiply_add_twice,  // ... and both

@@ -166,8 +166,7 @@ void judge_modulation(const char* name, const Buffer& got, const Buffer& want, c
   Meter meter(name, got.dtype(), tolerance(row_norm_bounds, name, got.dtype(), {}), true);
   const int64_t n = got.row_length();
   for (int64_t m = 0; m < got.row_count(); ++m)
-    for (int64_t i = 0; i < n; ++i)
-      meter.add(got.at(m, i), want.at(m, i), ulp(got.dtype(), sizes.size(m * n + i, want.at(m, i))), m, i);
+    for (int64_t i = 0; i < n; ++i) meter.add(got.at(m, i), want.at(m, i), ulp(got.dtype(), sizes.size(m * n + i, want.at(m, i))), m, i);
   meter.report(r);
 }
 
@@ -175,8 +174,8 @@ void judge_backward(bool centered, const Case& c, const Tensors& t, Reference& r
   const Buffer &got_dx = t["dx"], &got_dresidual = t["dresidual"], &got_dy = t["dy"], &dresidual_out = t["dresidual_out"], &s = ref.s();
   const DType stats = t["rstd"].dtype();
   const DType narrow = got_dresidual.present() ? got_dresidual.dtype() : c.x;
-  const When modulated = when_modulated(t), gated = t["gate"].present() ? When::gated : When::always;
-  Meter dx("dx", c.x, tolerance("dx", c.x, {modulated, gated}), true);
+  const When modulated = when_modulated(t);
+  Meter dx("dx", c.x, tolerance("dx", c.x, {modulated}), true);
   Meter dresidual("dresidual", narrow, tolerance("dresidual", narrow, {modulated}), true);
   ColumnSizes weight_sizes(c.n), bias_sizes(c.n);
   const int64_t shared = modulated == When::modulated ? c.size("segments") * c.n : 0;

@@ -115,8 +115,8 @@ void emit_gradients(const BackwardRow<Order, kCentered>* rows, int64_t start, Op
 
 // Every other call: whatever is wanted, one loop each.  other: a piece of memory.
 template <class Order, bool kCentered, class C = typename Order::Value>
-void stage_gradients(const RowNormBackward& p, int64_t r, int64_t modulation, const C* w, int m, int64_t start, const BackwardRow<Order, kCentered>& row,
-                     const Terms<C>& terms, C* other, bool past_caches) {
+void stage_gradients(const RowNormBackward& p, int64_t r, int64_t modulation, const C* w, int m, int64_t start,
+                     const BackwardRow<Order, kCentered>& row, const Terms<C>& terms, C* other, bool past_caches) {
   C* const h = to_buffer<Order>(row.x(start, m), m, row.x_buffer);      // x at first
   C* const out = to_buffer<Order>(row.dy(start, m), m, row.dy_buffer);  // dy at first
   const int extent = Order::extent(m);

@@ -1,5 +1,5 @@
-// What follows from the sums of a modulation's terms when its rows, or those of a thread's block, end (docs/numerics.md, "Sums by
-// modulation").  Included per SIMD target.
+// What follows from the sums of a modulation's terms when its rows, or those of a thread's block, end (docs/numerics.md,
+// "Modulation").  Included per SIMD target.
 #pragma once
 
 #include "cpu/weights.inl.h"
@@ -18,8 +18,8 @@ void write_modulation(const RowNormBackward& p, int64_t m, int64_t start, int co
     const C* const weight = p.weight.present() ? piece(p.weight, w) : nullptr;
     const C* const bias = p.bias.present() ? piece(p.bias, b) : nullptr;
     for (int i = 0; i < extent; ++i)
-      out[i] = C(value_of(scale_gradient(wide_of<C>(terms[0][i]), weight ? weight[i] : C(1),
-                                         bias ? wide_of<C>(terms[1][i]) : Wide<C>{}, bias ? bias[i] : C(0))));
+      out[i] = C(value_of(scale_gradient(wide_of<C>(terms[0][i]), weight ? weight[i] : C(1), bias ? wide_of<C>(terms[1][i]) : Wide<C>{},
+                                         bias ? bias[i] : C(0))));
     store(p.dscale);
   }
   for (const auto& [view, row] : {std::pair<const View*, const Row*>{&p.dshift, terms[1]}, {&p.dgate, terms[2]}}) {

@@ -60,8 +60,8 @@ inline SumPlan sum_plan(int64_t rows, int64_t n, int planes, size_t item, int th
 // number decides nothing but bits, so it is one for any number of threads.
 struct ModulationPlan {
   int64_t block_rows = 0, blocks = 0;
-  int64_t longest = 0;               // of a modulation's rows in a block, at most
-  bool planes[3] = {};               // sums of dy * h, dy, d * branch
+  int64_t longest = 0;  // of a modulation's rows in a block, at most
+  bool planes[3] = {};  // sums of dy * h, dy, d * branch
   bool dweight = false, dbias = false;
   int64_t stride = 0;  // elements of one padded row of n
   int threads = 1;

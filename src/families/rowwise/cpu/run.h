@@ -34,25 +34,25 @@ KILTER_INLINE Wide<C> wide_of(Row v) {
     return v;
 }
 
-// Where the sums of modulations go, each from those of its terms (docs/numerics.md, "Sums by modulation"): those that lie in rows [begin,
+// Where the sums of modulations go, each from those of its terms (docs/numerics.md, "Modulation"): those that lie in rows [begin,
 // end) as a whole to the call's tensors, of others the share to `head` or `tail`, by whether they begin there; and what the rows add to
 // dweight and dbias.
 template <class C>
 struct ModulationSums {
   int64_t begin = 0, end = 0;
   bool many_blocks = false;                     // a modulation's blocks of groups may be several
-  Wide<C>*head[3] = {}, *tail[3] = {};         // by plane: dy * h, dy, d * branch
+  Wide<C>*head[3] = {}, *tail[3] = {};          // by plane: dy * h, dy, d * branch
   Wide<C>*dweight = nullptr, *dbias = nullptr;  // null: not asked for
   C* weight = nullptr;                          // a row of scratch, for W
 };
 
 template <class C>
 struct ColumnSums {
-  ColumnSum<C> weight, bias, gate;  // of dy * h, dy, d * branch
+  ColumnSum<C> weight, bias, gate;          // of dy * h, dy, d * branch
   ModulationSums<C>* modulation = nullptr;  // where rows are modulated
-  int64_t stride = 0;  // columns, padded to a multiple of kPadding
-  int set = 1;         // chunks, a power of two
-  bool pairs = false;  // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
+  int64_t stride = 0;                       // columns, padded to a multiple of kPadding
+  int set = 1;                              // chunks, a power of two
+  bool pairs = false;                       // columns of a segment in pairs order (cpu/vec_io.inl.h): even ones first, then odd ones
 };
 
 // bf16 rows are worked on in pairs order; an fp32 residual stream is not.

@@ -49,7 +49,7 @@ struct RowSource {
   }
   const char* at(int64_t start) const { return x + start * item_size(x_type); }
   bool plain() const { return !residual && !scaled; }
-  RowSource<Natural<C>> natural() const { 
+  RowSource<Natural<C>> natural() const {
     return {x, x_type, residual, residual_type, gate, gate_type, nullptr, scaled, scale1, scale2, buffer, other};
   }
 

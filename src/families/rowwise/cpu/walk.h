@@ -25,7 +25,7 @@ struct RowPiece {
 class RowWalk {
  public:
   KILTER_INLINE RowWalk(int64_t begin, int64_t end) : row_(begin), run_end_(end) {}
-  RowWalk(int64_t begin, int64_t end, const Modulation& modulation) : row_(begin), run_end_(end), modulation_(modulation) {}
+  KILTER_INLINE RowWalk(int64_t begin, int64_t end, const Modulation& modulation) : row_(begin), run_end_(end), modulation_(modulation) {}
   KILTER_INLINE RowWalk(const RowPartition& partition, int64_t rows, int64_t begin, int64_t end, int set)
       : partition_(partition), rows_(rows), set_(set), chunk_(begin), end_(end), group_(begin) {
     start_run();
@@ -48,7 +48,7 @@ class RowWalk {
   }
 
  private:
-  RowPiece next_by_modulation(int most) {
+  KILTER_INLINE RowPiece next_by_modulation(int most) {
     RowPiece piece;
     piece.first = row_;
     if (row_ == run_end_) return piece;

@@ -1,4 +1,4 @@
-// Backward's sums by modulation on a CUDA device, for every row there is (docs/numerics.md, "Sums by modulation").
+// Backward's sums by modulation on a CUDA device, for every row there is (docs/numerics.md, "Modulation").
 //
 // Rows are cut into blocks; a thread owns a column of a block and leaves the sums of each modulation's rows there in the workspace: the
 // block's b-th and the m-th modulation's at b + m, which grows from one to the next.  A second kernel adds up what a modulation has in
