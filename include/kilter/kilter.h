@@ -176,7 +176,9 @@ typedef enum kilter_function {
   KILTER_BATCH_NORM_APPLY_FORWARD = 16,
   KILTER_BATCH_NORM_APPLY_BACKWARD = 17,
   KILTER_BATCH_NORM_COMBINE_FORWARD = 18,
-  KILTER_BATCH_NORM_COMBINE_BACKWARD = 19
+  KILTER_BATCH_NORM_COMBINE_BACKWARD = 19,
+  KILTER_WEIGHT_NORM_FORWARD = 22,
+  KILTER_WEIGHT_NORM_BACKWARD = 23
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -326,6 +328,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_
 
 #include "kilter/elementwise.h" /* dyt, derf */
 #include "kilter/planewise.h"   /* group_norm */
+#include "kilter/weights.h"     /* weight_norm */
 
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
@@ -379,7 +382,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 typedef struct kilter_field {
   size_t struct_size;
   const char* name;        /* "weight" */
-  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
+  const char* kind;        /* "input", "output"; "real" (double), "integer" and "axis" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
                               char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
                               "reserved" (int32_t: 0) */
   const char* help;        /* "weight: ..." */

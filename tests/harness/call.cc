@@ -156,7 +156,7 @@ std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
     if (word == "...")
       shape.insert(shape.end(), making_.any.begin(), making_.any.end());
     else
-      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : size_named(word));
+      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : word == "kept" ? kept() : size_named(word));
   }
   return shape;
 }
@@ -166,6 +166,12 @@ int64_t Call::bytes_of_bits() const {
   for (const int64_t size : making_.any) places *= size;
   const bool last = making_.channels_last && channels > 1;
   return last ? places * ((channels + 7) / 8) : (channels * places + 7) / 8;
+}
+
+int64_t Call::kept() const {
+  if (making_.dim == KILTER_DIM_NONE) return 1;
+  const std::vector<int64_t> shape = shape_of(field(t_field_));
+  return shape.at(size_t(making_.dim < 0 ? making_.dim + int64_t(shape.size()) : making_.dim));
 }
 
 bool Call::has_planes() const { return std::any_of(fields_.begin(), fields_.end(), is_planes); }
@@ -186,7 +192,7 @@ int64_t Call::size_named(const std::string& name) const {
   for (const kilter_field& f : fields_)
     for (const std::string& form : words_of(is_tensor(f) ? f.shape : "", '|'))
       for (const std::string& word : words_of(form.c_str())) {
-        if (word == "..." || word == "1" || word == "bits" || sizes.count(word)) continue;
+        if (word == "..." || word == "1" || word == "bits" || word == "kept" || sizes.count(word)) continue;
         const bool batch = is_planes(f) && form.starts_with(word);
         sizes[word] = batch ? making_.batch : std::max<int64_t>(next--, 0);
       }
@@ -233,6 +239,7 @@ void Call::attach() {
     if (is_tensor(f) && has(f.name)) at<kilter_tensor>(f.name) = memory_.at(f.name).tensor();
     if (std::strcmp(f.kind, "real") == 0) at<double>(f.name) = f.fallback;
     if (is_count(f)) at<int64_t>(f.name) = size_named(f.name);
+    if (std::strcmp(f.kind, "axis") == 0) at<int64_t>(f.name) = making_.dim;
     if (const auto chosen = making_.choices.find(f.name); chosen != making_.choices.end()) at<int32_t>(f.name) = chosen->second;
     if (std::strcmp(f.kind, "memory") == 0 && workspace_) {
       at<void*>(f.name) = workspace_->data();

@@ -1,0 +1,12 @@
+// How weight_norm is judged.
+#include "families/weights/check/check.h"
+
+namespace kilter::check {
+
+extern const Op weight_norm_check;
+const Op weight_norm_check = {
+    "weight_norm", &weights_bounds, "g", false, false, judge_weights, vary_weights, [](const Case& c, Sharing* s) {
+      s->all_samples = c.number("dim") != 0;  // a slice is a row, or has elements of all rows
+    }};
+
+}  // namespace kilter::check
