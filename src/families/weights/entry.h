@@ -3,6 +3,7 @@
 
 #include "core/dispatch.h"
 #include "cpu/entry.h"
+#include "families/weights/cpu/run.h"
 #include "families/weights/reference.h"
 #include "families/weights/schema.h"
 

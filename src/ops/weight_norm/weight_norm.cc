@@ -2,15 +2,31 @@
 #include "families/weights/entry.h"
 
 namespace kilter {
+
+#define KILTER_TARGET(name)                          \
+  namespace cpu_##name {                             \
+    extern const WeightsKernels weight_norm_kernels; \
+  }
+#include "kilter_targets.inc"
+#undef KILTER_TARGET
+
 namespace {
 
 constexpr const char* kOp = "weight_norm";
 
+constexpr const WeightsKernels* kKernels[] = {
+#define KILTER_TARGET(name) &cpu_##name::weight_norm_kernels,
+#include "kilter_targets.inc"
+#undef KILTER_TARGET
+};
+
 constexpr Implementation<WeightsForward> kForward[] = {
+    {"cpu:weights", weights_cpu_refuses, run_cpu<kKernels>, weights_cpu_workspace, cpu_ready},
     {"reference:f64", weights_cpu_refuses, weight_norm_reference_forward},
 };
 
 constexpr Implementation<WeightsBackward> kBackward[] = {
+    {"cpu:weights", weights_cpu_refuses, run_cpu<kKernels>, weights_cpu_workspace, cpu_ready},
     {"reference:f64", weights_cpu_refuses, weight_norm_reference_backward},
 };
 

@@ -61,13 +61,16 @@ void judge_backward(const Case& c, const Tensors& t, Report* r) {
     for (int64_t i = 0; i < c.n; ++i) terms.add(slice_of(row, i), std::max(std::fabs(dw.at(row, i)) * h(row, i), least));
   judge_sums(weights_bounds, "dg", t["dg"], dg, terms, r, true);
   if (!got.present()) return;
+  const auto unit = [&](long double size) {  // g / norm alone may be beyond fp64
+    return size <= 0x1p1023 ? ulp(c.x, double(size)) : ulp(c.x, double(size * 0x1p-64L)) * 0x1p64;
+  };
   Meter meter("dv", c.x, tolerance(weights_bounds, "dv", c.x, {}), true);
   for (int64_t row = 0; row < c.rows; ++row)
     for (int64_t i = 0; i < c.n; ++i) {
       const int64_t k = slice_of(row, i);
-      const double factor = std::fabs(t["g"].at(0, k) / norms.at(0, k));
-      const double size = factor * (std::fabs(dw.at(row, i)) + h(row, i) * double(terms.size(k, dg.at(0, k))));
-      meter.add(got.at(row, i), dv.at(row, i), ulp(c.x, size), row, i);
+      const long double factor = std::fabs(t["g"].at(0, k) / static_cast<long double>(norms.at(0, k)));
+      const long double size = factor * (std::fabs(dw.at(row, i)) + h(row, i) * terms.size(k, dg.at(0, k)));
+      meter.add(got.at(row, i), dv.at(row, i), unit(size), row, i);
     }
   meter.report(r);
 }
