@@ -181,7 +181,7 @@ TEST_P(Layouts, InputsMayShareEverything) {
 
 TEST_P(Layouts, RankUpToTheLargest) {
   const size_t others = layouts_of(GetParam()).size();  // sizes beside "..."
-  Making flat = {.any = {6}}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - others, 1)};
+  Making flat = {.any = {6}, .dim = -1}, deep = {.any = std::vector<int64_t>(KILTER_MAX_RANK - others, 1), .dim = -1};
   deep.any[3] = 2, deep.any.back() = 3;
   Call f(GetParam(), flat), d(GetParam(), deep);
   ASSERT_EQ(f.run(), KILTER_OK) << kilter_last_error();

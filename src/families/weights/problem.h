@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 #include "core/status.h"
 #include "core/view.h"
@@ -39,15 +40,21 @@ struct WeightsBackward {
 inline const char* family_refuses(const WeightsForward&) { return nullptr; }
 inline const char* family_refuses(const WeightsBackward&) { return nullptr; }
 
+// Of a tensor whose elements lie one after another the map says no more: element i is at data + i.
+inline void flatten(View* v, int64_t rows, int64_t n) {
+  if (v->present() && (rows == 1 || (v->map.ndim == 1 && v->map.size[0] == rows && v->map.stride[0] == n))) v->map.ndim = 0;
+}
+inline bool is_flat(const View& v) { return v.map.ndim == 0; }
+
 // What no table states.
 [[nodiscard]] inline kilter_status finish(WeightsForward* p) {
-  View* const tensors[] = {&p->v, &p->w};
-  p->slices = Slices(p->dim, p->rows, p->n, tensors);
+  p->slices = Slices(p->dim, p->n, !p->v.present());
+  for (View* v : {&p->v, &p->w}) flatten(v, p->rows, p->n);
   return KILTER_OK;
 }
 [[nodiscard]] inline kilter_status finish(WeightsBackward* p) {
-  View* const tensors[] = {&p->v, &p->dw, &p->dv};
-  p->slices = Slices(p->dim, p->rows, p->n, tensors);
+  p->slices = Slices(p->dim, p->n, !p->v.present());
+  for (View* v : {&p->v, &p->dw, &p->dv}) flatten(v, p->rows, p->n);
   return KILTER_OK;
 }
 

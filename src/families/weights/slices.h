@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <span>
 
 #include "core/view.h"
 #include "core/wide_sum.h"
@@ -14,24 +13,22 @@ namespace kilter {
 // Terms that add up in the compute type before they are widened: where all round alike, 2.25 of 2^-24 are lost.
 constexpr int kChain = 4;
 
-// The elements as rows, as the kernels go through them.  By columns: element i of row r is of slice i / inner % kept.  Else a slice's rows
-// are `outer` groups of `rest` neighbours: row (o * kept + k) * rest + q.  Dense tensors may have been given other rows than those that
-// their shape has: one for each index of outer and kept, or of outer, or longer ones.
+// The elements, one after another, as rows that the kernels go through.  By columns: element i of row r is of slice i / inner % kept, and
+// rows are as many of the tensor's as make a row long enough.  Else a row is a run of one slice: row o * kept + k of slice k.
 struct Slices {
   bool columns = false;
-  int64_t kept = 0, outer = 0, rest = 1, inner = 1;  // inner: of columns
-  int64_t rows = 0, n = 0;                           // of each tensor
-  int64_t last = 0;                                  // of columns: elements of the last row, which may be shorter
+  int64_t kept = 0, outer = 0, inner = 1;  // inner: neighbours of a slice, by columns
+  int64_t rows = 0, n = 0;
+  int64_t last = 0;        // elements of the last row, which may be shorter by columns
+  int64_t row_length = 0;  // of the tensors' own rows, where they do not lie one after another
 
   Slices() = default;
-  Slices(const Axis& axis, int64_t tensor_rows, int64_t tensor_n, std::span<View* const> tensors);
+  Slices(const Axis& axis, int64_t row_length, bool empty);
 
-  bool empty() const { return rows == 0 || n == 0; }
-  // Rows of a slice.
-  KILTER_INLINE int64_t rows_of_slice() const { return columns ? rows : outer * rest; }
-  KILTER_INLINE int64_t row(int64_t slice, int64_t j) const { return (j / rest * kept + slice) * rest + j % rest; }
-  KILTER_INLINE int64_t slice_of(int64_t column) const { return inner == 1 ? column % kept : column / inner % kept; }
-  KILTER_INLINE int64_t length(int64_t r) const { return columns && r == rows - 1 ? last : n; }
+  bool empty() const { return rows == 0; }
+  KILTER_INLINE int64_t rows_of_slice() const { return columns ? rows : outer; }
+  KILTER_INLINE int64_t row(int64_t slice, int64_t j) const { return j * kept + slice; }
+  KILTER_INLINE int64_t length(int64_t r) const { return r == rows - 1 ? last : n; }
 };
 
 // A slice's norm is 2^-k * root: k is 0 unless its squares' sum is out of [2^-96, 2^96].
@@ -50,7 +47,7 @@ KILTER_INLINE bool is_ordinary(double squares) { return squares >= kLeastSquares
 
 // The power of two that brings a number near 1: 2^-exponent.  0, infinity and NaN are left as they are.
 template <class C>
-KILTER_INLINE C scale_for(C v) {
+KILTER_INLINE C scale_for(double v) {
   if (!(v > 0) || !(v - v == 0)) return 1;
   int k = -::ilogb(v);
   if (k > Limit<C>::most) k = Limit<C>::most;
@@ -65,7 +62,7 @@ struct Factor {
   KILTER_INLINE explicit Factor(C value) : g(value), rest(1) {
     const C a = value < 0 ? -value : value;
     if (a <= C(0x1p64) && (a >= C(0x1p-64) || a == 0)) return;
-    const C scale = scale_for(a);
+    const C scale = scale_for<C>(a);
     g = value * scale, rest = 1 / scale;
   }
 };
@@ -74,6 +71,7 @@ struct Factor {
 template <class C>
 struct ForwardFactors {
   C scale, factor, rest;
+  ForwardFactors() = default;
   // root: of the sum of the scaled squares, wider than C where C is fp32.
   KILTER_INLINE ForwardFactors(double root, C scaled_by, C g) : scale(scaled_by) {
     const Factor<C> f(g);
@@ -86,7 +84,7 @@ template <class C>
 struct BackwardFactors {
   C scale, inverse, factor, rest;
   KILTER_INLINE BackwardFactors(C norm, C g) : scale(1) {
-    if (!(norm >= C(0x1p-48) && norm <= C(0x1p48))) scale = scale_for(norm);
+    if (!(norm >= C(0x1p-48) && norm <= C(0x1p48))) scale = scale_for<C>(norm);
     const C root = norm * scale;
     const Factor<C> f(g);
     inverse = 1 / root, factor = f.g / root, rest = f.rest;

@@ -9,23 +9,32 @@ namespace {
 // f(row, column) for the elements of a slice.
 template <class Problem, class F>
 void over_slice(const Problem& p, int64_t slice, F&& f) {
-  const Slices& s = p.slices;
-  for (int64_t j = 0; j < s.rows_of_slice(); ++j) {
-    const int64_t r = s.columns ? j : s.row(slice, j), run = s.columns ? s.inner : s.n, period = s.columns ? s.kept * s.inner : s.n;
-    for (int64_t first = s.columns ? slice * s.inner : 0; first < s.length(r); first += period)
-      for (int64_t i = first; i < first + run; ++i) f(r, i);
-  }
+  const Axis& a = p.dim;
+  for (int64_t o = 0; !p.slices.empty() && o < a.outer; ++o)
+    for (int64_t i = 0; i < a.inner; ++i) {
+      const int64_t element = (o * a.kept + slice) * a.inner + i;
+      f(element / p.n, element % p.n);
+    }
+}
+// Of a tensor that may be flat.
+template <class R>
+R at(const View& v, int64_t n, int64_t row, int64_t i) {
+  return is_flat(v) ? read<R>(v, 0, row * n + i) : read<R>(v, row, i);
+}
+template <class R>
+void put(const View& v, int64_t n, int64_t row, int64_t i, R value) {
+  is_flat(v) ? write(v, 0, row * n + i, value) : write(v, row, i, value);
 }
 
 template <class R>
 kilter_status forward(const WeightsForward& p) {
   for (int64_t k = 0; k < p.dim.kept; ++k) {
     R squares = 0;
-    over_slice(p, k, [&](int64_t r, int64_t i) { squares += read<R>(p.v, r, i) * read<R>(p.v, r, i); });
+    over_slice(p, k, [&](int64_t r, int64_t i) { squares += at<R>(p.v, p.n, r, i) * at<R>(p.v, p.n, r, i); });
     const R norm = square_root(squares);
     write(p.norm, 0, k, norm);
     if (p.w.present())
-      over_slice(p, k, [&, g = read<R>(p.g, 0, k)](int64_t r, int64_t i) { write(p.w, r, i, g * read<R>(p.v, r, i) / norm); });
+      over_slice(p, k, [&, g = read<R>(p.g, 0, k)](int64_t r, int64_t i) { put(p.w, p.n, r, i, g * at<R>(p.v, p.n, r, i) / norm); });
   }
   return KILTER_OK;
 }
@@ -35,11 +44,11 @@ kilter_status backward(const WeightsBackward& p) {
   for (int64_t k = 0; k < p.dim.kept; ++k) {
     const R norm = read<R>(p.norm, 0, k), g = read<R>(p.g, 0, k);
     R d = 0;
-    over_slice(p, k, [&](int64_t r, int64_t i) { d += read<R>(p.dw, r, i) * (read<R>(p.v, r, i) / norm); });
+    over_slice(p, k, [&](int64_t r, int64_t i) { d += at<R>(p.dw, p.n, r, i) * (at<R>(p.v, p.n, r, i) / norm); });
     write(p.dg, 0, k, d);
     if (p.dv.present())
       over_slice(p, k, [&](int64_t r, int64_t i) {
-        write(p.dv, r, i, g / norm * (read<R>(p.dw, r, i) - read<R>(p.v, r, i) / norm * d));
+        put(p.dv, p.n, r, i, g / norm * (at<R>(p.dw, p.n, r, i) - at<R>(p.v, p.n, r, i) / norm * d));
       });
   }
   return KILTER_OK;

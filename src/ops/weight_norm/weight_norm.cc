@@ -1,5 +1,8 @@
 // weight_norm: 1. the implementation lists  2. the C entry points.
 #include "families/weights/entry.h"
+#if defined(KILTER_ENABLE_CUDA)
+#include "families/weights/cuda/run.h"
+#endif
 
 namespace kilter {
 
@@ -21,11 +24,17 @@ constexpr const WeightsKernels* kKernels[] = {
 };
 
 constexpr Implementation<WeightsForward> kForward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:weights", weights_cuda_refuses, weights_cuda_forward, weights_cuda_workspace},
+#endif
     {"cpu:weights", weights_cpu_refuses, run_cpu<kKernels>, weights_cpu_workspace, cpu_ready},
     {"reference:f64", weights_cpu_refuses, weight_norm_reference_forward},
 };
 
 constexpr Implementation<WeightsBackward> kBackward[] = {
+#if defined(KILTER_ENABLE_CUDA)
+    {"cuda:weights", weights_cuda_refuses, weights_cuda_backward, weights_cuda_workspace},
+#endif
     {"cpu:weights", weights_cpu_refuses, run_cpu<kKernels>, weights_cpu_workspace, cpu_ready},
     {"reference:f64", weights_cpu_refuses, weight_norm_reference_backward},
 };

@@ -10,9 +10,34 @@
 
 namespace kilter::KILTER_TARGET_NAMESPACE {
 
+// Elements [start, start + m) of a row of a tensor's slices; f(address, begin, count) for each run of them.
+template <class F>
+KILTER_INLINE void over_memory(const Slices& s, const View& v, int64_t row, int64_t start, int m, F&& f) {
+  const int64_t first = row * s.n + start, item = item_size(v.dtype);
+  if (is_flat(v)) return f(v.data + first * item, 0, m);
+  for (int done = 0; done < m;) {
+    const int64_t at = (first + done) % s.row_length, left = s.row_length - at;
+    const int count = left < m - done ? int(left) : m - done;
+    f(v.row((first + done) / s.row_length) + at * item, done, count);
+    done += count;
+  }
+}
 template <class C>
-KILTER_INLINE const C* load(const View& v, const char* row, int64_t start, int m, C* buffer) {
-  return Natural<C>::load(v.dtype, row + start * item_size(v.dtype), m, buffer);
+KILTER_INLINE const C* load(const Slices& s, const View& v, int64_t row, int64_t start, int m, C* buffer) {
+  const C* values = buffer;
+  over_memory(s, v, row, start, m, [&](const char* from, int begin, int count) {
+    const C* const own = Natural<C>::load(v.dtype, from, count, buffer + begin);
+    if (count == m)
+      values = own;
+    else if (own != buffer + begin)
+      std::memcpy(buffer + begin, own, size_t(count) * sizeof(C));
+  });
+  return values;
+}
+template <class C>
+KILTER_INLINE void store(const Slices& s, const View& v, int64_t row, int64_t start, const C* values, int m, bool past_caches) {
+  over_memory(s, v, row, start, m,
+              [&](char* to, int begin, int count) { Natural<C>::store(v.dtype, values + begin, count, to, past_caches); });
 }
 
 // f(row, start, m): the part's pieces.
@@ -54,9 +79,9 @@ void sum_part(const SlicePart& part, const View& v, const View& dw, C scale, C i
   const int used = int(part.end - part.begin < kLanes ? part.end - part.begin : kLanes);
   for (int k = 0; k < used; ++k) lanes[k] = {};
   over_pieces<C>(part, [&](int64_t row, int64_t start, int m) {
-    const C* const x = load<C>(v, v.row(row), start, m, v_buffer);
+    const C* const x = load<C>(*part.slices, v, row, start, m, v_buffer);
     if (dw.present()) {
-      const C* const up = load<C>(dw, dw.row(row), start, m, dw_buffer);
+      const C* const up = load<C>(*part.slices, dw, row, start, m, dw_buffer);
       add_piece<C>(lanes, m, [=](int i) KILTER_INLINE_LAMBDA { return up[i] * ((x[i] * scale) * inverse); });
     } else {
       add_piece<C>(lanes, m, [=](int i) KILTER_INLINE_LAMBDA {
@@ -73,7 +98,7 @@ C largest_of_part(const SlicePart& part, const View& v) {
   alignas(64) C buffer[kWeightsPiece<C>];
   C most = 0;
   over_pieces<C>(part, [&](int64_t row, int64_t start, int m) {
-    const C* const x = load<C>(v, v.row(row), start, m, buffer);
+    const C* const x = load<C>(*part.slices, v, row, start, m, buffer);
     for (int i = 0; i < m; ++i) {
       const C a = x[i] < 0 ? -x[i] : x[i];
       most = a > most ? a : most;
@@ -83,20 +108,15 @@ C largest_of_part(const SlicePart& part, const View& v) {
 }
 
 template <class C>
-KILTER_INLINE void store(const View& v, int64_t row, int64_t start, const C* values, int m, bool past_caches) {
-  Natural<C>::store(v.dtype, values, m, v.row(row) + start * item_size(v.dtype), past_caches);
-}
-
-template <class C>
 void forward_part(const SlicePart& part, const WeightsForward& p, const ForwardFactors<C>& f, bool past_caches) {
   alignas(64) C value[kWeightsPiece<C>];
   const C scale = f.scale, factor = f.factor, rest = f.rest;
   over_pieces<C>(part, [&](int64_t row, int64_t start, int m) {
-    const C* const x = load<C>(p.v, p.v.row(row), start, m, value);
+    const C* const x = load<C>(*part.slices, p.v, row, start, m, value);
     C* const w = value;
     KILTER_NO_DEPENDENCE
     for (int i = 0; i < m; ++i) w[i] = ((x[i] * scale) * factor) * rest;
-    store<C>(p.w, row, start, w, m, past_caches);
+    store<C>(*part.slices, p.w, row, start, w, m, past_caches);
   });
   if (past_caches) stream_fence();
 }
@@ -106,11 +126,11 @@ void backward_part(const SlicePart& part, const WeightsBackward& p, const Backwa
   alignas(64) C v_buffer[kWeightsPiece<C>], dw_buffer[kWeightsPiece<C>];
   const C scale = f.scale, inverse = f.inverse, factor = f.factor, rest = f.rest;
   over_pieces<C>(part, [&](int64_t row, int64_t start, int m) {
-    const C *const x = load<C>(p.v, p.v.row(row), start, m, v_buffer), *up = load<C>(p.dw, p.dw.row(row), start, m, dw_buffer);
+    const C *const x = load<C>(*part.slices, p.v, row, start, m, v_buffer), *up = load<C>(*part.slices, p.dw, row, start, m, dw_buffer);
     C* const dv = dw_buffer;
     KILTER_NO_DEPENDENCE
     for (int i = 0; i < m; ++i) dv[i] = (((up[i] - ((x[i] * scale) * inverse) * d) * factor) * scale) * rest;
-    store<C>(p.dv, row, start, dv, m, past_caches);
+    store<C>(*part.slices, p.dv, row, start, dv, m, past_caches);
   });
   if (past_caches) stream_fence();
 }
@@ -141,9 +161,9 @@ void column_sums(const ColumnPart& part, const View& v, const View& dw, const Co
     in_chain = 0;
   };
   over_rows(part, [&](int64_t row, int m) {
-    const C* const x = load<C>(v, v.row(row), part.start, m, v_buffer);
+    const C* const x = load<C>(*part.slices, v, row, part.start, m, v_buffer);
     if (factors) {
-      const C* const up = load<C>(dw, dw.row(row), part.start, m, dw_buffer);
+      const C* const up = load<C>(*part.slices, dw, row, part.start, m, dw_buffer);
       KILTER_NO_DEPENDENCE
       for (int i = 0; i < m; ++i) chain[i] = chain[i] + up[i] * ((x[i] * scale[i]) * inverse[i]);
     } else {
@@ -160,11 +180,11 @@ void forward_columns(const ColumnPart& part, const WeightsForward& p, const Colu
   alignas(64) C value[kWeightsPiece<C>];
   const C *const scale = f.scale + part.start, *const factor = f.factor + part.start, *const rest = f.rest + part.start;
   over_rows(part, [&](int64_t row, int m) {
-    const C* const x = load<C>(p.v, p.v.row(row), part.start, m, value);
+    const C* const x = load<C>(*part.slices, p.v, row, part.start, m, value);
     C* const w = value;
     KILTER_NO_DEPENDENCE
     for (int i = 0; i < m; ++i) w[i] = ((x[i] * scale[i]) * factor[i]) * rest[i];
-    store<C>(p.w, row, part.start, w, m, past_caches);
+    store<C>(*part.slices, p.w, row, part.start, w, m, past_caches);
   });
   if (past_caches) stream_fence();
 }
@@ -175,12 +195,12 @@ void backward_columns(const ColumnPart& part, const WeightsBackward& p, const Co
   const C *const scale = f.scale + part.start, *const inverse = f.inverse + part.start, *const factor = f.factor + part.start;
   const C *const rest = f.rest + part.start, *const d = f.d + part.start;
   over_rows(part, [&](int64_t row, int m) {
-    const C* const x = load<C>(p.v, p.v.row(row), part.start, m, v_buffer);
-    const C* const up = load<C>(p.dw, p.dw.row(row), part.start, m, dw_buffer);
+    const C* const x = load<C>(*part.slices, p.v, row, part.start, m, v_buffer);
+    const C* const up = load<C>(*part.slices, p.dw, row, part.start, m, dw_buffer);
     C* const dv = dw_buffer;
     KILTER_NO_DEPENDENCE
     for (int i = 0; i < m; ++i) dv[i] = (((up[i] - ((x[i] * scale[i]) * inverse[i]) * d[i]) * factor[i]) * scale[i]) * rest[i];
-    store<C>(p.dv, row, part.start, dv, m, past_caches);
+    store<C>(*part.slices, p.dv, row, part.start, dv, m, past_caches);
   });
   if (past_caches) stream_fence();
 }

@@ -89,14 +89,14 @@ Norm<C> norm_of(const WeightsForward& p, const WeightsPasses<C>& passes, int64_t
     }
     const Slices one = [&] {  // its runs in the rows, as rows themselves
       Slices o = s;
-      o.kept = o.rest = 1;
+      o.kept = 1;
       return o;
     }();
     for (int64_t r = 0; r < s.rows; ++r)
       for (int64_t begin = slice * s.inner; begin < s.length(r); begin += s.kept * s.inner) f(SlicePart{&one, 0, r, r + 1, begin, begin + s.inner});
   };
   each([&](const SlicePart& part) { most = std::max(most, passes.largest(part, p.v)); });
-  const C scale = scale_for(most);
+  const C scale = scale_for<C>(most);
   if (scale == 1) return {std::sqrt(squares), 1};  // zeros, NaN, infinities
   each([&](const SlicePart& part) { passes.sum(part, p.v, View(), scale, 1, &sum); });
   return {std::sqrt(value_of(sum)), scale};
