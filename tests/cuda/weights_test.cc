@@ -84,7 +84,9 @@ TEST_P(Weights, MiddleDimension) {
       ASSERT_EQ(kilter_ask(KILTER_WEIGHT_NORM_FORWARD, &a, &plan), KILTER_OK) << kilter_last_error();
       std::vector<char> workspace(plan.workspace_size);
       a.workspace = workspace.data(), a.workspace_size = workspace.size();
-      if (device) EXPECT_EQ(cudaMalloc(&a.workspace, plan.workspace_size + 1), cudaSuccess);
+      if (device) {
+        EXPECT_EQ(cudaMalloc(&a.workspace, plan.workspace_size + 1), cudaSuccess);
+      }
       ASSERT_EQ(kilter_weight_norm_forward(&a, nullptr), KILTER_OK) << kilter_last_error();
       for (int k = 0; k < 2 && device; ++k) EXPECT_EQ(cudaMemcpy(to[k], memory[k + 2], sizes[k], cudaMemcpyDeviceToHost), cudaSuccess);
       for (int k = 0; k < 4 && device; ++k) cudaFree(memory[k]);

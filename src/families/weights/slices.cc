@@ -13,7 +13,7 @@ constexpr int64_t kRowLength = 1024;
 }  // namespace
 
 Slices::Slices(const Axis& axis, int64_t own_row_length, bool is_empty) : kept(axis.kept), row_length(own_row_length) {
-  if (is_empty) return;
+  if (is_empty || axis.outer == 0 || kept == 0 || axis.inner == 0) return;
   outer = axis.outer, columns = outer > 1 && kept > 1 && axis.inner < kShortRun;
   if (columns) inner = axis.inner;
   const int64_t total = outer * kept * axis.inner;
