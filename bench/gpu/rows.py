@@ -63,7 +63,7 @@ def tensors_of(library, row):
     fields, t = library.fields[row["function"]]
     first = {name: words(words(f.shape, "|")[0].encode()) for name, f in fields.items() if f.kind in (b"input", b"output")}
     shape, last = sizes_of(row["shape"])
-    sizes = bound(first[t], shape) | {"1": 1} | row["numbers"]
+    sizes = bound(first[t], shape) | {"1": 1, "kept": shape[row["numbers"].get("dim", 0)]} | row["numbers"]
     types = {t: row["dtype"]}
     for name, field in fields.items():  # a type may be that of a tensor before
         if name in row["tensors"] and name != t:
