@@ -26,7 +26,8 @@ struct WeightNorm {
   std::vector<char> workspace;
 
   using Fill = std::function<double(int64_t)>;
-  WeightNorm(DType type, const Shape& of, int64_t kept_dim, const Fill& v_of, const Fill& g_of, const Fill& dw_of, const Placed& placed = {})
+  WeightNorm(DType type, const Shape& of, int64_t kept_dim, const Fill& v_of, const Fill& g_of, const Fill& dw_of,
+             const Placed& placed = {})
       : t(type), shape(of), dim(kept_dim) {
     const DType stat = t == DType::f64 ? DType::f64 : DType::f32;
     for (Matrix* m : {&v, &w, &dw, &dv}) *m = Matrix(t, shape, placed);
@@ -34,9 +35,7 @@ struct WeightNorm {
     norm = Matrix(stat, {kept()});
     fill(v, v_of), fill(dw, dw_of), fill(g, g_of);
   }
-  int64_t kept() const {
-    return dim == KILTER_DIM_NONE ? 1 : shape[size_t(dim < 0 ? dim + int64_t(shape.size()) : dim)];
-  }
+  int64_t kept() const { return dim == KILTER_DIM_NONE ? 1 : shape[size_t(dim < 0 ? dim + int64_t(shape.size()) : dim)]; }
   static void fill(Matrix& m, const Fill& f) {
     m.fill([&](int64_t r, int64_t i) { return f(r * m.n() + i); });
   }
@@ -132,7 +131,8 @@ TEST(WeightNorm, TheLastDimensionAndNoneAreTwoThings) {
 
 // Against the formula in fp64, for every dimension of shapes that take every way through the elements.
 TEST(WeightNorm, EveryDimensionKept) {
-  for (const Shape& shape : {Shape{7}, {5, 9}, {3, 4, 5}, {2, 3, 4, 5}, {6, 1, 7}, {3, 300, 2}, {2, 3, 300}, {40, 3, 9}, {1, 5}, {70000, 2}, {2, 70001}})
+  for (const Shape& shape :
+       {Shape{7}, {5, 9}, {3, 4, 5}, {2, 3, 4, 5}, {6, 1, 7}, {3, 300, 2}, {2, 3, 300}, {40, 3, 9}, {1, 5}, {70000, 2}, {2, 70001}})
     for (int64_t dim = -1; dim < int64_t(shape.size()); ++dim) {
       const int64_t kept = dim < 0 ? KILTER_DIM_NONE : dim;
       SCOPED_TRACE(std::to_string(shape.size()) + " dimensions from " + std::to_string(shape[0]) + ", kept " + std::to_string(dim));
@@ -162,7 +162,8 @@ TEST(WeightNorm, InitializationWithoutW) {
     c.call(KILTER_WEIGHT_NORM_FORWARD, a);
     c.g.copy_from(c.norm);
     c.forward();
-    for (int64_t i = 0; i < c.size(); ++i) EXPECT_NEAR(WeightNorm::at(c.w, i), WeightNorm::at(c.v, i), 4e-7 * std::fabs(WeightNorm::at(c.v, i)));
+    for (int64_t i = 0; i < c.size(); ++i)
+      EXPECT_NEAR(WeightNorm::at(c.w, i), WeightNorm::at(c.v, i), 4e-7 * std::fabs(WeightNorm::at(c.v, i)));
   }
 }
 
@@ -170,7 +171,8 @@ TEST(WeightNorm, HugeAndTinyNumbers) {
   for (const int64_t dim : {int64_t(0), int64_t(-1), KILTER_DIM_NONE})
     for (const double scale : {1e30, 1e38, 1e-30, 1e-40}) {
       WeightNorm plain(DType::f32, {4, 50}, dim, noisy(1), noisy(2, 1), noisy(3)),
-          scaled(DType::f32, {4, 50}, dim, [&](int64_t i) { return scale * noise(1, 0, i); }, noisy(2, 1), noisy(3));
+          scaled(
+              DType::f32, {4, 50}, dim, [&](int64_t i) { return scale * noise(1, 0, i); }, noisy(2, 1), noisy(3));
       plain.forward(), scaled.forward();
       const double within = scale < 1e-38 ? 1e-3 : 1e-6;  // subnormals have few digits
       for (int64_t i = 0; i < plain.size(); ++i) {
@@ -208,7 +210,8 @@ TEST(WeightNorm, NanAndInfinityStayInTheirSlice) {
 }
 
 TEST(WeightNorm, WithoutElements) {
-  for (const auto& [shape, dim] : std::vector<std::pair<Shape, int64_t>>{{{1, 0}, 0}, {{0, 4}, 0}, {{0, 4}, 1}, {{0, 4}, KILTER_DIM_NONE}, {{3, 0, 2}, 1}}) {
+  for (const auto& [shape, dim] :
+       std::vector<std::pair<Shape, int64_t>>{{{1, 0}, 0}, {{0, 4}, 0}, {{0, 4}, 1}, {{0, 4}, KILTER_DIM_NONE}, {{3, 0, 2}, 1}}) {
     WeightNorm c(DType::f32, shape, dim, noisy(1), noisy(2, 1), noisy(3));
     c.forward(), c.backward();
     for (int64_t k = 0; k < c.kept(); ++k) {
@@ -222,8 +225,9 @@ TEST(WeightNorm, GradientsAreDifferences) {
   for (const int64_t dim : {int64_t(0), int64_t(1), int64_t(2), KILTER_DIM_NONE}) {
     const Shape shape = {3, 4, 2};
     const auto loss = [&](int64_t moved, double by, bool of_g) {
-      WeightNorm c(DType::f64, shape, dim, [&](int64_t i) { return noise(1, 0, i) + (!of_g && i == moved ? by : 0); },
-                   [&](int64_t i) { return 1 + noise(2, 0, i) + (of_g && i == moved ? by : 0); }, noisy(3));
+      WeightNorm c(
+          DType::f64, shape, dim, [&](int64_t i) { return noise(1, 0, i) + (!of_g && i == moved ? by : 0); },
+          [&](int64_t i) { return 1 + noise(2, 0, i) + (of_g && i == moved ? by : 0); }, noisy(3));
       c.forward();
       double sum = 0;
       for (int64_t i = 0; i < c.size(); ++i) sum += WeightNorm::at(c.w, i) * WeightNorm::at(c.dw, i);
@@ -234,7 +238,8 @@ TEST(WeightNorm, GradientsAreDifferences) {
     const double h = 1e-5;
     for (const bool of_g : {false, true})
       for (int64_t i = 0; i < (of_g ? c.kept() : c.size()); ++i)
-        EXPECT_NEAR((loss(i, h, of_g) - loss(i, -h, of_g)) / (2 * h), WeightNorm::at(of_g ? c.dg : c.dv, i), 1e-8) << (of_g ? "g " : "v ") << i;
+        EXPECT_NEAR((loss(i, h, of_g) - loss(i, -h, of_g)) / (2 * h), WeightNorm::at(of_g ? c.dg : c.dv, i), 1e-8)
+            << (of_g ? "g " : "v ") << i;
   }
 }
 
@@ -280,7 +285,8 @@ TEST(WeightNorm, RefusesDimensionsThatVLacks) {
         << kilter_last_error();
     a.dim = 1;
     EXPECT_EQ(kilter_weight_norm_forward(&a, nullptr), KILTER_INVALID_ARGUMENT);
-    EXPECT_NE(std::string(kilter_last_error()).find("g.shape: expected [4] (v.shape[1]), got [3]"), std::string::npos) << kilter_last_error();
+    EXPECT_NE(std::string(kilter_last_error()).find("g.shape: expected [4] (v.shape[1]), got [3]"), std::string::npos)
+        << kilter_last_error();
   }
 }
 

@@ -17,11 +17,11 @@
  *
  * Outputs are optional.  Without w, forward gives the norm alone: g = norm makes w = v, which is how a layer begins.  w may be v; dv may be
  * v or dw.  norm is fp32 (fp64 rows: fp64); backward needs it.  g has v's type or fp32, dg g's or fp32.
- * A slice of zeros has norm 0, and NaN in its w, dv and dg; NaN and infinities as well stay in their slice.  A slice without elements has norm
- * 0 and dg 0.  No slice overflows or underflows: v of 1e30 or 1e-40 is as good as any.
- * Leading strides are arbitrary, the last dimension is contiguous; dense tensors are fastest.  Workspace: where a slice is large, or dim is
- * not the first; ask.  Computed in fp32 (fp64 rows: fp64).  Equal bits from run to run, for every thread count, SIMD target and GPU of one
- * architecture; the CPU's and a GPU's differ within the bounds of docs/numerics.md. */
+ * A slice of zeros has norm 0, and NaN in its w, dv and dg; NaN and infinities as well stay in their slice.  A slice without elements has
+ * norm 0 and dg 0.  No slice overflows or underflows: v of 1e30 or 1e-40 is as good as any. Leading strides are arbitrary, the last
+ * dimension is contiguous; dense tensors are fastest.  Workspace: where a slice is large, or dim is not the first; ask.  Computed in fp32
+ * (fp64 rows: fp64).  Equal bits from run to run, for every thread count, SIMD target and GPU of one architecture; the CPU's and a GPU's
+ * differ within the bounds of docs/numerics.md. */
 
 #define KILTER_DIM_NONE INT64_MIN
 

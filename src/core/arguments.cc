@@ -352,7 +352,7 @@ class Reader {
   int any_count_ = 0;
   int64_t product_ = 1;
   Axis axis_;
-  int kept_dim_ = -1;  // -1: none
+  int kept_dim_ = -1;                                 // -1: none
   uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far
 };
 

@@ -31,7 +31,8 @@ TEST_P(Weights, LengthsOfSlices) {
 
 TEST_P(Weights, Columns) {
   int i = 0;
-  for (const auto& [rows, n] : std::vector<std::pair<int64_t, int64_t>>{{1, 40}, {5, 3}, {130, 33}, {300, 64}, {700, 264}, {37, 1030}, {129, 1024}})
+  for (const auto& [rows, n] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 40}, {5, 3}, {130, 33}, {300, 64}, {700, 264}, {37, 1030}, {129, 1024}})
     for (const DType x : kTypes) judge(x, rows, n, -1, Fill::normal, {i % 3 == 1 ? 3 : 0, i % 4 == 3 ? 1 : 0, false}), ++i;
 }
 
@@ -52,7 +53,8 @@ TEST_P(Weights, UnusualNorms) {
 
 // A dimension in the middle, with runs that are columns and some that are not, against the CPU.
 TEST_P(Weights, MiddleDimension) {
-  for (const std::vector<int64_t>& shape : std::vector<std::vector<int64_t>>{{4, 6, 3, 3}, {5, 7, 256}, {3, 5, 300}, {2, 9, 4, 9}, {70, 2, 5}, {3, 2, 20000}}) {
+  for (const std::vector<int64_t>& shape :
+       std::vector<std::vector<int64_t>>{{4, 6, 3, 3}, {5, 7, 256}, {3, 5, 300}, {2, 9, 4, 9}, {70, 2, 5}, {3, 2, 20000}}) {
     int64_t total = 1;
     for (const int64_t size : shape) total *= size;
     std::vector<float> numbers(static_cast<size_t>(total));
@@ -69,7 +71,9 @@ TEST_P(Weights, MiddleDimension) {
       for (int k = 0; k < 2 && device; ++k) EXPECT_EQ(cudaMemcpy(memory[k], from[k], sizes[k], cudaMemcpyHostToDevice), cudaSuccess);
       const auto tensor = [&](int k) {
         const bool all = k % 2 == 0;
-        return kilter_tensor{device ? memory[k] : k < 2 ? from[k] : to[k - 2],
+        return kilter_tensor{device  ? memory[k]
+                             : k < 2 ? from[k]
+                                     : to[k - 2],
                              {device ? KILTER_DEVICE_CUDA : KILTER_DEVICE_CPU, 0},
                              all ? int32_t(shape.size()) : 1,
                              dlpack_of(DType::f32),

@@ -16,7 +16,9 @@ const Function* function_of(std::string_view op, bool backward);  // null: there
 const Field* field_of(const Schema& schema, std::string_view name);  // null: there is none
 inline std::span<const Field> fields_of(const Function* f) { return {f->schema->fields, size_t(f->schema->count)}; }
 inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
-inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::integer || f.kind == Kind::axis || f.kind == Kind::choice; }
+inline bool is_number(const Field& f) {
+  return f.kind == Kind::real || f.kind == Kind::integer || f.kind == Kind::axis || f.kind == Kind::choice;
+}
 inline bool is_switch(const Field& f) { return f.kind == Kind::choice && std::string_view(f.words) == "no yes"; }
 
 // A number where a tool is given none, unless it takes the table's: calls are those of training.

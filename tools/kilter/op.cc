@@ -49,19 +49,18 @@ void add_integer(CLI::App* command, const OpField& f, OpCall::Number* n) {
 
 // A dimension, or none.
 void add_axis(CLI::App* command, const OpField& f, OpCall::Number* n) {
-  n->option = command
-                  ->add_option_function<std::string>(
-                      option_names(f.name),
-                      [n](const std::string& text) {
-                        n->value = text == "none" ? double(KILTER_DIM_NONE) : std::strtod(text.c_str(), nullptr);
-                      },
-                      fmt::format("{}: a number, from the end if negative, or none", f.help()))
-                  ->check([](const std::string& text) {
-                    const bool number = text.find_first_not_of("0123456789", text.starts_with("-")) == text.npos && text.size() < 10;
-                    return text == "none" || (number && text != "-" && !text.empty()) ? "" : fmt::format("{}: expected a number or none", text);
-                  })
-                  ->type_name("{D,none}")
-                  ->default_str("0");
+  n->option =
+      command
+          ->add_option_function<std::string>(
+              option_names(f.name),
+              [n](const std::string& text) { n->value = text == "none" ? double(KILTER_DIM_NONE) : std::strtod(text.c_str(), nullptr); },
+              fmt::format("{}: a number, from the end if negative, or none", f.help()))
+          ->check([](const std::string& text) {
+            const bool number = text.find_first_not_of("0123456789", text.starts_with("-")) == text.npos && text.size() < 10;
+            return text == "none" || (number && text != "-" && !text.empty()) ? "" : fmt::format("{}: expected a number or none", text);
+          })
+          ->type_name("{D,none}")
+          ->default_str("0");
 }
 
 void add_switch(CLI::App* command, const OpField& f, OpCall::Number* n) {

@@ -207,8 +207,7 @@ void backward_columns(const ColumnPart& part, const WeightsBackward& p, const Co
 
 template <class C>
 constexpr WeightsPasses<C> weights_passes() {
-  return {sum_part<C>,    largest_of_part<C>, forward_part<C>,    backward_part<C>,
-          column_sums<C>, forward_columns<C>, backward_columns<C>};
+  return {sum_part<C>, largest_of_part<C>, forward_part<C>, backward_part<C>, column_sums<C>, forward_columns<C>, backward_columns<C>};
 }
 
 }  // namespace kilter::KILTER_TARGET_NAMESPACE

@@ -49,8 +49,8 @@ struct Norm {
   C scale;
 };
 
-// The workspace.  Rows: a sum for each part, a Norm and a sum for each slice, if parts are shared; columns: a sum for each chunk and column,
-// a Norm for each slice, five factors for each column.
+// The workspace.  Rows: a sum for each part, a Norm and a sum for each slice, if parts are shared; columns: a sum for each chunk and
+// column, a Norm for each slice, five factors for each column.
 template <class C>
 struct WeightsMemory {
   Wide<C>* sums = nullptr;
@@ -93,7 +93,8 @@ Norm<C> norm_of(const WeightsForward& p, const WeightsPasses<C>& passes, int64_t
       return o;
     }();
     for (int64_t r = 0; r < s.rows; ++r)
-      for (int64_t begin = slice * s.inner; begin < s.length(r); begin += s.kept * s.inner) f(SlicePart{&one, 0, r, r + 1, begin, begin + s.inner});
+      for (int64_t begin = slice * s.inner; begin < s.length(r); begin += s.kept * s.inner)
+        f(SlicePart{&one, 0, r, r + 1, begin, begin + s.inner});
   };
   each([&](const SlicePart& part) { most = std::max(most, passes.largest(part, p.v)); });
   const C scale = scale_for<C>(most);

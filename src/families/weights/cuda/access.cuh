@@ -73,8 +73,7 @@ __device__ __forceinline__ void store_access(const WeightsParameters& p, const W
 #pragma unroll
   for (int j = 0; j < kAccessWidth<T>; ++j)
     if (place.has(j))
-      *(p.flat ? to + j * place.step
-               : reinterpret_cast<S*>(far_element(v, p.slices.row_length, first + j * place.step, int(sizeof(S))))) =
+      *(p.flat ? to + j * place.step : reinterpret_cast<S*>(far_element(v, p.slices.row_length, first + j * place.step, int(sizeof(S))))) =
           Stored<T>::of(values[j]);
 }
 
@@ -187,7 +186,8 @@ template <class C>
 __device__ __forceinline__ Squares<C> exchanged(const Squares<C>& v, int bit) {
   Squares<C> other;
   other.hi = __shfl_xor_sync(0xFFFFFFFFu, v.hi, bit);
-  if constexpr (sizeof(C) == 8) other.lo = __shfl_xor_sync(0xFFFFFFFFu, v.lo, bit), other.scale = __shfl_xor_sync(0xFFFFFFFFu, v.scale, bit);
+  if constexpr (sizeof(C) == 8)
+    other.lo = __shfl_xor_sync(0xFFFFFFFFu, v.lo, bit), other.scale = __shfl_xor_sync(0xFFFFFFFFu, v.scale, bit);
   return other;
 }
 // By all threads of a block, once; a team is a power of two, and the block if it is more than a warp.  All of its threads receive it.

@@ -9,8 +9,7 @@
 namespace kilter::cuda {
 
 template <class T, bool kBackward>
-__global__ void __launch_bounds__(kMostTeam)
-    slice_kernel(const __grid_constant__ WeightsParameters p) {
+__global__ void __launch_bounds__(kMostTeam) slice_kernel(const __grid_constant__ WeightsParameters p) {
   using C = ComputeOf<T>;
   constexpr int W = kAccessWidth<T>, N = kHeldAccesses;
   __shared__ Squares<C> warps[kMostTeam / 32];

@@ -36,12 +36,14 @@ bool lies_in_vectors(const Slices& s, const WeightsTensor& v, int item) {
 
 WeightsParameters parameters_of(const WeightsForward& p) {
   WeightsParameters o = {};
-  o.slices = p.slices, o.v = WeightsTensor(p.v, p.n), o.out = WeightsTensor(p.w, p.n), o.g = SliceNumbers(p.g), o.result = SliceNumbers(p.norm);
+  o.slices = p.slices, o.v = WeightsTensor(p.v, p.n), o.out = WeightsTensor(p.w, p.n), o.g = SliceNumbers(p.g),
+  o.result = SliceNumbers(p.norm);
   return o;
 }
 WeightsParameters parameters_of(const WeightsBackward& p) {
   WeightsParameters o = {};
-  o.slices = p.slices, o.v = WeightsTensor(p.v, p.n), o.dw = WeightsTensor(p.dw, p.n), o.out = WeightsTensor(p.dv, p.n), o.g = SliceNumbers(p.g), o.norm = SliceNumbers(p.norm);
+  o.slices = p.slices, o.v = WeightsTensor(p.v, p.n), o.dw = WeightsTensor(p.dw, p.n), o.out = WeightsTensor(p.dv, p.n),
+  o.g = SliceNumbers(p.g), o.norm = SliceNumbers(p.norm);
   o.result = SliceNumbers(p.dg), o.backward = true;
   return o;
 }
