@@ -19,7 +19,7 @@
  * products are computed in fp32 (fp64 when T is fp64), sums over rows likewise by up to 128 rows, and beyond in fp64 (a pair
  * of fp64 when T is fp64).
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
- * implementation "reference:f64", which is there to compare with; dyt, derf and group_norm say what holds for them).
+ * implementation "reference:f64", which is there to compare with; dyt, derf, group_norm and weight_norm say what holds for them).
  *
  * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
  * built is KILTER_UNSUPPORTED.  Memory of a GPU's runtime that the host can access counts as the CPU's, whatever its id:
@@ -381,19 +381,20 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_function_at(size_t index, kilte
 /* A field of a function's struct.  Words may be added in later versions: pass over what you do not know. */
 typedef struct kilter_field {
   size_t struct_size;
-  const char* name;   /* "weight" */
-  const char* kind;   /* "input", "output"; "real" (double), "integer" and "axis" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text"
-                         (const   char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
-                         "reserved" (int32_t: 0) */
-  const char* help;   /* "weight: ..." */
-  size_t offset;      /* in the struct */
-  int32_t required;   /* a tensor that may not be absent */
-  const char* shape;  /* of a tensor: names of sizes, "..." for any number of dimensions, "1", "bits" (the bytes of
-                         a bit for each element of a sample: planewise.h, batch_norm); "|" between alternatives: "... n" */
-  const char* types;  /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
-                         uint8 */
-  const char* may_be; /* names of inputs whose memory an output may be exactly: "x residual" */
-  const char* needs;  /* a field without which this one must be absent, or zero; "" */
+  const char* name;        /* "weight" */
+  const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
+                              char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
+                              "reserved" (int32_t: 0), "axis" (int64_t: a dimension) */
+  const char* help;        /* "weight: ..." */
+  size_t offset;           /* in the struct */
+  int32_t required;        /* a tensor that may not be absent */
+  const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "1", "bits" (the bytes of
+                              a bit for each element of a sample: planewise.h, batch_norm), "kept" (weights.h, weight_norm); "|" between
+                              alternatives: "... n" */
+  const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
+                              uint8 */
+  const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */
+  const char* needs;       /* a field without which this one must be absent, or zero; "" */
   const char* gradient_of; /* the field, by name, whose gradient this output is; "" */
   const char* words;       /* of a choice from 0 on, of flags from bit 0 on: "once then_multiply" */
   double fallback;         /* of a number: what is meant unless it is given */

@@ -9,6 +9,9 @@
 
 namespace kilter::cuda {
 
+// Of a multiprocessor at least: what is under way hides the memory's latency.
+template <class T>
+constexpr int kColumnBlocks = sizeof(ComputeOf<T>) == 4 ? 2 : 1;
 constexpr int kRowsAtOnce = kChain;  // of a thread; their terms are a chain
 
 // A thread's columns of a row.
@@ -58,7 +61,7 @@ __device__ __noinline__ void any_column(const WeightsParameters& p, int64_t begi
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWeightsThreads) column_sums_kernel(const __grid_constant__ WeightsParameters p) {
+__global__ void __launch_bounds__(kWeightsThreads, kColumnBlocks<T>) column_sums_kernel(const __grid_constant__ WeightsParameters p) {
   using C = ComputeOf<T>;
   constexpr int W = kAccessWidth<T>, N = kRowsAtOnce;
   __shared__ Squares<C> shared[kColumnsDown][kColumnsAcross * W];
@@ -137,7 +140,7 @@ __global__ void __launch_bounds__(kWeightsThreads) column_merge_kernel(const __g
 }
 
 template <class T>
-__global__ void __launch_bounds__(kWeightsThreads) column_apply_kernel(const __grid_constant__ WeightsParameters p) {
+__global__ void __launch_bounds__(kWeightsThreads, kColumnBlocks<T>) column_apply_kernel(const __grid_constant__ WeightsParameters p) {
   using C = ComputeOf<T>;
   constexpr int W = kAccessWidth<T>, N = kRowsAtOnce;
   wait_for_predecessor(true);

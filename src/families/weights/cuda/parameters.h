@@ -9,7 +9,7 @@ namespace kilter::cuda {
 
 constexpr int kWeightsThreads = 256;
 // Accesses of 16 bytes of each tensor that a thread holds, and threads of a slice at most, where a slice is read once.
-constexpr int kHeldAccesses = 8, kMostTeam = 512;
+constexpr int kHeldAccesses = 4, kMostTeam = 1024;
 // Else a slice is parts, of so many tiles at least; a tile is an access of each thread of a block.  All slices are about this many parts.
 constexpr int64_t kPartTiles = 8, kManyParts = 2048;
 // By columns a block's threads lie over 32 accesses of a row and eight rows.
@@ -26,7 +26,6 @@ inline int64_t accesses_of(const Slices& s, DType t) { return s.rows_of_slice() 
 inline int slice_team(const Slices& s, DType t) {
   const int64_t accesses = accesses_of(s, t);
   int64_t team = 1;
-  while (team < 256 && team * 4 < accesses) team *= 2;
   while (team * kHeldAccesses < accesses) team *= 2;
   return t == DType::f64 || team > kMostTeam ? 0 : int(team);
 }
