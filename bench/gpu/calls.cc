@@ -48,6 +48,7 @@ Call::Call(const Row& row) : row_(row), arguments_(arguments_of(row)) {
     const Field* const f = check::field_of(schema, name);
     if (!f) throw std::runtime_error(row.name() + ": the op has no " + name);
     if (f->kind == Kind::count) sizes.set(schema.sizes[f->size], int64_t(value));
+    if (f->kind == Kind::axis) sizes.dim = int64_t(value);
   }
   for (const std::string& name : row.op.tensors) {
     const Field* const f = check::field_of(schema, name);

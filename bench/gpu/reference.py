@@ -40,6 +40,20 @@ def group_norm(x, weight, bias, groups=1, activation=0):
     return torch.nn.functional.silu(y) if activation else y
 
 
+def weight_norm(v, g, dim=0):
+    kept = [1] * v.dim()
+    kept[dim] = -1
+    return g.view(kept) * v / v.square().sum([d for d in range(v.dim()) if d != dim % v.dim()], keepdim=True).sqrt()
+
+
+def expected_weights(t, direction, dim=0):
+    v, g = (t[name].double().requires_grad_() for name in ("v", "g"))
+    with torch.enable_grad():
+        w = weight_norm(v, g, dim)
+        found = {"w": w.detach()} if direction == "forward" else dict(zip(("dv", "dg"), torch.autograd.grad(w, (v, g), t["dw"].double())))
+    return {name: (values, 0.0) for name, values in found.items() if name in t}
+
+
 FORMULAS = {f.__name__: f for f in (layer_norm, rms_norm, adaptive_layer_norm, dyt, derf, batch_norm, instance_norm, group_norm)}
 
 
@@ -81,6 +95,8 @@ def backward(formula, t):
 def expected(row, t):
     """{output: (values, the least that an error is a fraction of)}."""
     op, direction = row["function"]
+    if op == "weight_norm":
+        return expected_weights(t, direction, **row["numbers"])
     numbers = {name: value for name, value in row["numbers"].items() if name in inspect.signature(FORMULAS[op]).parameters}
     formula = functools.partial(FORMULAS[op], **numbers)
     found, sizes = backward(formula, t) if direction == "backward" else (forward(formula, t), {})

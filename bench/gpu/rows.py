@@ -63,7 +63,7 @@ def tensors_of(library, row):
     fields, t = library.fields[row["function"]]
     first = {name: words(words(f.shape, "|")[0].encode()) for name, f in fields.items() if f.kind in (b"input", b"output")}
     shape, last = sizes_of(row["shape"])
-    sizes = bound(first[t], shape) | {"1": 1} | row["numbers"]
+    sizes = bound(first[t], shape) | {"1": 1, "kept": shape[row["numbers"].get("dim", 0)]} | row["numbers"]
     first = {name: first.get(pattern[0], pattern) for name, pattern in first.items()}  # a tensor's name is its shape
     if "..." in sizes:
         sizes["...?"] = (*sizes["..."][:-1], 1) if row["per_sample"] else sizes["..."]

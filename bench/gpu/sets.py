@@ -7,13 +7,14 @@ import planes
 import reference
 import rows
 import torch
+import weights
 from contestants import Missing
 
 DEVICE = "cuda"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 FAMILIES = {**dict.fromkeys(("adaln", "adalntok", "gateadaln"), adaptive.PEERS), **dict.fromkeys(("dyt", "derf"), elementwise.PEERS),
-            **dict.fromkeys(("gn", "gnsilu", "bn", "in"), planes.PEERS)}  # the others are row norms
-PEERS = tuple(dict.fromkeys((*contestants.PEERS, *adaptive.PEERS, *elementwise.PEERS, *planes.PEERS)))
+            **dict.fromkeys(("gn", "gnsilu", "bn", "in"), planes.PEERS), "wn": weights.PEERS}  # the others are row norms
+PEERS = tuple(dict.fromkeys((*contestants.PEERS, *adaptive.PEERS, *elementwise.PEERS, *planes.PEERS, *weights.PEERS)))
 FP32_TOLERANCE, TOLERANCE = 1e-4, 1e-2
 
 
@@ -30,7 +31,7 @@ class Row:
         contestant = FAMILIES.get(self.op.split(".")[0], contestants.PEERS).get(who)
         if contestant is None:
             raise Missing(f"no {self.op}")
-        return contestant(self.op, self.row["numbers"].get("groups") or self.tensors["x"].shape[-1])
+        return contestant(self.op, self.row["numbers"].get("groups") or next(iter(self.tensors.values())).shape[-1])
 
     def make(self):
         """The tensors of one set: inputs, and kilter's outputs."""
@@ -50,7 +51,9 @@ class Row:
         forward = self.library.fields[op, "forward"][0]
         saved = [name for name, t in self.tensors.items() if not t.output and name in forward and forward[name].kind == b"output"]
         if direction == "backward" and saved:
-            taken = {name: t for name, t in made.items() if name in forward} | {"y": torch.empty_like(made["x"])}  # alive until it has run
+            taken = {name: t for name, t in made.items() if name in forward}  # alive until it has run
+            if "x" in made:
+                taken["y"] = torch.empty_like(made["x"])
             call = self.call((op, "forward"), taken)
             workspace = torch.zeros(max(1, call.workspace_size()), device=DEVICE, dtype=torch.uint8)
             call.set_workspace(workspace.data_ptr(), workspace.numel())

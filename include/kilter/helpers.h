@@ -167,6 +167,20 @@ static inline kilter_batch_norm_statistics_backward_args kilter_batch_norm_stati
   return a;
 }
 
+static inline kilter_weight_norm_forward_args kilter_weight_norm_forward_defaults(void) {
+  kilter_weight_norm_forward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
+static inline kilter_weight_norm_backward_args kilter_weight_norm_backward_defaults(void) {
+  kilter_weight_norm_backward_args a;
+  memset(&a, 0, sizeof a);
+  a.struct_size = sizeof a;
+  return a;
+}
+
 static inline kilter_batch_norm_combine_forward_args kilter_batch_norm_combine_forward_defaults(void) {
   kilter_batch_norm_combine_forward_args a;
   memset(&a, 0, sizeof a);

@@ -19,7 +19,7 @@
  * products are computed in fp32 (fp64 when T is fp64), sums over rows likewise by up to 128 rows, and beyond in fp64 (a pair
  * of fp64 when T is fp64).
  * docs/numerics.md states every operation; every backend, SIMD target and thread count gives the same bits (all but the
- * implementation "reference:f64", which is there to compare with; dyt, derf and group_norm say what holds for them).
+ * implementation "reference:f64", which is there to compare with; dyt, derf, group_norm and weight_norm say what holds for them).
  *
  * Devices.  All tensors of one call are on one device, x's (type and id), else KILTER_INVALID_ARGUMENT; one for which nothing was
  * built is KILTER_UNSUPPORTED.  Memory of a GPU's runtime that the host can access counts as the CPU's, whatever its id:
@@ -178,7 +178,9 @@ typedef enum kilter_function {
   KILTER_BATCH_NORM_COMBINE_FORWARD = 18,
   KILTER_BATCH_NORM_COMBINE_BACKWARD = 19,
   KILTER_ADAPTIVE_LAYER_NORM_FORWARD = 20,
-  KILTER_ADAPTIVE_LAYER_NORM_BACKWARD = 21
+  KILTER_ADAPTIVE_LAYER_NORM_BACKWARD = 21,
+  KILTER_WEIGHT_NORM_FORWARD = 22,
+  KILTER_WEIGHT_NORM_BACKWARD = 23
 } kilter_function;
 
 /* ---------------------------------------------------------------- what arguments share */
@@ -329,6 +331,7 @@ KILTER_NODISCARD KILTER_API kilter_status kilter_rms_norm_backward(const kilter_
 #include "kilter/adaptive.h"    /* adaptive_layer_norm */
 #include "kilter/elementwise.h" /* dyt, derf */
 #include "kilter/planewise.h"   /* group_norm */
+#include "kilter/weights.h"     /* weight_norm */
 
 /* ---------------------------------------------------------------- questions about a call, and calls by number
  *
@@ -384,14 +387,14 @@ typedef struct kilter_field {
   const char* name;        /* "weight" */
   const char* kind;        /* "input", "output"; "real" (double), "integer" (int64_t), "choice" (int32_t), "flags" (uint64_t), "text" (const
                               char*), "memory" (void*), "bytes" (size_t), "count" (int64_t: a size, which divides the one that shape names),
-                              "reserved" (int32_t: 0) */
+                              "reserved" (int32_t: 0), "axis" (int64_t: a dimension) */
   const char* help;        /* "weight: ..." */
   size_t offset;           /* in the struct */
   int32_t required;        /* a tensor that may not be absent */
   const char* shape;       /* of a tensor: names of sizes, "..." for any number of dimensions, "...?" for the same of which the last may be
-                              1, "1", "bits" (the bytes of a bit for each element of a sample: planewise.h, batch_norm), "segments+1" (of
-                              cumulative lengths: where they are there, a shape with "segments" holds), the name of a tensor that has the
-                              shape; "|" between alternatives: "... n" */
+                              1, "1", "bits" (the bytes of a bit for each element of a sample: planewise.h, batch_norm), "kept" (weights.h,
+                              weight_norm), "segments+1" (of cumulative lengths: where they are there, a shape with "segments" holds), the
+                              name of a tensor that has the shape; "|" between alternatives: "... n" */
   const char* types;       /* "T|fp32": T, stat (fp64 if T is, else fp32), a field's (T where it is absent), fp64, fp32, fp16, bf16,
                               uint8, int32, int64 */
   const char* may_be;      /* names of inputs whose memory an output may be exactly: "x residual" */

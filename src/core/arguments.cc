@@ -155,6 +155,10 @@ class Reader {
       if (i == shape.any || shape.dims[i] == kBits) continue;
       const int64_t size = size_at(shape, i, t);
       if (i == shape.more && size < 0) return false;
+      if (shape.dims[i] == kKept) {
+        if (size != axis_.kept) return false;
+        continue;
+      }
       if (shape.dims[i] == kOne ? size != 1 : bound_[shape.dims[i]].field >= 0 && bound_[shape.dims[i]].value != size) return false;
     }
     return true;
@@ -177,6 +181,19 @@ class Reader {
       if (__builtin_mul_overflow(product_, any_[d], &product_))
         return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s.shape: expected at most 2^63 %s, got %s", f.name,
                     shape.is_planes() ? "places" : "rows", ShapeText(t.shape, t.ndim).text);
+    for (int k = 0; k < s_.count; ++k)
+      if (s_.fields[k].kind == Kind::axis) return read_axis(s_.fields[k], f, t);
+    return KILTER_OK;
+  }
+
+  // By the first tensor with a "...", before those whose shape it says.
+  kilter_status read_axis(const Field& f, const Field& of, const kilter_tensor& t) {
+    const int64_t dim = given<int64_t>(f), from_start = dim < 0 ? dim + t.ndim : dim;
+    if (dim != KILTER_DIM_NONE && (from_start < 0 || from_start >= t.ndim))
+      return fail(KILTER_INVALID_ARGUMENT, s_.op, "%s: expected %d to %d, or KILTER_DIM_NONE (%s has %d dimensions), got %" PRId64, f.name,
+                  -int(t.ndim), int(t.ndim) - 1, of.name, int(t.ndim), dim);
+    kept_dim_ = dim == KILTER_DIM_NONE ? -1 : int(from_start);
+    member<Axis>(problem_, f.to) = axis_ = Axis(t.shape, t.ndim, kept_dim_);
     return KILTER_OK;
   }
 
@@ -212,6 +229,8 @@ class Reader {
           sizes.add("1");
         else if (shape.dims[i] == kBits)
           sizes.add("%" PRId64, bits());
+        else if (shape.dims[i] == kKept)
+          sizes.add("%" PRId64, axis_.kept);
         else if (bound_[shape.dims[i]].field >= 0)
           binder = &bound_[shape.dims[i]], sizes.add("%" PRId64, binder->value + (i == shape.more));
         else
@@ -220,6 +239,8 @@ class Reader {
       expected.add("%s]", sizes.text);
       if (binder && shape.count == 1 && s_.fields[binder->field].kind == Kind::tensor)
         expected.add(" (%s.shape[%d])", s_.fields[binder->field].name, binder->dim);
+      if (shape.dims[0] == kKept && kept_dim_ >= 0) expected.add(" (%s.shape[%d])", s_.fields[first_].name, kept_dim_);
+      if (shape.dims[0] == kKept && kept_dim_ < 0) expected.add(" (all of %s is one)", s_.fields[first_].name);
       if (shape.any >= 0 && any_bound_ && a + 1 == f.shape_count) expected.add(", as of %s", s_.fields[first_].name);
     }
     if (f.like >= 0) {
@@ -311,6 +332,7 @@ class Reader {
         break;
       case Kind::count:
         return check_divides(f);
+      case Kind::axis:
       case Kind::tensor:
         break;
     }
@@ -325,6 +347,7 @@ class Reader {
       (of_rows ? rows : n) *= shape.is_shared() && i == 0 ? shared_rows()
                               : i == shape.any            ? product_
                               : shape.dims[i] == kBits    ? bits()
+                              : shape.dims[i] == kKept    ? axis_.kept
                               : shape.dims[i] == kOne     ? 1
                                                           : value_of(shape.dims[i]) + (i == shape.more);
     }
@@ -375,6 +398,8 @@ class Reader {
   int any_count_ = 0;
   int64_t product_ = 1;
   int64_t shared_ = 1;                                // rows of a tensor of "...?"
+  Axis axis_;
+  int kept_dim_ = -1;                                 // -1: none
   uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far
 };
 

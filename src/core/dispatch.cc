@@ -122,6 +122,8 @@ const char* kind_text(const Field& f) {
       return "real";
     case Kind::integer:
       return "integer";
+    case Kind::axis:
+      return "axis";
     case Kind::count:
       return "count";
     case Kind::choice:

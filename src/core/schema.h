@@ -6,7 +6,8 @@
 // "..." again, the last of which may be 1 instead: such a tensor's row is shared by consecutive rows.  A name with "+1" is of a tensor of
 // cumulative lengths: where it is there, the alternative with its size holds, else the others.  A tensor's name is its shape.  The last
 // dimension is contiguous and the others are rows of it; in "batch channels ..." a sample is a row, dense, its channels first or last;
-// "batch bits" are the bytes of a bit for each of its elements (core/bits.h).  Types: "T"
+// "batch bits" are the bytes of a bit for each of its elements (core/bits.h); "kept" is the size of that dimension of the first tensor with
+// a "..." which the axis says.  Types: "T"
 // (the type of the field that is marked so), "stat" (fp64 where T is, else fp32), a field's name (its type; T where it is absent) or
 // fixed ones; "|" between alternatives.  What is misspelled, or a field of the struct that is forgotten, does not compile: the
 // compiler shows the sentence behind `throw`.
@@ -27,10 +28,10 @@ constexpr const char* kActivations = "none silu gelu gelu_tanh relu";
 
 constexpr int kMaxFields = 32, kMaxSizes = 4, kMaxDims = 4, kMaxShapes = 2;
 
-enum class Kind : uint8_t { tensor, real, integer, count, choice, flags, text, memory, bytes, reserved };
+enum class Kind : uint8_t { tensor, real, integer, axis, count, choice, flags, text, memory, bytes, reserved };
 
-// One alternative of a shape.  dims: index of a size, kOne, kAny, kBits or kShared ("...?").
-constexpr int8_t kOne = -1, kAny = -2, kBits = -3, kShared = -4;
+// One alternative of a shape.  dims: index of a size, kOne, kAny, kBits, kShared ("...?") or kKept.
+constexpr int8_t kOne = -1, kAny = -2, kBits = -3, kShared = -4, kKept = -5;
 struct Shape {
   int8_t dims[kMaxDims] = {};
   int8_t count = 0;
@@ -97,7 +98,8 @@ constexpr unsigned kinds_of() {
   unsigned kinds = 0;
   if (std::is_same_v<T, kilter_tensor> || std::is_same_v<T, View>) kinds |= bit(Kind::tensor);
   if (std::is_same_v<T, double>) kinds |= bit(Kind::real);
-  if (std::is_same_v<T, int64_t>) kinds |= bit(Kind::count) | bit(Kind::integer);
+  if (std::is_same_v<T, int64_t>) kinds |= bit(Kind::count) | bit(Kind::integer) | bit(Kind::axis);
+  if (std::is_same_v<T, Axis>) kinds |= bit(Kind::axis);
   if (std::is_same_v<T, int32_t>) kinds |= bit(Kind::choice);
   if (std::is_same_v<T, uint64_t>) kinds |= bit(Kind::flags);
   if (std::is_same_v<T, const char*>) kinds |= bit(Kind::text);
@@ -161,6 +163,11 @@ class Schema {
   }
   constexpr Schema& integer(schema::Name n, const char* help) {
     scalar(n, Kind::integer, help);
+    return *this;
+  }
+  // A dimension, from the end if negative, or KILTER_DIM_NONE.
+  constexpr Schema& axis(schema::Name n, const char* help) {
+    scalar(n, Kind::axis, help);
     return *this;
   }
   // One of the sizes, at least 1, by its own field instead of a tensor's shape, and what it divides.
@@ -240,6 +247,7 @@ class Schema {
     if (word == "...?") return kShared;
     if (word == "1") return kOne;
     if (word == "bits") return kBits;
+    if (word == "kept") return kKept;
     for (int i = 0; i < size_count; ++i)
       if (word == sizes[i].name && !sizes[i].product) return int8_t(i);
     throw "no size of that name";

@@ -31,6 +31,18 @@ struct RowMap {
   }
 };
 
+// A tensor around one of its dimensions, or around none: then it is all `inner`, and kept is 1.
+struct Axis {
+  int64_t outer = 1, kept = 1, inner = 1;  // sizes before it, of it, behind it
+
+  Axis() = default;
+  // dim: of ndim, none of them if negative.
+  Axis(const int64_t* shape, int ndim, int dim) {
+    const auto times = [](int64_t& product, int64_t by) { product = int64_t(uint64_t(product) * uint64_t(by)); };  // beside 0, any
+    for (int d = 0; d < ndim; ++d) times(d == dim ? kept : d < dim ? outer : inner, shape[d]);
+  }
+};
+
 // How a sample of [batch, channels, spatial...] lies in memory, as bits: without a second channel or place it is both.
 enum Layout : uint8_t { kChannelsFirst = 1, kChannelsLast = 2 };
 

@@ -89,6 +89,16 @@ TEST_P(Small, LongestRowsInOnePass) {
   if (is_row_norm()) compare_and_list(base(DType::bf16, 1, 262145));  // and one element more
 }
 
+TEST_P(Small, KeptDimensions) {
+  if (!check::field_of(*check::function_of(GetParam(), false)->schema, "dim")) return;
+  for (const DType x : kTypes)
+    for (const int64_t dim : {int64_t(0), int64_t(-1), KILTER_DIM_NONE}) {
+      Case c = base(x, 3, dim == 0 ? 40000 : 70);  // longer than what a block holds; columns; one slice
+      c.numbers["dim"] = double(dim);
+      compare_and_list(c);
+    }
+}
+
 TEST_P(Small, NoElements) {
   Case c = base(DType::f32, 5, 0);
   c["weight"] = c["bias"] = DType::none, c.backward = false;

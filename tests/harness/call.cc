@@ -161,7 +161,7 @@ std::vector<int64_t> Call::shape_of(const kilter_field& field) const {
     if (word == "..." || word == "...?")
       shape.insert(shape.end(), making_.any.begin(), making_.any.end());
     else
-      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : size_named(word) + more);
+      shape.push_back(word == "1" ? 1 : word == "bits" ? bytes_of_bits() : word == "kept" ? kept() : size_named(word) + more);
   }
   return shape;
 }
@@ -177,6 +177,12 @@ std::string Call::form_of(const kilter_field& field) const {
   const std::vector<std::string> alternatives = words_of(field.shape, '|');
   if (alternatives.size() == 2 && alternatives[0].starts_with("...?")) return alternatives[making_.lengths];
   return alternatives.at(making_.shape % alternatives.size());
+}
+
+int64_t Call::kept() const {
+  if (making_.dim == KILTER_DIM_NONE) return 1;
+  const std::vector<int64_t> shape = shape_of(field(t_field_));
+  return shape.at(size_t(making_.dim < 0 ? making_.dim + int64_t(shape.size()) : making_.dim));
 }
 
 bool Call::has_planes() const { return std::any_of(fields_.begin(), fields_.end(), is_planes); }
@@ -202,7 +208,7 @@ int64_t Call::size_named(const std::string& name) const {
       for (const std::string& word : words_of(form.c_str())) {
         if (word.ends_with("+1")) sizes[word.substr(0, word.size() - 2)] = kSegments;
         if (word.ends_with("+1") || word == "...?" || (!sizes.count(word) && tensors.count(word))) continue;
-        if (word == "..." || word == "1" || word == "bits" || sizes.count(word)) continue;
+        if (word == "..." || word == "1" || word == "bits" || word == "kept" || sizes.count(word)) continue;
         const bool batch = is_planes(f) && form.starts_with(word);
         sizes[word] = batch ? making_.batch : std::max<int64_t>(next--, 0);
       }
@@ -252,6 +258,7 @@ void Call::attach() {
     if (is_tensor(f) && has(f.name)) at<kilter_tensor>(f.name) = memory_.at(f.name).tensor();
     if (std::strcmp(f.kind, "real") == 0) at<double>(f.name) = f.fallback;
     if (is_count(f)) at<int64_t>(f.name) = size_named(f.name);
+    if (std::strcmp(f.kind, "axis") == 0) at<int64_t>(f.name) = making_.dim;
     if (const auto chosen = making_.choices.find(f.name); chosen != making_.choices.end()) at<int32_t>(f.name) = chosen->second;
     if (std::strcmp(f.kind, "memory") == 0 && workspace_) {
       at<void*>(f.name) = workspace_->data();

@@ -30,6 +30,7 @@ struct Making {
   std::map<std::string, int64_t> counts = {};                  // and counts: else a divisor of what they divide, near its square root
   std::map<std::string, int32_t> choices = {{"training", 1}};  // of those that have such a field; else 0, or what a mask needs
   bool channels_last = false;                                  // of planes
+  int64_t dim = 0;                                             // that is kept, where one is
   size_t shape = 0;                                            // which alternative, where there are several
   bool lengths = true;                                         // tensors of cumulative lengths, and the alternatives by them
   std::map<std::string, std::string> types = {};               // a tensor's, in words of its own; else the first that it has
@@ -89,6 +90,7 @@ class Call {
   std::string form_of(const kilter_field& field) const;  // the alternative that the call has
   std::vector<int64_t> shape_of(const kilter_field& field) const;
   int64_t bytes_of_bits() const;
+  int64_t kept() const;
 
   Making making_;
   Info info_{};

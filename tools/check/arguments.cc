@@ -82,10 +82,25 @@ std::vector<int64_t> Sizes::shape_of(const Field& field) const {
       const std::vector<int64_t> dims = s.is_shared() ? shared() : any();
       shape.insert(shape.end(), dims.begin(), dims.end());
     } else {
-      shape.push_back(s.dims[i] == kOne ? 1 : s.dims[i] == kBits ? bits() : values_[s.dims[i]] + (i == s.more));
+      shape.push_back(s.dims[i] == kOne    ? 1
+                      : s.dims[i] == kBits ? bits()
+                      : s.dims[i] == kKept ? axis().kept
+                                           : values_[s.dims[i]] + (i == s.more));
     }
   }
   return shape;
+}
+
+Axis Sizes::axis() const {
+  std::vector<int64_t> shape;
+  const Field& t = schema_->fields[schema_->t];
+  for (int i = 0; i < t.shapes[0].count; ++i)
+    if (i == t.shapes[0].any)
+      shape.insert(shape.end(), any_.begin(), any_.end());
+    else
+      shape.push_back(values_[t.shapes[0].dims[i]]);
+  const int ndim = int(shape.size());
+  return {shape.data(), ndim, dim == KILTER_DIM_NONE ? -1 : int(dim < 0 ? dim + ndim : dim)};
 }
 
 int64_t Sizes::bits() const {
@@ -129,7 +144,7 @@ kilter_tensor& Arguments::operator[](std::string_view name) {
 
 void Arguments::set(const Field& f, double value) {
   if (f.kind == Kind::real) member<double>(memory_.data(), f.at) = value;
-  if (f.kind == Kind::integer) member<int64_t>(memory_.data(), f.at) = value < 0x1p63 ? int64_t(value) : INT64_MAX;
+  if (f.kind == Kind::integer || f.kind == Kind::axis) member<int64_t>(memory_.data(), f.at) = value < 0x1p63 ? int64_t(value) : INT64_MAX;
   if (f.kind == Kind::choice) member<int32_t>(memory_.data(), f.at) = int32_t(value);
   if (f.kind == Kind::flags) member<uint64_t>(memory_.data(), f.at) = uint64_t(value);
 }

@@ -16,7 +16,9 @@ const Function* function_of(std::string_view op, bool backward);  // null: there
 const Field* field_of(const Schema& schema, std::string_view name);  // null: there is none
 inline std::span<const Field> fields_of(const Function* f) { return {f->schema->fields, size_t(f->schema->count)}; }
 inline bool is_tensor(const Field& f) { return f.kind == Kind::tensor; }
-inline bool is_number(const Field& f) { return f.kind == Kind::real || f.kind == Kind::integer || f.kind == Kind::choice; }
+inline bool is_number(const Field& f) {
+  return f.kind == Kind::real || f.kind == Kind::integer || f.kind == Kind::axis || f.kind == Kind::choice;
+}
 inline bool is_switch(const Field& f) { return f.kind == Kind::choice && std::string_view(f.words) == "no yes"; }
 
 // A number where a tool is given none, unless it takes the table's: calls are those of training.
@@ -47,6 +49,8 @@ class Sizes {
   // The field's, in its first alternative that holds; unknown sizes are 0.
   std::vector<int64_t> shape_of(const Field& field) const;
   Layout layout = kChannelsFirst;                                          // of planes, which bits follow
+  int64_t dim = 0;                                                         // that is kept
+  Axis axis() const;                                                       // of what has T
   int64_t count(const Field& field) const { return values_[field.size]; }  // that a field gives
 
  private:

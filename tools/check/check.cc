@@ -211,6 +211,8 @@ Sizes sizes_of(const Case& c, const Schema& schema) {
   for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], c.size(schema.sizes[i].name));
   sizes.layout = c.layout;
   sizes.set_by_lengths(by_lengths(c));
+  for (int i = 0; i < schema.count; ++i)
+    if (schema.fields[i].kind == Kind::axis) sizes.dim = int64_t(c.number(schema.fields[i].name));
   return sizes;
 }
 
@@ -293,6 +295,7 @@ void set_problem(const Case& c, bool backward, const Tensors& t, void* problem) 
     if (is_tensor(f) && !f.output) member<View>(problem, f.to) = t[f.name].view();
     if (f.kind == Kind::real) member<double>(problem, f.to) = as_computed(c.x, c.number(f.name));
     if (f.kind == Kind::integer) member<int64_t>(problem, f.to) = int64_t(c.number(f.name));
+    if (f.kind == Kind::axis) member<Axis>(problem, f.to) = sizes_of(c, s).axis();
     if (f.kind == Kind::choice) member<int32_t>(problem, f.to) = int32_t(c.number(f.name));
   }
   for (int i = 0; i < s.size_count; ++i) member<int64_t>(problem, s.sizes[i].to) = c.size(s.sizes[i].name);

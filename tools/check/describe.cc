@@ -37,7 +37,9 @@ std::string command(const Case& c) {
     if (is_switch(*f))
       s += (value != 0 ? " --" : " --no_") + name;
     else
-      option(name, f->kind == Kind::choice ? words_of(f->words)[size_t(value)] : number(value));
+      option(name, f->kind == Kind::axis && value == double(KILTER_DIM_NONE) ? "none"
+                   : f->kind == Kind::choice                                 ? words_of(f->words)[size_t(value)]
+                                                                             : number(value));
   }
   option("fill", fill_name(c.fill));
   option("seed", std::to_string(c.seed));

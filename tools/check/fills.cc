@@ -152,9 +152,10 @@ void fill_x(Fill fill, uint64_t seed, int64_t row, DType type, int64_t n, char* 
 }
 
 Moderate moderate(std::string_view name) {
-  constexpr std::pair<std::string_view, Moderate> kOthers[] = {
-      {"weight", {1, 0.25}},        {"bias", {0, 0.5}},   {"alpha", {0.75, 0.25}}, {"scale", {1, 0.25}}, {"shift", {0, 0.5}},
-      {"running_var", {1.5, 0.25}}, {"rstd", {1, 0.125}}, {"count", {2000, 200}},  {"counts", {50, 5}},  {"m2s", {50, 5}}};
+  constexpr std::pair<std::string_view, Moderate> kOthers[] = {{"weight", {1, 0.25}}, {"bias", {0, 0.5}},     {"alpha", {0.75, 0.25}},
+                                                               {"scale", {1, 0.25}},  {"shift", {0, 0.5}},    {"running_var", {1.5, 0.25}},
+                                                               {"rstd", {1, 0.125}},  {"count", {2000, 200}}, {"counts", {50, 5}},
+                                                               {"m2s", {50, 5}},      {"g", {1, 0.25}}};
   for (const auto& [other, m] : kOthers)
     if (name == other) return m;
   return {};

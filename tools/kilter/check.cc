@@ -160,8 +160,9 @@ void run_all(const Case& base, State* state) {
 
 // What a case can have or lack: neither what a direction must have nor what follows another tensor.
 bool is_choice(const OpField& f) {
-  const bool follows = f.is_output() && f.any().needs >= 0;
-  return check::is_tensor(f.any()) && !follows && !(f.in[0] && f.in[0]->required) && !(f.in[1] && f.in[1]->required);
+  const bool follows = f.is_output() && f.any().needs >= 0, optional_input = f.in[0] && !f.in[0]->output && !f.in[0]->required;
+  const bool must = (f.in[0] && f.in[0]->required) || (f.in[1] && f.in[1]->required && !optional_input);
+  return check::is_tensor(f.any()) && !follows && !must;
 }
 
 // The tensor's type, none among them; --NAME and --no-NAME for those that are usually absent, or there.

@@ -48,6 +48,7 @@ std::unique_ptr<Question> question_of(const ExplainOptions& o) {
     }
   check::Sizes sizes(schema);
   for (int i = 0; i < schema.size_count; ++i) sizes.set(schema.sizes[i], o.sizes.at(schema.sizes[i].name));
+  sizes.dim = o.call.dim();
   int device = 0;
   for (const Named& d : kDevices)
     if (o.call.backend == d.name) device = d.value;

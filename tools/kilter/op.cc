@@ -47,6 +47,22 @@ void add_integer(CLI::App* command, const OpField& f, OpCall::Number* n) {
   n->option->each([n](const std::string& text) { n->value = std::strtod(text.c_str(), nullptr); });
 }
 
+// A dimension, or none.
+void add_axis(CLI::App* command, const OpField& f, OpCall::Number* n) {
+  n->option =
+      command
+          ->add_option_function<std::string>(
+              option_names(f.name),
+              [n](const std::string& text) { n->value = text == "none" ? double(KILTER_DIM_NONE) : std::strtod(text.c_str(), nullptr); },
+              fmt::format("{}: a number, from the end if negative, or none", f.help()))
+          ->check([](const std::string& text) {
+            const bool number = text.find_first_not_of("0123456789", text.starts_with("-")) == text.npos && text.size() < 10;
+            return text == "none" || (number && text != "-" && !text.empty()) ? "" : fmt::format("{}: expected a number or none", text);
+          })
+          ->type_name("{D,none}")
+          ->default_str("0");
+}
+
 void add_switch(CLI::App* command, const OpField& f, OpCall::Number* n) {
   std::string names = option_names(f.name);
   for (const std::string& name : check::words_of(option_names("no_" + std::string(f.name)), ',')) names += ",!" + name;
@@ -95,6 +111,12 @@ check::Arguments OpCall::arguments() const {
   return a;
 }
 
+int64_t OpCall::dim() const {
+  for (const Number& n : numbers)
+    if (const Field* const f = check::field_of(*function().schema, n.name); f && f->kind == Kind::axis) return int64_t(n.value);
+  return 0;
+}
+
 void add_ops(CLI::App* command, const std::function<void(CLI::App*, const std::string& op)>& add) {
   const std::vector<std::string> ops = check::op_names();
   for (const std::string& op : ops) {
@@ -126,6 +148,8 @@ void add_op_call(CLI::App* command, OpCall* call) {
       n.option = add_number(command, option_names(f.name), &n.value, f.help());
     else if (f.any().kind == Kind::integer)
       add_integer(command, f, &n);
+    else if (f.any().kind == Kind::axis)
+      add_axis(command, f, &n);
     else if (check::is_switch(f.any()))
       add_switch(command, f, &n);
     else

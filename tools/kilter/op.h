@@ -35,6 +35,7 @@ struct OpCall {
 
   const Function& function() const { return *check::function_of(op, backward); }
   std::string what() const { return op + (backward ? " backward" : " forward"); }
+  int64_t dim() const;                 // that is kept, if one is
   check::Arguments arguments() const;  // with the numbers and the implementation; refuses a number that the function lacks
 };
 

@@ -30,7 +30,7 @@ class Run {
  public:
   explicit Run(const RunOptions& o) : o_(o), args_(o.call.arguments()), sizes_(args_.schema()) {
     const Schema& s = args_.schema();
-    sizes_.layout = o.layout;
+    sizes_.layout = o.layout, sizes_.dim = o.call.dim();
     for (int i = 0; i < s.count; ++i) {
       if (s.fields[i].kind != Kind::count) continue;
       const auto& [option, count] = o_.counts.at(s.fields[i].name);

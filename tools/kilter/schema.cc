@@ -106,7 +106,7 @@ std::string member_of(const Listed& l, const kilter_field& f) {
     return fmt::format("double {} = {};", f.name, fallback);
   }
   if (is_switch(f)) return fmt::format("bool {} = false;", f.name);
-  if (is(f, "count") || is(f, "integer")) return fmt::format("int64_t {} = 0;", f.name);
+  if (is(f, "count") || is(f, "integer") || is(f, "axis")) return fmt::format("int64_t {} = 0;", f.name);
   if (is(f, "choice")) {
     const std::string type = enumeration(f);
     return fmt::format("{} {} = {};", type, f.name, type == "int32_t" ? "0" : type + "::" + check::words_of(f.words)[0]);

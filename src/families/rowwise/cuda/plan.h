@@ -150,9 +150,7 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
   }
   const int least = p.slot_threads < 32 ? 2 : 1;
   if (p.cluster == 1) {
-    // Two small blocks to a multiprocessor wait less than a large one (65536x1024, 262144x256: 105, 104 us, LayerNorm 125, 125; with 512
-    // threads 112, 115, 131, 135).
-    p.slots = (segments <= 2 ? 256 : 128 * most) / p.slot_threads;
+    p.slots = 128 * most / p.slot_threads;
     while (p.slots > least && p.partition.chunks * batches < int64_t(p.slots) * device.multiprocessors) p.slots /= 2;
   }
   if (p.slots < least) p.slots = least;
