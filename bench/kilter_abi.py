@@ -50,8 +50,8 @@ class Field(Sized):
     _fields_ += [(name, c_char_p) for name in ("shape", "types", "may_be", "needs", "gradient_of", "words")] + [("fallback", c_double)]
 
 
-KINDS = {"input": Tensor, "output": Tensor, "real": c_double, "count": c_int64, "integer": c_int64, "choice": c_int32, "flags": c_uint64, "text": c_char_p,
-         "memory": c_void_p, "bytes": c_size_t, "reserved": c_int32}
+KINDS = {"input": Tensor, "output": Tensor, "real": c_double, "count": c_int64, "integer": c_int64, "axis": c_int64, "choice": c_int32, "flags": c_uint64,
+         "text": c_char_p, "memory": c_void_p, "bytes": c_size_t, "reserved": c_int32}
 
 
 class Library:
