@@ -137,6 +137,10 @@ inline RowBackwardPlan plan_backward(int64_t rows, int64_t n, int item_size, con
   p.general = rows <= 0 || n <= 0 || segments > 16 * most || (segments > most && !device.has_clusters()) || device.architecture < 90;
   if (p.general) return p;
   p.partition = row_partition(rows, n);
+  if (batches > 1) {  // together as many chunks as all rows have without batches: 16 batches of 256x1152 had a block for each group
+    const int64_t share = row_partition(rows * batches, n).chunks / batches;
+    p.partition.chunks = share < 1 ? 1 : share < p.partition.chunks ? share : p.partition.chunks;
+  }
   p.cluster = int((segments + most - 1) / most);
   p.block_segments = int((segments + p.cluster - 1) / p.cluster);
   if (n <= 1024) {
