@@ -121,7 +121,8 @@ enum {
   KILTER_DEVICE_ROCM_HOST = 11, /* pinned host memory */
   KILTER_DEVICE_CUDA_MANAGED = 13
 };
-enum { KILTER_INT = 0, KILTER_UINT = 1, KILTER_FLOAT = 2, KILTER_BFLOAT = 4 }; /* integers: lengths, of 32 or 64 bits (adaptive_layer_norm); bytes of bits (batch_norm's mask) */
+/* Integers are lengths, of 32 or 64 bits (adaptive_layer_norm), and bytes of bits, unsigned (batch_norm's mask). */
+enum { KILTER_INT = 0, KILTER_UINT = 1, KILTER_FLOAT = 2, KILTER_BFLOAT = 4 };
 
 typedef struct kilter_device {
   int32_t type;

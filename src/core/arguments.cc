@@ -397,7 +397,7 @@ class Reader {
   const int64_t* any_ = nullptr;  // what "..." stands for
   int any_count_ = 0;
   int64_t product_ = 1;
-  int64_t shared_ = 1;                                // rows of a tensor of "...?"
+  int64_t shared_ = 1;  // rows of a tensor of "...?"
   Axis axis_;
   int kept_dim_ = -1;                                 // -1: none
   uint8_t layouts_ = kChannelsFirst | kChannelsLast;  // of the tensors so far

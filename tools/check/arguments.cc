@@ -168,9 +168,9 @@ void Arguments::set_workspace(void* data, size_t bytes) {
 }
 
 DType Arguments::type_named(const std::string& word) const {
-  constexpr std::pair<const char*, DType> kFixed[] = {
-      {"fp64", DType::f64}, {"fp32", DType::f32}, {"fp16", DType::f16}, {"bf16", DType::bf16},
-      {"uint8", DType::u8}, {"int32", DType::i32}, {"int64", DType::i64}};
+  constexpr std::pair<const char*, DType> kFixed[] = {{"fp64", DType::f64},  {"fp32", DType::f32}, {"fp16", DType::f16},
+                                                      {"bf16", DType::bf16}, {"uint8", DType::u8}, {"int32", DType::i32},
+                                                      {"int64", DType::i64}};
   for (const auto& [name, type] : kFixed)
     if (word == name) return type;
   const DType t = type_of(schema().fields[schema().t]);

@@ -173,8 +173,7 @@ void add_tensor(CLI::App* command, const OpField& f, CheckOptions* o) {
   const std::string when = f.in[0] ? "" : "backward: ", names = option_names(std::string(f.name) + "_dtype");
   std::vector<CLI::Option*> options;
   t.given = add_dtype(command, rows && !usual ? names + "," + option_names(f.name) : names, &t.type,
-                      fmt::format("{}type of {} [{}]", when, f.name, usual ? "its usual" : "none"), true,
-                      types_of(any));
+                      fmt::format("{}type of {} [{}]", when, f.name, usual ? "its usual" : "none"), true, types_of(any));
   options.push_back(t.given);
   if (!rows && !usual && !lengths)
     options.push_back(

@@ -37,10 +37,8 @@ kilter_status run(const Problem& p, kilter_stream stream) {
 }
 
 // A function of the norm that is modulated.
-#define KILTER_OF_NORM(name)                                                                             \
-  [](const auto& p, auto... stream) {                                                                    \
-    return p.norm == KILTER_NORM_RMS ? rms_norm_##name(p, stream...) : layer_norm_##name(p, stream...); \
-  }
+#define KILTER_OF_NORM(name) \
+  [](const auto& p, auto... stream) { return p.norm == KILTER_NORM_RMS ? rms_norm_##name(p, stream...) : layer_norm_##name(p, stream...); }
 
 constexpr Implementation<RowNormForward> kForward[] = {
 #if defined(KILTER_ENABLE_CUDA)
