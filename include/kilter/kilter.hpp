@@ -48,7 +48,7 @@ namespace detail {
 // The members are kilter.h's, in its order.  An activation needs its shape, {x, {rows, n}} or {x, {batch, channels, height, width}};
 // a vector may go without.  c() is the C struct; it points into this one.  Calls throw kilter::error if they fail.
 
-// from kilter schema --cpp derf dyt layer_norm rms_norm weight_norm
+// from kilter schema --cpp derf dyt layer_norm rms_norm
 struct derf_forward_args {
   const_tensor x = {};
   const_vector_tensor alpha = {};
@@ -343,64 +343,6 @@ struct rms_norm_backward_args {
   }
 };
 
-struct weight_norm_forward_args {
-  const_tensor v = {};
-  const_vector_tensor g = {};
-  tensor w = {};
-  vector_tensor norm = {};
-  int64_t dim = 0;
-  std::span<std::byte> workspace = {};
-  const char* impl = nullptr;
-  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
-
-  [[nodiscard]] kilter_weight_norm_forward_args c() const {
-    const char* const op = "weight_norm";
-    kilter_weight_norm_forward_args a = {};
-    a.struct_size = sizeof a;
-    a.v = v.c(op, "v");
-    a.g = g.c(op, "g");
-    a.w = w.c(op, "w");
-    a.norm = norm.c(op, "norm");
-    a.dim = dim;
-    a.workspace = workspace.data();
-    a.workspace_size = workspace.size();
-    a.impl = impl;
-    a.launch_flags = launch_flags;
-    return a;
-  }
-};
-
-struct weight_norm_backward_args {
-  const_tensor v = {};
-  const_vector_tensor g = {};
-  const_vector_tensor norm = {};
-  const_tensor dw = {};
-  tensor dv = {};
-  vector_tensor dg = {};
-  int64_t dim = 0;
-  std::span<std::byte> workspace = {};
-  const char* impl = nullptr;
-  uint64_t launch_flags = 0;  // KILTER_LAUNCH_...
-
-  [[nodiscard]] kilter_weight_norm_backward_args c() const {
-    const char* const op = "weight_norm";
-    kilter_weight_norm_backward_args a = {};
-    a.struct_size = sizeof a;
-    a.v = v.c(op, "v");
-    a.g = g.c(op, "g");
-    a.norm = norm.c(op, "norm");
-    a.dw = dw.c(op, "dw");
-    a.dv = dv.c(op, "dv");
-    a.dg = dg.c(op, "dg");
-    a.dim = dim;
-    a.workspace = workspace.data();
-    a.workspace_size = workspace.size();
-    a.impl = impl;
-    a.launch_flags = launch_flags;
-    return a;
-  }
-};
-
 inline void derf_forward(const derf_forward_args& args, kilter_stream stream = nullptr) {
   const kilter_derf_forward_args call = args.c();
   check(kilter_derf_forward(&call, stream));
@@ -465,28 +407,6 @@ inline void rms_norm_backward(const rms_norm_backward_args& args, kilter_stream 
   return detail::workspace_of(KILTER_RMS_NORM_BACKWARD, &call);
 }
 
-inline void weight_norm_forward(const weight_norm_forward_args& args, kilter_stream stream = nullptr) {
-  const kilter_weight_norm_forward_args call = args.c();
-  check(kilter_weight_norm_forward(&call, stream));
-}
-
-// Bytes of workspace for weight_norm_forward with these arguments (their own is not looked at).
-[[nodiscard]] inline size_t weight_norm_forward_workspace(const weight_norm_forward_args& args) {
-  const kilter_weight_norm_forward_args call = args.c();
-  return detail::workspace_of(KILTER_WEIGHT_NORM_FORWARD, &call);
-}
-
-inline void weight_norm_backward(const weight_norm_backward_args& args, kilter_stream stream = nullptr) {
-  const kilter_weight_norm_backward_args call = args.c();
-  check(kilter_weight_norm_backward(&call, stream));
-}
-
-// Bytes of workspace for weight_norm_backward with these arguments (their own is not looked at).
-[[nodiscard]] inline size_t weight_norm_backward_workspace(const weight_norm_backward_args& args) {
-  const kilter_weight_norm_backward_args call = args.c();
-  return detail::workspace_of(KILTER_WEIGHT_NORM_BACKWARD, &call);
-}
-
 // end
 
 // Threads that later calls from this thread may use; 0: what OpenMP would take.
@@ -500,5 +420,6 @@ inline void set_thread_limit(int threads) { check(kilter_set_thread_limit(thread
 #include "kilter/adaptive.hpp"  // adaptive_layer_norm
 #include "kilter/batch_norm.hpp"
 #include "kilter/planewise.hpp"  // group_norm, instance_norm
+#include "kilter/weights.hpp"    // weight_norm
 
 #endif  // KILTER_KILTER_HPP_
