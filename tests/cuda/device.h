@@ -123,6 +123,7 @@ class Device : public ::testing::TestWithParam<std::string> {
     }
     use_own_statistics(&c);
     if (c.op == "rms_norm") c["dbias"] = DType::none;  // whose kernel for aligned rows has none
+    if (c.op == "adaptive_layer_norm") c["weight"] = c["bias"] = c["dweight"] = c["dbias"] = DType::none;  // as for these
     return c;
   }
   bool has_planes() const {

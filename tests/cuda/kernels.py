@@ -20,7 +20,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "tests/cuda/kernels.tsv"
 MORE_REGISTERS = 8  # that a compiler of another version may take
-QUOTA = {"rowwise": 198, "elementwise": 30, "planewise": 40, "weights": 24}  # kernels per architecture, of a family's ops together
+QUOTA = {"rowwise": 210, "elementwise": 30, "planewise": 40, "weights": 24}  # kernels per architecture, of a family's ops together
 
 
 @functools.lru_cache
