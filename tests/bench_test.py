@@ -129,7 +129,7 @@ class Gates(unittest.TestCase):
             with self.subTest(op=op, ratio=ratio):
                 found = self.verdicts(peer=(ratio, 1, "p", "measured"), op=op, shape=shape, dtype="fp32")
                 self.assertEqual([v[:3] for v in found if v[0] == "of_peer"], [("of_peer", limit, met)])
-        self.assertEqual(self.verdicts(peer=(0.5, 1, "p", "measured"), op="adaln.fwd", shape="2x320x64x64"), [])
+        self.assertEqual(self.verdicts(peer=(0.5, 1, "p", "measured"), op="other.fwd", shape="2x320x64x64"), [])
         small = self.verdicts(peer=(1.5, 1, "p", "measured"), op="rms.bwd", shape="1024x768")
         self.assertEqual(small, [("of_peer", 1.1, True, 0.5, False)])
 

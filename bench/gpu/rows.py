@@ -66,7 +66,7 @@ def tensors_of(library, row):
     sizes = bound(first[t], shape) | {"1": 1, "kept": shape[row["numbers"].get("dim", 0)]} | row["numbers"]
     first = {name: first.get(pattern[0], pattern) for name, pattern in first.items()}  # a tensor's name is its shape
     if "..." in sizes:
-        sizes["...?"] = (*sizes["..."][:-1], 1) if row["per_sample"] else sizes["..."]
+        sizes["...?"] = (*sizes["..."][:-1], 1) if row.get("per_sample") else sizes["..."]
     types = {t: row["dtype"]}
     for name, field in fields.items():  # a type may be that of a tensor before
         if name in row["tensors"] and name != t:
