@@ -74,7 +74,7 @@ struct WeightNorm {
   void backward() { call(KILTER_WEIGHT_NORM_BACKWARD, backward_args()); }
 };
 
-WeightNorm::Fill list(std::vector<double> values) {
+WeightNorm::Fill list(const std::vector<double>& values) {
   return [values](int64_t i) { return values[size_t(i)]; };
 }
 WeightNorm::Fill noisy(uint64_t seed, double center = 0) {
