@@ -240,7 +240,11 @@ void Call::give_memory(const kilter_field& f) {
   const bool around_one = std::strcmp(f.types, "stat") == 0 || words_of(f.shape).size() == 1;
   int64_t rows = 1;
   for (const int64_t size : making_.any) rows *= size;
-  if (is_lengths(f)) m.fill([&](int64_t, int64_t i) { return double(i * rows / kSegments); });
+  if (is_lengths(f))
+    m.fill([&](int64_t, int64_t i) {
+      const int64_t length = i * rows / kSegments;
+      return double(length);
+    });
   // A number by its place alone: the same in every layout and rank.
   if (!is_output(f) && !is_lengths(f))
     m.fill([&](int64_t r, int64_t i) {
